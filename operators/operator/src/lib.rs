@@ -1,0 +1,52 @@
+//! What an operator is: a batch in, one outcome per message out. No Kafka, no topic names.
+
+mod batch;
+mod error;
+
+pub use batch::{Batch, Decoded, Member, Scored};
+pub use error::{OperatorError, Retry};
+
+use lunapark_schemas::{HeadersBuf, Message, Messages, Outcome, Rejection};
+
+/// A stateless step over batches. `&self` makes statelessness a fact of the type.
+///
+/// `Err` concerns the whole batch and says whether to try again. A batch that fails for good is bisected by the
+/// runner until the poison message stands alone and is rejected.
+pub trait Operator: Send + Sync {
+    /// What a message becomes when it ends as a result.
+    type Out: Send;
+
+    /// Name in metrics, logs and the header `error-operator`.
+    fn name(&self) -> &'static str;
+
+    /// One outcome per member of the batch, in the same order.
+    fn process(&self, batch: &Batch) -> impl Future<Output = Result<Vec<Outcome<Self::Out>>, OperatorError>> + Send;
+}
+
+/// The way from messages to batches and from outcomes back to bytes.
+pub trait Codec<Out>: Send + Sync {
+    /// Decodes the messages at `indices` into batches, one per model and kind of input; what does not decode is
+    /// rejected here. Every index ends in exactly one batch or one rejection.
+    fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded;
+
+    /// Writes the reply to `message` into `reply`, which is empty.
+    fn encode(&self, message: &Message<'_>, member: &Member, out: &Out, reply: &mut Reply) -> Result<(), Rejection>;
+}
+
+/// The value and headers of a result under construction; one buffer serves many results.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// Payload.
+    pub value: Vec<u8>,
+    /// Headers, without those that the runner adds.
+    pub headers: HeadersBuf,
+}
+
+impl Reply {
+    /// Forgets the content, keeps the memory.
+    pub fn clear(&mut self) {
+        self.value.clear();
+        self.value.shrink_to(1 << 20);
+        self.headers.clear();
+    }
+}

@@ -1,0 +1,1 @@
+//! lunapark-stores

@@ -1,0 +1,20 @@
+//! What travels through Lunapark: messages, outcomes, wire codecs and their published schemas.
+//!
+//! No I/O happens here: bytes come in, typed values go out, and the other way round.
+
+pub mod headers;
+pub mod inference;
+pub mod ledger;
+pub mod messages;
+pub mod metrics;
+pub mod outcome;
+pub mod position;
+pub mod rows;
+pub mod signature;
+
+pub use headers::{Headers, HeadersBuf};
+pub use messages::{Message, Messages, Record};
+pub use outcome::{ErrorClass, Outcome, Rejection, SkipReason};
+pub use position::{Position, TopicPartition};
+pub use rows::RowsBuilder;
+pub use signature::{Datatype, Signature, TensorSpec};
