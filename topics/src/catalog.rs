@@ -1,0 +1,155 @@
+//! Every topic that Lunapark knows, declared once: partitions, retention, clean-up policy, sizes, event type.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunapark_schemas::ledger::LedgerRecord;
+use lunapark_schemas::metrics::MetricsRecord;
+
+/// What a clean-up of a topic does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Old records go.
+    Delete,
+    /// The newest record of each key stays.
+    Compact,
+}
+
+/// How a topic is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Name.
+    pub name: Arc<str>,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// How long records are kept; `None` is for ever.
+    pub retention: Option<Duration>,
+    /// Delete or compact.
+    pub cleanup: Cleanup,
+    /// Largest message, in bytes.
+    pub max_message_bytes: usize,
+    /// Copies on Kafka; the embedded log has one.
+    pub replication: i32,
+}
+
+impl TopicSpec {
+    /// A topic with defaults: a week's retention, 1 MiB messages, one copy.
+    pub fn new(name: impl Into<Arc<str>>, partitions: i32) -> Self {
+        let retention = Some(WEEK);
+        let max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES;
+        Self { name: name.into(), partitions, retention, cleanup: Cleanup::Delete, max_message_bytes, replication: 1 }
+    }
+}
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Kafka's own default (1 MiB plus the batch header).
+pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
+/// Room that a dead letter needs beyond its original, for the headers that say what went wrong.
+pub const DEAD_LETTER_HEADROOM: usize = 64 << 10;
+
+/// A typed handle of a topic: only events of type `E` can be made into its records.
+#[derive(Debug)]
+pub struct Topic<E> {
+    /// How it is created.
+    pub spec: TopicSpec,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E> Clone for Topic<E> {
+    fn clone(&self) -> Self {
+        Self { spec: self.spec.clone(), event: PhantomData }
+    }
+}
+
+impl<E> Topic<E> {
+    /// The handle of a topic that carries events of type `E`.
+    pub fn new(spec: TopicSpec) -> Self {
+        Self { spec, event: PhantomData }
+    }
+
+    /// Topic name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.spec.name
+    }
+
+    /// The topic that takes what of this one cannot be processed: larger by [`DEAD_LETTER_HEADROOM`].
+    pub fn dead(&self) -> Topic<DeadLetter> {
+        let spec = TopicSpec {
+            name: format!("{}.dead", self.spec.name).into(),
+            max_message_bytes: self.spec.max_message_bytes + DEAD_LETTER_HEADROOM,
+            ..self.spec.clone()
+        };
+        Topic::new(spec)
+    }
+}
+
+/// Payload of `inference.events`: opaque here, decoded by its content type.
+#[derive(Debug)]
+pub struct InferenceEvent;
+/// Payload of `inference.results`, in the format of its event.
+#[derive(Debug)]
+pub struct InferenceResult;
+/// A message that could not be processed, verbatim.
+#[derive(Debug)]
+pub struct DeadLetter;
+
+/// Sizes and prefix of the catalog's topics; from the configuration.
+#[derive(Clone, Debug)]
+pub struct CatalogOptions {
+    /// Put before every topic name, for example `physics.`.
+    pub prefix: String,
+    /// Partitions of event, result and dead-letter topics.
+    pub partitions: i32,
+    /// Partitions of the ledger.
+    pub ledger_partitions: i32,
+    /// Retention of events, results and dead letters; the ledger and metrics are kept as long.
+    pub retention: Option<Duration>,
+    /// Largest event.
+    pub max_message_bytes: usize,
+    /// Copies on Kafka.
+    pub replication: i32,
+}
+
+/// The topics of one Lunapark.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// Events to score; keys are event ids.
+    pub inference_events: Topic<InferenceEvent>,
+    /// Scores; key, partition and timestamp of their events.
+    pub inference_results: Topic<InferenceResult>,
+    /// The account of every transaction.
+    pub ledger: Topic<LedgerRecord>,
+    /// Counters and latency digests of every pipeline.
+    pub metrics: Topic<MetricsRecord>,
+}
+
+impl Catalog {
+    /// The catalog under these options.
+    pub fn new(options: &CatalogOptions) -> Self {
+        let spec = |name: &str, partitions: i32| TopicSpec {
+            name: format!("{}{name}", options.prefix).into(),
+            retention: options.retention,
+            max_message_bytes: options.max_message_bytes,
+            replication: options.replication,
+            ..TopicSpec::new("", partitions)
+        };
+        Self {
+            inference_events: Topic::new(spec("inference.events", options.partitions)),
+            inference_results: Topic::new(spec("inference.results", options.partitions)),
+            ledger: Topic::new(spec("ledger", options.ledger_partitions)),
+            metrics: Topic::new(spec("metrics", 1)),
+        }
+    }
+
+    /// Every topic, dead letters included, in the order in which they are created.
+    pub fn specs(&self) -> Vec<TopicSpec> {
+        vec![
+            self.inference_events.spec.clone(),
+            self.inference_results.spec.clone(),
+            self.inference_events.dead().spec,
+            self.ledger.spec.clone(),
+            self.metrics.spec.clone(),
+        ]
+    }
+}
