@@ -1,1 +1,16 @@
-//! lunapark
+//! Which operator joins which topics: pipelines, the one runner, configuration, HTTP endpoints, and the CLI.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod audit;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod health;
+pub mod http;
+pub mod metrics;
+pub mod models;
+pub mod pipelines;
+pub mod runner;
+pub mod service;
+pub mod stop;

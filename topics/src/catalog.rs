@@ -7,6 +7,9 @@ use std::time::Duration;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
 
+use crate::error::{LogError, LogErrorKind};
+use crate::log::TopicInfo;
+
 /// What a clean-up of a topic does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
@@ -39,6 +42,27 @@ impl TopicSpec {
         let retention = Some(WEEK);
         let max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES;
         Self { name: name.into(), partitions, retention, cleanup: Cleanup::Delete, max_message_bytes, replication: 1 }
+    }
+}
+
+impl TopicSpec {
+    /// Refuses a topic that exists with another number of partitions or another clean-up policy.
+    pub fn check_against(&self, found: &TopicInfo) -> Result<(), LogError> {
+        let mismatch = |what: &str, has: String, wants: String| {
+            let name = &self.name;
+            let message = format!(
+                "topic `{name}` has {what} {has} where the catalog says {wants}; set `topics.partitions` to match, or \
+                 delete the topic with `lunapark topics delete {name}`"
+            );
+            Err(LogError::new(LogErrorKind::TopicMismatch, message))
+        };
+        if found.partitions != self.partitions {
+            return mismatch("partitions", found.partitions.to_string(), self.partitions.to_string());
+        }
+        if found.cleanup != self.cleanup {
+            return mismatch("clean-up policy", format!("{:?}", found.cleanup), format!("{:?}", self.cleanup));
+        }
+        Ok(())
     }
 }
 
@@ -114,6 +138,7 @@ pub struct CatalogOptions {
 /// The topics of one Lunapark.
 #[derive(Clone, Debug)]
 pub struct Catalog {
+    prefix: String,
     /// Events to score; keys are event ids.
     pub inference_events: Topic<InferenceEvent>,
     /// Scores; key, partition and timestamp of their events.
@@ -135,11 +160,17 @@ impl Catalog {
             ..TopicSpec::new("", partitions)
         };
         Self {
+            prefix: options.prefix.clone(),
             inference_events: Topic::new(spec("inference.events", options.partitions)),
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
         }
+    }
+
+    /// What stands before every topic, group and transactional id.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Every topic, dead letters included, in the order in which they are created.

@@ -3,7 +3,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod catalog;
+pub mod embedded;
 pub mod error;
+pub mod kafka;
 pub mod log;
 pub mod partitioner;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use lunapark_schemas::Rejection;
 use lunapark_schemas::inference::Request;
+use lunapark_schemas::outcome::FailedRow;
 
 /// Rows of one model, and which message each run of rows belongs to.
 #[derive(Clone, Debug)]
@@ -67,4 +68,6 @@ pub struct Scored {
     pub outputs: Arc<RecordBatch>,
     /// This message's rows among them.
     pub rows: Range<usize>,
+    /// Rows of the message that have none, ascending, whether they failed to decode or to be scored.
+    pub failed: Vec<FailedRow>,
 }

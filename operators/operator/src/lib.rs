@@ -6,6 +6,7 @@ mod error;
 pub use batch::{Batch, Decoded, Member, Scored};
 pub use error::{OperatorError, Retry};
 
+use lunapark_schemas::outcome::FailedRow;
 use lunapark_schemas::{HeadersBuf, Message, Messages, Outcome, Rejection};
 
 /// A stateless step over batches. `&self` makes statelessness a fact of the type.
@@ -14,7 +15,7 @@ use lunapark_schemas::{HeadersBuf, Message, Messages, Outcome, Rejection};
 /// runner until the poison message stands alone and is rejected.
 pub trait Operator: Send + Sync {
     /// What a message becomes when it ends as a result.
-    type Out: Send;
+    type Out: Output;
 
     /// Name in metrics, logs and the header `error-operator`.
     fn name(&self) -> &'static str;
@@ -23,14 +24,36 @@ pub trait Operator: Send + Sync {
     fn process(&self, batch: &Batch) -> impl Future<Output = Result<Vec<Outcome<Self::Out>>, OperatorError>> + Send;
 }
 
+/// A result that may cover only some rows of its message.
+pub trait Output: Send {
+    /// Rows of the message that have no result, ascending.
+    fn failed(&self) -> &[FailedRow];
+}
+
+impl Output for Scored {
+    fn failed(&self) -> &[FailedRow] {
+        &self.failed
+    }
+}
+
 /// The way from messages to batches and from outcomes back to bytes.
 pub trait Codec<Out>: Send + Sync {
     /// Decodes the messages at `indices` into batches, one per model and kind of input; what does not decode is
     /// rejected here. Every index ends in exactly one batch or one rejection.
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded;
 
-    /// Writes the reply to `message` into `reply`, which is empty.
-    fn encode(&self, message: &Message<'_>, member: &Member, out: &Out, reply: &mut Reply) -> Result<(), Rejection>;
+    /// Writes the reply to `message`, scored by `model`, into `reply`, which is empty.
+    fn encode(
+        &self,
+        message: &Message<'_>,
+        model: usize,
+        member: &Member,
+        out: &Out,
+        reply: &mut Reply,
+    ) -> Result<(), Rejection>;
+
+    /// Name, version and digest of a model, for the ledger.
+    fn model_tag(&self, model: usize) -> Option<&str>;
 }
 
 /// The value and headers of a result under construction; one buffer serves many results.

@@ -1,1 +1,158 @@
-//! lunapark-stores
+//! Object stores: artifacts by address, from a plain path, `file://` or `s3://`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+
+/// An artifact larger than this is refused before it is read: no model of ours comes near it.
+pub const MAX_ARTIFACT_BYTES: u64 = 4 << 30;
+
+/// How to reach the S3 server; what is empty is taken from the AWS environment variables.
+#[derive(Clone, Debug, Default)]
+pub struct S3Options {
+    /// `http://host:port` of an S3-compatible server.
+    pub endpoint: String,
+    /// Region.
+    pub region: String,
+    /// Access key.
+    pub access_key_id: String,
+    /// Secret key.
+    pub secret_access_key: String,
+}
+
+/// An artifact that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file or object is not there, or may not be read.
+    #[error("{address}: {cause}; check that it exists and may be read")]
+    Unreadable {
+        /// The address as given.
+        address: String,
+        /// What the store said.
+        cause: String,
+    },
+    /// An address of another kind.
+    #[error("`{0}` is not an address of an artifact: write a path, file:///… or s3://bucket/key")]
+    NotAnAddress(String),
+    /// Larger than [`MAX_ARTIFACT_BYTES`].
+    #[error("{address}: {bytes} bytes; an artifact has at most {MAX_ARTIFACT_BYTES}")]
+    TooLarge {
+        /// The address as given.
+        address: String,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+/// Where an artifact is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A file of this machine.
+    File(PathBuf),
+    /// An object of an S3 bucket.
+    S3 {
+        /// Bucket name.
+        bucket: String,
+        /// Object key.
+        key: String,
+    },
+}
+
+impl Address {
+    /// Reads a plain path, `file://` or `s3://` address; relative paths are relative to `base`.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, StoreError> {
+        let refused = || StoreError::NotAnAddress(text.to_owned());
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, key) = rest.split_once('/').filter(|(b, k)| !b.is_empty() && !k.is_empty()).ok_or_else(refused)?;
+            return Ok(Address::S3 { bucket: bucket.into(), key: key.into() });
+        }
+        match text.strip_prefix("file://") {
+            Some(path) if path.starts_with('/') => Ok(Address::File(path.into())),
+            Some(_) => Err(refused()),
+            None if text.is_empty() || text.contains("://") => Err(refused()),
+            None => Ok(Address::File(base.join(text))),
+        }
+    }
+}
+
+/// Reads a whole artifact; blocks.
+pub fn read(address: &Address, s3: &S3Options) -> Result<Vec<u8>, StoreError> {
+    match address {
+        Address::File(path) => read_file(path),
+        Address::S3 { bucket, key } => read_object(bucket, key, s3),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let address = path.display().to_string();
+    let unreadable = |e: std::io::Error| StoreError::Unreadable { address: address.clone(), cause: e.to_string() };
+    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+    if bytes > MAX_ARTIFACT_BYTES {
+        return Err(StoreError::TooLarge { address, bytes });
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+fn read_object(bucket: &str, key: &str, s3: &S3Options) -> Result<Vec<u8>, StoreError> {
+    let address = format!("s3://{bucket}/{key}");
+    let unreadable = |cause: String| StoreError::Unreadable { address: address.clone(), cause };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| unreadable(e.to_string()))?;
+    let store = s3_store(bucket, s3).map_err(|e| unreadable(e.to_string()))?;
+    let path = object_store::path::Path::parse(key).map_err(|e| unreadable(e.to_string()))?;
+    runtime.block_on(async {
+        let bytes = store.head(&path).await.map_err(|e| unreadable(e.to_string()))?.size;
+        if bytes > MAX_ARTIFACT_BYTES {
+            return Err(StoreError::TooLarge { address: address.clone(), bytes });
+        }
+        let object = store.get(&path).await.map_err(|e| unreadable(e.to_string()))?;
+        Ok(object.bytes().await.map_err(|e| unreadable(e.to_string()))?.to_vec())
+    })
+}
+
+fn s3_store(bucket: &str, options: &S3Options) -> object_store::Result<AmazonS3> {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    if !options.endpoint.is_empty() {
+        let plain = options.endpoint.starts_with("http://");
+        builder = builder.with_endpoint(&options.endpoint).with_allow_http(plain);
+    }
+    if !options.region.is_empty() {
+        builder = builder.with_region(&options.region);
+    }
+    if !options.access_key_id.is_empty() {
+        builder = builder.with_access_key_id(&options.access_key_id);
+    }
+    if !options.secret_access_key.is_empty() {
+        builder = builder.with_secret_access_key(&options.secret_access_key);
+    }
+    let patience = Duration::from_secs(10);
+    let client = ClientOptions::new().with_connect_timeout(patience).with_timeout(Duration::from_secs(300));
+    let client = client.with_allow_http(options.endpoint.starts_with("http://"));
+    let retry = RetryConfig { max_retries: 3, retry_timeout: patience, ..Default::default() };
+    builder.with_client_options(client).with_retry(retry).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_apart() {
+        let parse = |text: &str| Address::parse(text, Path::new("/base"));
+        assert_eq!(parse("m.json").unwrap(), Address::File("/base/m.json".into()));
+        assert_eq!(parse("file:///m.json").unwrap(), Address::File("/m.json".into()));
+        assert_eq!(parse("s3://b/k/l").unwrap(), Address::S3 { bucket: "b".into(), key: "k/l".into() });
+        for bad in ["", "s3://b", "s3:///k", "file://m.json", "ftp://h/m"] {
+            assert!(matches!(parse(bad), Err(StoreError::NotAnAddress(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = read(&Address::File("/no/such/model.json".into()), &S3Options::default()).unwrap_err();
+        assert!(error.to_string().contains("/no/such/model.json"));
+    }
+}

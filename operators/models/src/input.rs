@@ -1,0 +1,22 @@
+//! The values of a batch, checked against a signature.
+
+use arrow_array::{Array, RecordBatch};
+use lunapark_schemas::{Signature, rows};
+
+use crate::ModelError;
+
+/// The row-major values of a model's one FP32 input, as they lie in the batch.
+pub(crate) fn input_values<'a>(signature: &Signature, batch: &'a RecordBatch) -> Result<&'a [f32], ModelError> {
+    let (spec, column) = match (&signature.inputs[..], batch.columns()) {
+        ([spec], [column]) => (spec, column),
+        (_, columns) => return Err(ModelError::shape(format!("{} input columns, expected 1", columns.len()))),
+    };
+    let expected = spec.arrow();
+    let fits = expected.data_type().equals_datatype(column.data_type()) && column.null_count() == 0;
+    let values = rows::f32_values(&**column).filter(|v| fits && v.len() == batch.num_rows() * spec.width);
+    values.ok_or_else(|| {
+        let (found, nulls) = (column.data_type(), column.null_count());
+        let expected = expected.data_type();
+        ModelError::shape(format!("input \"{}\" is {found} with {nulls} nulls, expected {expected}", spec.name))
+    })
+}

@@ -1,0 +1,163 @@
+//! From bytes to a model: digest, format, summary.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{Model, ModelError, mlp, xgboost};
+
+/// A model with what `model check` tells about it.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The model, ready to score.
+    pub model: Arc<dyn Model>,
+    /// SHA-256 of the file's bytes, 64 hex digits.
+    pub digest: String,
+    /// The file's format.
+    pub format: Format,
+    /// Size and make of the model.
+    pub summary: Summary,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signature = self.model.signature();
+        f.debug_struct("Loaded")
+            .field("format", &self.format)
+            .field("digest", &self.digest)
+            .field("summary", &self.summary)
+            .field("signature", signature)
+            .finish()
+    }
+}
+
+/// The file formats that [`load`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// XGBoost's JSON model, versions 1 to 3.
+    XgboostJson,
+    /// Lunapark's multilayer perceptron: safetensors with a JSON description ([`mlp`]).
+    LunaparkMlp,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::XgboostJson => "XGBoost JSON",
+            Format::LunaparkMlp => "Lunapark MLP (safetensors)",
+        })
+    }
+}
+
+/// Size and make of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// What is particular to this sort of model.
+    #[serde(flatten)]
+    pub details: Details,
+    /// The instruction set that scores it on this machine: `avx512`, `avx2` or `portable`.
+    pub kernel: &'static str,
+    /// Bytes that the loaded model holds.
+    pub memory_bytes: usize,
+}
+
+/// What is particular to a sort of model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Details {
+    /// Boosted trees.
+    Trees {
+        /// The training objective, which decides the link function.
+        objective: String,
+        /// Number of trees.
+        trees: usize,
+        /// Most splits between a root and a leaf.
+        depth: usize,
+        /// Splits and leaves of all trees.
+        nodes: usize,
+    },
+    /// A multilayer perceptron.
+    Layers {
+        /// Width of the input, then of each layer.
+        widths: Vec<usize>,
+        /// Activation of each layer.
+        activations: Vec<&'static str>,
+        /// Weights and biases.
+        parameters: usize,
+    },
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.details {
+            Details::Trees { objective, trees, depth, nodes } => {
+                write!(f, "{objective}, {trees} trees, depth {depth}, {nodes} nodes")?;
+            }
+            Details::Layers { widths, activations, parameters } => {
+                let widths: Vec<_> = widths.iter().map(usize::to_string).collect();
+                write!(f, "layers {} ({}), {parameters} parameters", widths.join("-"), activations.join(", "))?;
+            }
+        }
+        write!(f, ", {} KiB, {} kernel", self.memory_bytes.div_ceil(1024), self.kernel)
+    }
+}
+
+/// Reads a model from the bytes of its file. `file` names it in messages; where `expected_sha256` is given (64 hex
+/// digits), other bytes are refused before anything is parsed.
+pub fn load(bytes: &[u8], file: &str, expected_sha256: Option<&str>) -> Result<Loaded, ModelError> {
+    let digest = hex(&Sha256::digest(bytes));
+    let loaded = check_digest(&digest, expected_sha256).and_then(|()| parse(bytes, file));
+    let (model, format, summary) = loaded.map_err(|error| error.in_file(file))?;
+    Ok(Loaded { model, digest, format, summary })
+}
+
+type Parsed = (Arc<dyn Model>, Format, Summary);
+
+fn parse(bytes: &[u8], file: &str) -> Result<Parsed, ModelError> {
+    match detect(bytes)? {
+        Format::XgboostJson => {
+            let model = xgboost::XgboostModel::parse(bytes, file)?;
+            let summary = model.summary();
+            Ok((Arc::new(model), Format::XgboostJson, summary))
+        }
+        Format::LunaparkMlp => {
+            let model = mlp::MlpModel::parse(bytes, file)?;
+            let summary = model.summary();
+            Ok((Arc::new(model), Format::LunaparkMlp, summary))
+        }
+    }
+}
+
+const READABLE: &str = "give an XGBoost JSON model (`save_model(\"model.json\")`) or a Lunapark MLP (safetensors)";
+
+/// Looks into the bytes. A safetensors file starts with the length of its JSON header, eight bytes, so its ninth
+/// byte is `{`; the first eight bytes of a JSON text, read as such a length, exceed any file.
+fn detect(bytes: &[u8]) -> Result<Format, ModelError> {
+    let first = bytes.iter().position(|b| !b.is_ascii_whitespace());
+    match (first.map(|at| &bytes[at..]), bytes.get(8)) {
+        (None, _) => Err(ModelError::truncated("the file is empty")),
+        (Some(_), Some(b'{')) if bytes.get(4..8) == Some(&[0; 4]) => Ok(Format::LunaparkMlp),
+        (Some([b'{', b'L' | b'l' | b'i' | b'U' | b'I', 0, ..]), _) => {
+            Err(ModelError::unsupported("this looks like XGBoost's binary UBJSON", "save the model as `.json`"))
+        }
+        (Some([b'{', ..]), _) => Ok(Format::XgboostJson),
+        (Some(other), _) => {
+            let start = other[..other.len().min(8)].escape_ascii();
+            Err(ModelError::unsupported(format!("unknown model format, the file starts with \"{start}\""), READABLE))
+        }
+    }
+}
+
+fn check_digest(actual: &str, expected: Option<&str>) -> Result<(), ModelError> {
+    match expected {
+        Some(expected) if !expected.eq_ignore_ascii_case(actual) => Err(ModelError::digest(expected, actual)),
+        _ => Ok(()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,63 @@
+//! Which instruction set runs a layer.
+//!
+//! Each output is one chain of multiply-adds over the inputs in order, starting from the bias (or, in a layer of few
+//! outputs, sixteen such chains added by halves), whatever the number of rows: so a row's answer does not depend on
+//! its neighbours. AVX-512 and AVX2 fuse each multiply-add and give the same bits; so does the portable kernel where
+//! the target has a fused multiply-add, elsewhere it rounds twice and stays within 1e-5.
+
+#[cfg(target_arch = "x86_64")]
+use super::{kernel_avx2::Avx2, kernel_avx512::Avx512};
+use super::layer::{Layer, Rows};
+use super::portable;
+
+/// An instruction set that this machine has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kernel {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    Portable,
+}
+
+impl Kernel {
+    /// The fastest that this machine has.
+    pub(super) fn detect() -> Self {
+        Self::available().next().unwrap_or(Kernel::Portable)
+    }
+
+    /// All that this machine has, the fastest first.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn available() -> impl Iterator<Item = Self> {
+        let avx512 = Avx512::detect().map(Kernel::Avx512);
+        let avx2 = Avx2::detect().map(Kernel::Avx2);
+        avx512.into_iter().chain(avx2).chain([Kernel::Portable])
+    }
+
+    /// All that this machine has, the fastest first.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn available() -> impl Iterator<Item = Self> {
+        std::iter::once(Kernel::Portable)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(_) => "avx2",
+            Kernel::Portable => "portable",
+        }
+    }
+
+    /// Runs a layer over `rows`; the answers lie `layer.stride()` apart in `out`.
+    pub(super) fn run(self, layer: &Layer, rows: Rows<'_>, out: &mut [f32]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(kernel) => kernel.run(layer, rows, out),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(kernel) => kernel.run(layer, rows, out),
+            Kernel::Portable => portable::run(layer, rows, out),
+        }
+    }
+}

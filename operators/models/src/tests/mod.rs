@@ -1,0 +1,71 @@
+//! Tests over whole models: against XGBoost and double precision, across batches and kernels, against bad files.
+
+mod golden;
+mod hostile_mlp;
+mod hostile_trees;
+mod independence;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use lunapark_schemas::rows::{Values, f32_values};
+
+use crate::{Loaded, Model, load};
+
+const FEATURES: usize = 28;
+
+fn fixture(name: &str) -> Vec<u8> {
+    read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name))
+}
+
+fn asset(name: &str) -> Vec<u8> {
+    read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/assets").join(name))
+}
+
+fn read(path: PathBuf) -> Vec<u8> {
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// 7,500 HIGGS events, row by row.
+fn higgs_rows() -> Vec<f32> {
+    floats(&fixture("higgs.rows.f32"))
+}
+
+/// The same with one value in twenty missing.
+fn higgs_rows_with_missing() -> Vec<f32> {
+    let missing = fixture("higgs.missing.bits");
+    let is_missing = |at: usize| missing[at / 8] >> (at % 8) & 1 == 1;
+    higgs_rows().into_iter().enumerate().map(|(at, x)| if is_missing(at) { f32::NAN } else { x }).collect()
+}
+
+fn batch(model: &dyn Model, values: Vec<f32>) -> RecordBatch {
+    let column = Values::F32(values).into_column(&model.signature().inputs[0]).unwrap();
+    RecordBatch::try_new(model.signature().input_schema(), vec![column]).unwrap()
+}
+
+fn scores(model: &dyn Model, rows: &RecordBatch) -> Vec<f32> {
+    let answer = model.infer(rows).unwrap();
+    assert_eq!(answer.schema(), model.signature().output_schema());
+    f32_values(answer.column(0)).unwrap().to_vec()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn loaded(bytes: &[u8], name: &str) -> Loaded {
+    load(bytes, name, None).unwrap()
+}
+
+fn higgs_trees() -> Arc<dyn Model> {
+    loaded(&asset("higgs-xgb.json"), "higgs-xgb.json").model
+}
+
+fn higgs_perceptron() -> Arc<dyn Model> {
+    loaded(&asset("higgs-mlp.safetensors"), "higgs-mlp.safetensors").model
+}

@@ -1,0 +1,121 @@
+//! From messages to batches of one model's rows, and from scores back to replies in the request's own format.
+
+use std::sync::Arc;
+
+use lunapark_operator::{Batch, Codec, Decoded, Member, Reply, Scored};
+use lunapark_schemas::headers::{CONTENT_TYPE, INFERENCE_HEADER_CONTENT_LENGTH, MODEL};
+use lunapark_schemas::inference::{self, Format, Limits, ReplyContext};
+use lunapark_schemas::{ErrorClass, Message, Messages, Rejection, RowsBuilder};
+
+use crate::models::ModelSet;
+
+/// Decodes inference events and encodes their results.
+pub struct InferenceCodec {
+    models: Arc<ModelSet>,
+    limits: Limits,
+}
+
+impl InferenceCodec {
+    /// A codec for the events of these models.
+    pub fn new(models: Arc<ModelSet>, limits: Limits) -> Self {
+        Self { models, limits }
+    }
+}
+
+/// The rows of one model while messages are decoded.
+struct Collecting {
+    model: usize,
+    rows: RowsBuilder,
+    members: Vec<Member>,
+}
+
+impl InferenceCodec {
+    fn decode_one(
+        &self,
+        message: &Message<'_>,
+        index: usize,
+        expected: usize,
+        all: &mut Vec<Collecting>,
+    ) -> Result<(), Rejection> {
+        let model = self.models.resolve(message.headers.get(MODEL))?;
+        let collecting = self.collecting(model, expected, all)?;
+        let start = collecting.rows.rows();
+        let request = inference::decode(message, &mut collecting.rows, &self.limits)?;
+        collecting.members.push(Member { message: index, start, request });
+        Ok(())
+    }
+
+    fn collecting<'a>(
+        &self,
+        model: usize,
+        expected: usize,
+        all: &'a mut Vec<Collecting>,
+    ) -> Result<&'a mut Collecting, Rejection> {
+        if let Some(found) = all.iter().position(|c| c.model == model) {
+            return Ok(&mut all[found]);
+        }
+        let unknown = || Rejection::new(ErrorClass::UnknownModel, format!("no model at index {model}"));
+        let signature = self.models.get(model).ok_or_else(unknown)?.model.signature().clone();
+        let rows = RowsBuilder::new(signature, expected);
+        all.push(Collecting { model, rows, members: Vec::with_capacity(expected) });
+        let last = all.len() - 1;
+        Ok(&mut all[last])
+    }
+}
+
+impl Codec<Scored> for InferenceCodec {
+    fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded {
+        let mut all = Vec::new();
+        let mut decoded = Decoded::default();
+        for &index in indices {
+            if let Err(rejection) = self.decode_one(&messages.get(index), index, indices.len(), &mut all) {
+                decoded.rejected.push((index, rejection));
+            }
+        }
+        for Collecting { model, rows, members } in all.into_iter().filter(|c| !c.members.is_empty()) {
+            match rows.finish() {
+                Ok(rows) => decoded.batches.push(Batch { model, rows, members }),
+                Err(error) => {
+                    let rejection = Rejection::new(ErrorClass::Operator, format!("rows do not make a batch: {error}"));
+                    decoded.rejected.extend(members.iter().map(|m| (m.message, rejection.clone())));
+                }
+            }
+        }
+        decoded
+    }
+
+    fn encode(
+        &self,
+        message: &Message<'_>,
+        model: usize,
+        member: &Member,
+        out: &Scored,
+        reply: &mut Reply,
+    ) -> Result<(), Rejection> {
+        let unknown = || Rejection::new(ErrorClass::UnknownModel, format!("no model at index {model}"));
+        let entry = self.models.get(model).ok_or_else(unknown)?;
+        let context = ReplyContext {
+            model_name: &entry.name,
+            model_version: &entry.version,
+            signature: entry.model.signature(),
+        };
+        let value = &mut reply.value;
+        let encoded =
+            inference::encode(&member.request, &context, &out.outputs, out.rows.clone(), &out.failed, value)?;
+        reply.headers.push_str(MODEL, &entry.tag);
+        if message.headers.is_empty() && matches!(member.request.format, Format::KserveV1 | Format::OpenInference) {
+            return Ok(());
+        }
+        reply.headers.push_str(CONTENT_TYPE, encoded.content_type);
+        if let Some(length) = encoded.json_length {
+            reply.headers.push_str(INFERENCE_HEADER_CONTENT_LENGTH, &length.to_string());
+        }
+        // What we do not know travels through.
+        reply.headers.extend(message.headers, |n| ![MODEL, CONTENT_TYPE, INFERENCE_HEADER_CONTENT_LENGTH].contains(&n));
+        Ok(())
+    }
+
+    fn model_tag(&self, model: usize) -> Option<&str> {
+        self.models.get(model).map(|entry| entry.tag.as_str())
+    }
+}

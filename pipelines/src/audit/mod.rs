@@ -1,0 +1,388 @@
+//! The audit: proves from the topics alone that every message of a pipeline ended exactly once, or names those that
+//! did not.
+//!
+//! ```text
+//! input topic ──► messages ─┐
+//! result topic ─► answers ──┼─► recount ─► findings ─► report     (deep)
+//! dead letters ─► answers ──┤      ▲
+//! ledger ───────► ranges ───┴─► chain ───► findings ─► report     (quick)
+//! ```
+//!
+//! [`chain`] and [`recount`] are pure; what reads the log is here and in [`scan`], [`ledger`].
+
+pub mod chain;
+pub mod ledger;
+pub mod recount;
+pub mod report;
+pub mod runs;
+pub mod scan;
+pub mod source;
+pub mod verdict;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lunapark_schemas::{Message, TopicPartition};
+use lunapark_topics::{Catalog, Log, LogError};
+
+use chain::{Chain, Entry, Scope};
+use ledger::Ledger;
+use recount::{Answer, Recount, Spot};
+use report::{AuditReport, Findings};
+use scan::{Scan, Work, work};
+use source::Source;
+use verdict::{Expired, Verdict};
+
+/// How long a commit may take to become visible everywhere once it is visible somewhere.
+const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE_STEP: Duration = Duration::from_millis(20);
+/// Progress is told every so many records.
+const PROGRESS_STEP: u64 = 10_000;
+
+/// What to audit.
+#[derive(Clone, Debug)]
+pub struct AuditRequest {
+    /// Pipeline, as the ledger names it.
+    pub pipeline: String,
+    /// Its consumer group.
+    pub group: String,
+    /// Input topic.
+    pub topic: Arc<str>,
+    /// Result topic.
+    pub results: Arc<str>,
+    /// Dead-letter topic.
+    pub dead: Arc<str>,
+    /// Ledger topic.
+    pub ledger: Arc<str>,
+    /// Whether to read the records themselves.
+    pub deep: bool,
+    /// Whether the account must begin at offset 0, even where retention deleted those records before it began.
+    pub from_beginning: bool,
+}
+
+impl AuditRequest {
+    /// The quick audit of the scorer.
+    pub fn scorer(catalog: &Catalog, pipeline: &str, group: &str) -> Self {
+        Self {
+            pipeline: pipeline.to_owned(),
+            group: group.to_owned(),
+            topic: catalog.inference_events.name().clone(),
+            results: catalog.inference_results.name().clone(),
+            dead: catalog.inference_events.dead().name().clone(),
+            ledger: catalog.ledger.name().clone(),
+            deep: false,
+            from_beginning: false,
+        }
+    }
+}
+
+/// Audits a pipeline, running or not.
+pub fn audit(log: &dyn Log, request: &AuditRequest) -> Result<AuditReport, LogError> {
+    audit_with(log, request, &mut |_| {})
+}
+
+/// As [`audit`]; `progress` hears how many records have been read by the deep audit so far.
+pub fn audit_with(
+    log: &dyn Log,
+    request: &AuditRequest,
+    progress: &mut dyn FnMut(u64),
+) -> Result<AuditReport, LogError> {
+    let mut audit = Audit::open(log, request, progress)?;
+    audit.gather()?;
+    for partition in 0..audit.inputs.len() {
+        audit.partition(partition)?;
+    }
+    audit.strays()?;
+    Ok(audit.finish())
+}
+
+struct Audit<'a> {
+    log: &'a dyn Log,
+    request: &'a AuditRequest,
+    progress: &'a mut dyn FnMut(u64),
+    read: u64,
+    inputs: Vec<TopicPartition>,
+    /// Where the group stood when the audit began, and when the ledger had been read.
+    committed: Vec<Option<i64>>,
+    committed_later: Vec<Option<i64>>,
+    /// Ends of the result and dead-letter partitions before the group's offsets were looked up.
+    result_ends: Vec<i64>,
+    dead_ends: Vec<i64>,
+    ledger: Ledger,
+    findings: Findings,
+    report: AuditReport,
+}
+
+impl<'a> Audit<'a> {
+    fn open(
+        log: &'a dyn Log,
+        request: &'a AuditRequest,
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Result<Self, LogError> {
+        let AuditRequest { pipeline, topic, results, dead, ledger, .. } = request;
+        let inputs = partitions(log, topic)?;
+        // The order matters while the pipeline runs: what is below these ends now was committed with offsets that
+        // the next line sees.
+        let (result_ends, dead_ends) = (ends(log, results)?, ends(log, dead)?);
+        let committed = log.committed(&request.group, &inputs)?;
+        let boundaries = inputs.iter().zip(&committed).filter_map(|(at, next)| Some((at.partition, (*next)?))).collect();
+        Ok(Self {
+            log,
+            request,
+            progress,
+            read: 0,
+            committed_later: committed.clone(),
+            committed,
+            inputs,
+            result_ends,
+            dead_ends,
+            ledger: Ledger::open(log, ledger, pipeline, topic.clone(), dead.clone())?.ending_ranges_at(boundaries),
+            findings: Findings::default(),
+            report: AuditReport {
+                pipeline: pipeline.clone(),
+                topic: topic.to_string(),
+                deep: request.deep,
+                pending_exact: true,
+                ..Default::default()
+            },
+        })
+    }
+
+    /// Reads the ledger up to where the group stood, waiting a little for commits that are on their way.
+    fn gather(&mut self) -> Result<(), LogError> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            self.ledger.catch_up(self.log, &mut self.findings)?;
+            if self.caught_up() || Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(SETTLE_STEP);
+        }
+        self.committed_later = self.log.committed(&self.request.group, &self.inputs)?;
+        Ok(())
+    }
+
+    fn caught_up(&self) -> bool {
+        self.inputs.iter().zip(&self.committed).all(|(at, committed)| {
+            committed.is_none_or(|committed| self.ledger.end(at.partition).is_some_and(|end| committed <= end))
+        })
+    }
+
+    fn partition(&mut self, index: usize) -> Result<(), LogError> {
+        let at = self.inputs[index].clone();
+        let entries = self.entries(index);
+        let watermarks = self.log.watermarks(&at)?;
+        let scope = Scope {
+            at,
+            low: watermarks.low,
+            high: watermarks.high,
+            committed: self.committed[index],
+            ledger_expired: self.ledger.expired_until(),
+            from_beginning: self.request.from_beginning,
+        };
+        let chain = chain::check(&scope, &entries, &mut self.findings);
+        entries.iter().for_each(|entry| self.add(entry));
+        let pending = work(self.log, &scope.at, chain.end.max(scope.low), scope.high)?;
+        self.report.pending += pending.messages;
+        self.report.pending_exact &= pending.exact;
+        let verdict = match self.request.deep {
+            true => self.recount(&scope, &chain, &entries)?,
+            false => self.estimate(&scope, &chain)?,
+        };
+        self.report.lost += verdict.lost;
+        self.report.duplicated += verdict.duplicated;
+        self.report.unprovable += verdict.unprovable + self.expired(&scope, &chain)?;
+        Ok(())
+    }
+
+    /// The ranges of a partition in order, less those that were committed since the audit began.
+    fn entries(&mut self, index: usize) -> Vec<Entry> {
+        let mut entries = self.ledger.entries.remove(&self.inputs[index].partition).unwrap_or_default();
+        let began = self.committed[index].unwrap_or(i64::MIN);
+        let later = self.committed_later[index].unwrap_or(i64::MIN);
+        entries.retain(|entry| entry.first < began || entry.next > later || entry.first == entry.next);
+        entries.sort_by_key(|entry| (entry.first, entry.next));
+        entries
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        self.report.input += entry.messages.input;
+        self.report.results += entry.messages.results;
+        self.report.filtered += entry.messages.filtered;
+        self.report.dead += entry.messages.dead;
+        self.report.partial += entry.messages.partial;
+        self.report.rows.add(&entry.rows);
+    }
+
+    /// Quick: as many messages are lost or doubled as stand in gaps and overlaps.
+    fn estimate(&self, scope: &Scope, chain: &Chain) -> Result<Verdict, LogError> {
+        let lost = self.messages(scope, &chain.gaps)?;
+        let duplicated = self.messages(scope, &chain.overlaps)?;
+        Ok(Verdict { lost, duplicated, unprovable: 0 })
+    }
+
+    fn messages(&self, scope: &Scope, spans: &[(i64, i64)]) -> Result<u64, LogError> {
+        let mut sum = Work::NONE;
+        for (first, next) in spans {
+            sum = sum.plus(work(self.log, &scope.at, (*first).max(scope.low), (*next).min(scope.high))?);
+        }
+        Ok(sum.messages)
+    }
+
+    fn expired(&self, scope: &Scope, chain: &Chain) -> Result<u64, LogError> {
+        let gone = chain.expired.iter().map(|(first, next)| (*next.min(&scope.low) - first).max(0) as u64);
+        Ok(gone.sum::<u64>() + self.messages(scope, &chain.expired)?)
+    }
+
+    /// Deep: reads the messages of the partition and everything that answers them.
+    fn recount(&mut self, scope: &Scope, chain: &Chain, entries: &[Entry]) -> Result<Verdict, LogError> {
+        let end = chain.end.min(scope.high);
+        let mut input = Scan::open(self.log, &scope.at, scope.low)?;
+        let mut recount = Recount::new(scope.at.clone(), input.position(), end);
+        input.until(end, |message| {
+            recount.message(message.offset);
+            self.tick();
+            Ok::<(), LogError>(())
+        })?;
+        recount.filtered(entries, &mut self.findings);
+        let (results, dead) = self.answers(scope.at.partition, &mut recount)?;
+        Ok(recount.conclude(entries, Expired { results, dead }, &mut self.findings))
+    }
+
+    /// Reads results and dead letters until each message has its own, or nothing more can be on its way; whether
+    /// retention has deleted some of either.
+    fn answers(&mut self, partition: i32, recount: &mut Recount) -> Result<(bool, bool), LogError> {
+        let mut results = Answers::open(self.log, &self.request.results, partition, &self.result_ends)?;
+        let mut dead = Answers::open(self.log, &self.request.dead, partition, &self.dead_ends)?;
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            self.take(&mut results, recount, |_| Answer::Result)?;
+            self.take(&mut dead, recount, dead_answer)?;
+            if recount.complete() || Instant::now() > deadline {
+                return Ok((expired(&results), expired(&dead)));
+            }
+            std::thread::sleep(SETTLE_STEP);
+        }
+    }
+
+    fn take(
+        &mut self,
+        answers: &mut Option<Answers>,
+        recount: &mut Recount,
+        kind: impl Fn(&Message<'_>) -> Answer,
+    ) -> Result<(), LogError> {
+        let Some(Answers { at, scan, settled, .. }) = answers else { return Ok(()) };
+        let end = self.log.watermarks(at)?.high;
+        let mut spot = Spot { at: at.clone(), offset: 0, settled: true };
+        scan.until(end, |message| {
+            let kind = kind(message);
+            spot.offset = message.offset;
+            spot.settled = message.offset < *settled;
+            recount.answer(kind, &spot, source_of(kind, message), &mut self.findings);
+            self.tick();
+            Ok::<(), LogError>(())
+        })
+    }
+
+    /// Output partitions without an input partition of the same number should be empty: what stands there is named.
+    fn strays(&mut self) -> Result<(), LogError> {
+        let outputs = self.result_ends.len().max(self.dead_ends.len());
+        for partition in self.inputs.len()..if self.request.deep { outputs } else { 0 } {
+            let at = TopicPartition::new(self.request.topic.clone(), partition as i32);
+            self.answers(partition as i32, &mut Recount::new(at, 0, 0))?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        self.read += 1;
+        if self.read.is_multiple_of(PROGRESS_STEP) {
+            (self.progress)(self.read);
+        }
+    }
+
+    fn finish(mut self) -> AuditReport {
+        self.report.redriven = self.ledger.redriven.len() as u64;
+        self.report.ranges = self.ledger.ranges;
+        self.unknown_partitions();
+        self.report.proven = self.findings.is_empty()
+            && self.report.unprovable == 0
+            && (self.report.ranges > 0 || self.report.pending == 0);
+        self.report.notes = notes(&self.report);
+        self.report.faults = self.findings.counts;
+        self.report.findings = self.findings.named;
+        self.report
+    }
+
+    /// Ranges of partitions that the topic does not have.
+    fn unknown_partitions(&mut self) {
+        for (partition, entries) in std::mem::take(&mut self.ledger.entries) {
+            let at = TopicPartition::new(self.request.topic.clone(), partition);
+            let span = entries.first().map_or((0, 0), |entry| (entry.first, entry.next));
+            self.findings.add(report::FindingKind::BadLedger, &at, span, || {
+                format!("{} ledger ranges are of a partition that the topic does not have", entries.len())
+            });
+        }
+    }
+}
+
+/// One output partition while it is read.
+struct Answers {
+    at: TopicPartition,
+    scan: Scan,
+    settled: i64,
+    expired: bool,
+}
+
+impl Answers {
+    /// `None` where the topic has no such partition.
+    fn open(log: &dyn Log, topic: &str, partition: i32, ends: &[i64]) -> Result<Option<Self>, LogError> {
+        let Some(settled) = ends.get(partition as usize).copied() else { return Ok(None) };
+        let at = TopicPartition::new(topic, partition);
+        let low = log.watermarks(&at)?.low;
+        Ok(Some(Self { scan: Scan::open(log, &at, low)?, at, settled, expired: low > 0 }))
+    }
+}
+
+fn expired(answers: &Option<Answers>) -> bool {
+    answers.as_ref().is_some_and(|answers| answers.expired)
+}
+
+fn dead_answer(message: &Message<'_>) -> Answer {
+    match message.headers.get(lunapark_schemas::headers::dead::ROWS) {
+        Some(_) => Answer::Partial,
+        None => Answer::Dead,
+    }
+}
+
+fn source_of<'m>(answer: Answer, message: &Message<'m>) -> Option<Source<'m>> {
+    match answer {
+        Answer::Result => Source::of_result(message.headers),
+        Answer::Dead | Answer::Partial => Source::of_dead_letter(message.headers),
+    }
+}
+
+fn partitions(log: &dyn Log, topic: &str) -> Result<Vec<TopicPartition>, LogError> {
+    Ok((0..log.topic(topic)?.partitions).map(|partition| TopicPartition::new(topic, partition)).collect())
+}
+
+fn ends(log: &dyn Log, topic: &str) -> Result<Vec<i64>, LogError> {
+    partitions(log, topic)?.iter().map(|at| log.watermarks(at).map(|ends| ends.high)).collect()
+}
+
+fn notes(report: &AuditReport) -> Vec<String> {
+    let mut notes = Vec::new();
+    if report.unprovable > 0 {
+        notes.push(format!(
+            "{} messages are unprovable, which is not lost: retention has deleted records that would prove them{}",
+            report.unprovable,
+            if report.deep { "; the quick audit needs the ledger only" } else { "" }
+        ));
+    }
+    if report.ranges == 0 {
+        notes.push(format!("the ledger holds nothing of pipeline {} on {}", report.pipeline, report.topic));
+    }
+    notes
+}

@@ -1,0 +1,17 @@
+//! What every command gets.
+
+use std::sync::Arc;
+
+use lunapark_topics::{Catalog, Log};
+
+/// The log, its topics, and how to print.
+pub struct Context {
+    /// The log that the configuration names.
+    pub log: Arc<dyn Log>,
+    /// The topics of this Lunapark.
+    pub catalog: Catalog,
+    /// Consumer group of the scorer, for example `score`.
+    pub group_of_pipeline: String,
+    /// Print JSON instead of tables.
+    pub json: bool,
+}

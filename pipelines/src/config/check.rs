@@ -1,0 +1,201 @@
+//! Checking: from a merged document to a [`Config`]; every refusal names its key, cross-field ones name both.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lunapark_topics::Delivery;
+use lunapark_topics::catalog::CatalogOptions;
+use lunapark_topics::kafka::KafkaOptions;
+use lunapark_topics::log::Start;
+use toml::{Table, Value};
+
+use super::{Config, ConfigError, ModelConfig, ScoreConfig};
+
+/// Keys whose values are never shown.
+const SECRETS: [&str; 5] = ["password", "secret", "key.pem", "access_key_id", "token"];
+/// Our own keys of the section `kafka`; all others are librdkafka's.
+const KAFKA_KEYS: [&str; 4] = ["bootstrap", "session_timeout", "transaction_timeout", "request_timeout"];
+
+/// One section of the document, for reading typed values.
+struct Section<'a> {
+    name: &'a str,
+    table: &'a Table,
+}
+
+impl<'a> Section<'a> {
+    fn of(document: &'a Table, name: &'a str) -> Result<Self, ConfigError> {
+        let table = document.get(name).and_then(Value::as_table);
+        table.map(|table| Self { name, table }).ok_or_else(|| ConfigError(format!("section [{name}] is missing")))
+    }
+
+    fn refuse(&self, key: &str, what: &str) -> ConfigError {
+        ConfigError(format!("`{}.{key}` {what}", self.name))
+    }
+
+    fn text(&self, key: &str) -> Result<&'a str, ConfigError> {
+        self.table.get(key).and_then(Value::as_str).ok_or_else(|| self.refuse(key, "must be text"))
+    }
+
+    /// An integer of at least `least`.
+    fn number<T: TryFrom<i64>>(&self, key: &str, least: i64) -> Result<T, ConfigError> {
+        let value = self.table.get(key).and_then(Value::as_integer).filter(|n| *n >= least);
+        let refused = || self.refuse(key, &format!("must be a whole number of at least {least}"));
+        value.and_then(|n| T::try_from(n).ok()).ok_or_else(refused)
+    }
+
+    fn duration(&self, key: &str) -> Result<Duration, ConfigError> {
+        let text = self.text(key)?;
+        let refused = || self.refuse(key, &format!("is `{text}`: write a duration such as \"50ms\", \"10s\", \"7d\""));
+        humantime::parse_duration(text).map_err(|_| refused())
+    }
+
+    fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+        let text = self.text(key)?;
+        let names = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+        let found = choices.iter().find(|(name, _)| *name == text);
+        found.map(|(_, choice)| *choice).ok_or_else(|| self.refuse(key, &format!("is `{text}`: write {names}")))
+    }
+}
+
+/// The configuration, or the first thing that is wrong with it.
+pub(super) fn checked(document: &Table) -> Result<Config, ConfigError> {
+    let embedded = Section::of(document, "embedded")?;
+    let listen = Section::of(document, "http")?.text("listen")?;
+    let config = Config {
+        instance: instance(document)?,
+        data: PathBuf::from(embedded.text("data")?),
+        sync_os: embedded.choice("sync", &[("disk", false), ("os", true)])?,
+        kafka: kafka(&Section::of(document, "kafka")?)?,
+        topics: topics(&Section::of(document, "topics")?)?,
+        create_topics: create_topics(document)?,
+        score: score(&Section::of(document, "score")?)?,
+        store: store(&Section::of(document, "store")?),
+        listen: (!listen.is_empty()).then(|| listen.to_owned()),
+        metrics_interval: Section::of(document, "metrics")?.duration("interval")?,
+        log_level: Section::of(document, "log")?.text("level")?.to_owned(),
+        shown: masked(document).to_string(),
+    };
+    cross_checks(&config, &Section::of(document, "kafka")?)?;
+    Ok(config)
+}
+
+fn instance(document: &Table) -> Result<String, ConfigError> {
+    let name = document.get("instance").and_then(Value::as_str).unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match !name.is_empty() && name.chars().all(plain) {
+        true => Ok(name.to_owned()),
+        false => Err(ConfigError(format!("`instance` is `{name}`: use letters, digits, `-`, `_` and `.`"))),
+    }
+}
+
+fn create_topics(document: &Table) -> Result<bool, ConfigError> {
+    let section = Section::of(document, "topics")?;
+    let value = section.table.get("create").and_then(Value::as_bool);
+    value.ok_or_else(|| section.refuse("create", "must be true or false"))
+}
+
+fn kafka(section: &Section<'_>) -> Result<Option<KafkaOptions>, ConfigError> {
+    let bootstrap = section.text("bootstrap")?;
+    let own = |key: &str| KAFKA_KEYS.contains(&key);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let options = KafkaOptions {
+        properties: section.table.iter().filter(|(k, _)| !own(k)).map(|(k, v)| (k.clone(), text(v))).collect(),
+        session_timeout: section.duration("session_timeout")?,
+        transaction_timeout: section.duration("transaction_timeout")?,
+        request_timeout: section.duration("request_timeout")?,
+        ..KafkaOptions::new(bootstrap)
+    };
+    options.check().map_err(|e| ConfigError(e.message))?;
+    Ok((!bootstrap.is_empty()).then_some(options))
+}
+
+fn topics(section: &Section<'_>) -> Result<CatalogOptions, ConfigError> {
+    let retention = match section.text("retention")? {
+        "forever" => None,
+        _ => Some(section.duration("retention")?),
+    };
+    Ok(CatalogOptions {
+        prefix: section.text("prefix")?.to_owned(),
+        partitions: section.number("partitions", 1)?,
+        ledger_partitions: section.number("ledger_partitions", 1)?,
+        retention,
+        max_message_bytes: section.number("max_message_bytes", 1024)?,
+        replication: section.number("replication", 1)?,
+    })
+}
+
+fn score(section: &Section<'_>) -> Result<ScoreConfig, ConfigError> {
+    let share = section.table.get("reject_share").and_then(Value::as_float).filter(|s| (0.0..=1.0).contains(s));
+    Ok(ScoreConfig {
+        name: section.text("name")?.to_owned(),
+        threads: section.number("threads", 1)?,
+        delivery: section.choice(
+            "delivery",
+            &[("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)],
+        )?,
+        start: section.choice("start", &[("earliest", Start::Earliest), ("latest", Start::Latest)])?,
+        commit_interval: section.duration("commit_interval")?,
+        commit_messages: section.number("commit_messages", 1)?,
+        commit_bytes: section.number("commit_bytes", 1024)?,
+        batch_messages: section.number("batch_messages", 1)?,
+        batch_bytes: section.number("batch_bytes", 1024)?,
+        max_rows: section.number("max_rows", 1)?,
+        max_payload_bytes: section.number("max_payload_bytes", 1024)?,
+        drain_budget: section.duration("drain_budget")?,
+        reject_share: share.ok_or_else(|| section.refuse("reject_share", "must be a number from 0 to 1"))?,
+        reject_window: section.number("reject_window", 0)?,
+        models: models(section)?,
+    })
+}
+
+fn models(section: &Section<'_>) -> Result<Vec<ModelConfig>, ConfigError> {
+    let list = section.table.get("models").and_then(Value::as_array).filter(|list| !list.is_empty());
+    let list = list.ok_or_else(|| section.refuse("models", "needs at least one entry: write [[score.models]]"))?;
+    list.iter().map(|entry| model(section, entry)).collect()
+}
+
+fn model(section: &Section<'_>, entry: &Value) -> Result<ModelConfig, ConfigError> {
+    let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let model =
+        ModelConfig { name: text("name"), version: text("version"), path: text("path"), sha256: Some(text("sha256")) };
+    for (key, value) in [("name", &model.name), ("version", &model.version), ("path", &model.path)] {
+        if value.is_empty() {
+            return Err(section.refuse(&format!("models.{key}"), "is missing: every model needs name, version, path"));
+        }
+    }
+    Ok(ModelConfig { sha256: model.sha256.filter(|digest| !digest.is_empty()), ..model })
+}
+
+fn store(section: &Section<'_>) -> BTreeMap<String, String> {
+    let filled = section.table.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+    filled.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn cross_checks(config: &Config, kafka: &Section<'_>) -> Result<(), ConfigError> {
+    let session = kafka.duration("session_timeout")?;
+    let transaction = kafka.duration("transaction_timeout")?;
+    let (budget, interval) = (config.score.drain_budget, config.score.commit_interval);
+    if budget >= session {
+        let what = format!("`score.drain_budget` ({budget:?}) must be below `kafka.session_timeout` ({session:?})");
+        return Err(ConfigError(format!("{what}: work must end before the group gives the partitions away")));
+    }
+    if interval * 2 > transaction {
+        let what = format!("`score.commit_interval` ({interval:?}) must be below half of `kafka.transaction_timeout`");
+        return Err(ConfigError(format!("{what} ({transaction:?}): a transaction must end before the broker ends it")));
+    }
+    Ok(())
+}
+
+fn masked(table: &Table) -> Table {
+    let secret = |key: &str| SECRETS.iter().any(|s| key.contains(s));
+    let mask = |(key, value): (&String, &Value)| {
+        let value = match value {
+            Value::Table(inner) => Value::Table(masked(inner)),
+            Value::String(text) if secret(key) && !text.is_empty() => Value::String("********".to_owned()),
+            other => other.clone(),
+        };
+        (key.clone(), value)
+    };
+    table.iter().map(mask).collect()
+}

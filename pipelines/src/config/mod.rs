@@ -1,0 +1,178 @@
+//! Configuration: what the user wrote is merged over the defaults, then checked once as a whole.
+
+mod check;
+mod merge;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lunapark_topics::Delivery;
+use lunapark_topics::catalog::CatalogOptions;
+use lunapark_topics::kafka::KafkaOptions;
+use lunapark_topics::log::Start;
+
+/// The documented defaults, as `lunapark config` prints them.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// A configuration that is not valid; the message names the key and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct ConfigError(pub String);
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Stable instance name.
+    pub instance: String,
+    /// Folder of the embedded log.
+    pub data: PathBuf,
+    /// True where the embedded log leaves syncing to the operating system.
+    pub sync_os: bool,
+    /// The cluster; `None` is the embedded log.
+    pub kafka: Option<KafkaOptions>,
+    /// Sizes and prefix of the topics.
+    pub topics: CatalogOptions,
+    /// Create missing topics at start.
+    pub create_topics: bool,
+    /// The scoring pipeline.
+    pub score: ScoreConfig,
+    /// Object store settings.
+    pub store: BTreeMap<String, String>,
+    /// Address of the HTTP endpoints; `None` is off.
+    pub listen: Option<String>,
+    /// Period of reports to the topic `metrics`.
+    pub metrics_interval: Duration,
+    /// Log filter.
+    pub log_level: String,
+    /// The merged document, secrets masked.
+    pub shown: String,
+}
+
+/// Settings of the scoring pipeline.
+#[derive(Clone, Debug)]
+pub struct ScoreConfig {
+    /// Pipeline and group name.
+    pub name: String,
+    /// Stream threads.
+    pub threads: usize,
+    /// Delivery mode.
+    pub delivery: Delivery,
+    /// Where a new group begins.
+    pub start: Start,
+    /// Commit after so long.
+    pub commit_interval: Duration,
+    /// Commit at so many messages.
+    pub commit_messages: u64,
+    /// Commit at so many bytes.
+    pub commit_bytes: usize,
+    /// Messages of a batch.
+    pub batch_messages: usize,
+    /// Bytes of a batch.
+    pub batch_bytes: usize,
+    /// Rows of a message.
+    pub max_rows: usize,
+    /// Bytes of a payload.
+    pub max_payload_bytes: usize,
+    /// Time for work in flight to end.
+    pub drain_budget: Duration,
+    /// Breaker share.
+    pub reject_share: f64,
+    /// Breaker window.
+    pub reject_window: usize,
+    /// Models, the default first.
+    pub models: Vec<ModelConfig>,
+}
+
+/// One model of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// Model name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Where its file is.
+    pub path: String,
+    /// Expected digest, where given.
+    pub sha256: Option<String>,
+}
+
+impl Config {
+    /// Defaults, then the file, then the environment.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let text = match file {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|e| ConfigError(format!("cannot read {}: {e}; check --config", path.display())))?,
+        };
+        Self::from_texts(&text, environment)
+    }
+
+    /// As [`load`](Self::load), from text.
+    pub fn from_texts(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut merged = merge::defaults()?;
+        merge::user(&mut merged, text)?;
+        merge::environment(&mut merged, environment)?;
+        check::checked(&merged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::from_texts(text, env).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = load("", &[]).unwrap();
+        assert_eq!(config.score.models[0].path, "builtin:higgs-xgb");
+        assert!(config.kafka.is_none());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_one() {
+        let error = load("[score]\ncomit_interval = \"1s\"", &[]).unwrap_err();
+        assert!(error.contains("score.comit_interval") && error.contains("score.commit_interval"), "{error}");
+        let error = load("", &[("LUNAPARK_SCORE_THREDS", "2")]).unwrap_err();
+        assert!(error.contains("LUNAPARK_SCORE_THREADS"), "{error}");
+        let error = load("[[score.models]]\nname = \"a\"\nversion = \"1\"\npaht = \"x\"", &[]).unwrap_err();
+        assert!(error.contains("paht") && error.contains("path"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let env = [("LUNAPARK_SCORE_THREADS", "3"), ("LUNAPARK_DATA", "/x"), ("LUNAPARK_KAFKA_SASL_USERNAME", "u")];
+        let config = load("[score]\nthreads = 2\n[kafka]\nbootstrap = \"b:1\"", &env).unwrap();
+        assert_eq!((config.score.threads, config.data), (3, PathBuf::from("/x")));
+        assert_eq!(config.kafka.unwrap().properties["sasl.username"], "u");
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let text = "[kafka]\nbootstrap = \"b:1\"\n\"sasl.password\" = \"hunter2\"\nssl.key.password = \"hunter2\"\n";
+        let config = load(text, &[("LUNAPARK_STORE_S3_SECRET_ACCESS_KEY", "hunter2")]).unwrap();
+        assert_eq!(config.kafka.as_ref().unwrap().properties["ssl.key.password"], "hunter2");
+        assert!(!config.shown.contains("hunter2"), "{}", config.shown);
+    }
+
+    #[test]
+    fn wrong_values_name_their_key() {
+        for (text, key) in [
+            ("[score]\nthreads = 0", "score.threads"),
+            ("[score]\nthreads = \"two\"", "score.threads"),
+            ("[score]\ncommit_interval = \"fast\"", "score.commit_interval"),
+            ("[score]\ndelivery = \"maybe\"", "score.delivery"),
+            ("[score]\ndrain_budget = \"11s\"", "kafka.session_timeout"),
+            ("[kafka]\nbootstrap = \"b:1\"\n\"group.id\" = \"x\"", "group.id"),
+            ("instance = \"\"", "instance"),
+            ("[score]\nmodels = []", "score.models"),
+        ] {
+            let error = load(text, &[]).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What `/healthz` and `/readyz` say: each stream thread's state, with the reason where it is not running.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// State of one stream thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ThreadState {
+    /// Being opened for the first time.
+    Starting,
+    /// Polling and committing.
+    Running,
+    /// Gave up its producer and waits to open it again.
+    Restarting {
+        /// Why.
+        reason: String,
+    },
+    /// Needs a human.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Finished on request.
+    Stopped,
+}
+
+/// States of all stream threads of this process.
+#[derive(Debug, Default)]
+pub struct Health {
+    threads: Mutex<BTreeMap<String, ThreadState>>,
+}
+
+impl Health {
+    /// A thread that is about to start.
+    pub fn starting(&self, member: &str) {
+        self.set(member, ThreadState::Starting);
+    }
+
+    /// It polls.
+    pub fn running(&self, member: &str) {
+        self.set(member, ThreadState::Running);
+    }
+
+    /// It will be opened again.
+    pub fn waiting(&self, member: &str, reason: &str) {
+        self.set(member, ThreadState::Restarting { reason: reason.to_owned() });
+    }
+
+    /// It ended and will not come back.
+    pub fn failed(&self, member: &str, reason: &str) {
+        self.set(member, ThreadState::Failed { reason: reason.to_owned() });
+    }
+
+    /// It ended on request.
+    pub fn stopped(&self, member: &str) {
+        self.set(member, ThreadState::Stopped);
+    }
+
+    /// All states, by thread.
+    pub fn threads(&self) -> BTreeMap<String, ThreadState> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True where every thread polls.
+    pub fn ready(&self) -> bool {
+        let threads = self.threads();
+        !threads.is_empty() && threads.values().all(|state| *state == ThreadState::Running)
+    }
+
+    /// False where a thread failed for good.
+    pub fn alive(&self) -> bool {
+        !self.threads().values().any(|state| matches!(state, ThreadState::Failed { .. }))
+    }
+
+    fn set(&self, member: &str, state: ThreadState) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).insert(member.to_owned(), state);
+    }
+}

@@ -1,0 +1,3 @@
+//! The pipelines: one file each, one readable chain.
+
+pub mod score;

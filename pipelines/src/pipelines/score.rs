@@ -1,0 +1,112 @@
+//! Scoring:
+//!
+//! ```text
+//! inference.events ──▶ decode ──▶ score ──▶ encode ──▶ inference.results
+//!                        │          │          ├─────▶ inference.events.dead
+//!                        └──────────┴──────────┴─────▶ ledger
+//! ```
+
+use std::sync::Arc;
+
+use lunapark_operator::Scored;
+use lunapark_schemas::inference::Limits;
+use lunapark_score::{InferenceCodec, ModelSet, Scorer};
+use lunapark_topics::partitioner::partition_of;
+use lunapark_topics::{Catalog, Log, StreamSpec};
+
+use crate::config::{Config, ScoreConfig};
+use crate::health::Health;
+use crate::metrics::PipelineMetrics;
+use crate::runner::{Routes, RunError, Settings, StreamThread, supervise};
+use crate::stop::Stop;
+
+/// The scoring pipeline, ready to run any number of stream threads.
+pub struct Score {
+    codec: InferenceCodec,
+    operator: Scorer,
+    config: ScoreConfig,
+    instance: String,
+    catalog: Catalog,
+    accept_rejects_until: Option<i64>,
+}
+
+impl Score {
+    /// The pipeline over these models.
+    pub fn new(config: &Config, catalog: &Catalog, models: ModelSet, accept_rejects_until: Option<i64>) -> Self {
+        let models = Arc::new(models);
+        let limits = Limits { max_rows: config.score.max_rows, max_payload_bytes: config.score.max_payload_bytes };
+        Self {
+            codec: InferenceCodec::new(models.clone(), limits),
+            operator: Scorer::new(models),
+            config: config.score.clone(),
+            instance: config.instance.clone(),
+            catalog: catalog.clone(),
+            accept_rejects_until,
+        }
+    }
+
+    /// Stable name of a stream thread: static group member and transactional id.
+    pub fn member(&self, thread: usize) -> String {
+        format!("{}-{}-{thread}", self.config.name, self.instance)
+    }
+
+    /// Runs one stream thread until a stop is asked for.
+    pub fn run_thread(
+        &self,
+        thread: usize,
+        log: Arc<dyn Log>,
+        metrics: Arc<PipelineMetrics>,
+        health: Arc<Health>,
+        stop: &Stop,
+    ) -> Result<(), RunError> {
+        let member = self.member(thread);
+        let (codec, operator) = (&self.codec as &InferenceCodec, &self.operator);
+        let settings = self.settings(&member);
+        let spec = self.spec(&member);
+        supervise::<_, Scorer>(&StreamThread { log, spec, settings, codec, operator, metrics, health }, stop)
+    }
+
+    fn spec(&self, member: &str) -> StreamSpec {
+        let catalog = &self.catalog;
+        StreamSpec {
+            group: format!("{}{}", catalog.prefix(), self.config.name),
+            member: format!("{}{member}", catalog.prefix()),
+            topics: vec![catalog.inference_events.name().clone()],
+            outputs: vec![
+                catalog.inference_results.name().clone(),
+                catalog.inference_events.dead().name().clone(),
+                catalog.ledger.name().clone(),
+            ],
+            delivery: self.config.delivery,
+            start: self.config.start,
+        }
+    }
+
+    fn settings(&self, member: &str) -> Settings {
+        let config = &self.config;
+        Settings {
+            pipeline: config.name.clone(),
+            member: member.to_owned(),
+            routes: Routes {
+                results: self.catalog.inference_results.name().clone(),
+                dead: self.catalog.inference_events.dead().name().clone(),
+                ledger: self.catalog.ledger.name().clone(),
+                ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
+            },
+            commit_interval: config.commit_interval,
+            commit_messages: config.commit_messages,
+            commit_bytes: config.commit_bytes,
+            batch_messages: config.batch_messages,
+            batch_bytes: config.batch_bytes,
+            reject_share: config.reject_share,
+            reject_window: config.reject_window,
+            accept_rejects_until: self.accept_rejects_until,
+        }
+    }
+}
+
+/// The types of the chain fit together: what the scorer gives is what the codec writes.
+const _: fn() = || {
+    fn fits<C: lunapark_operator::Codec<Scored>>() {}
+    fits::<InferenceCodec>();
+};

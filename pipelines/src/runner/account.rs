@@ -1,0 +1,258 @@
+//! The account of the open transaction: per input partition, what was read and how it ended.
+
+use std::collections::BTreeMap;
+
+use lunapark_schemas::ledger::{Counts, LedgerRange, position_hash, push_offset};
+use lunapark_schemas::{Message, Position, SkipReason, TopicPartition};
+
+/// Rows of one message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowCounts {
+    /// Rows with a result.
+    pub results: u64,
+    /// Rows without.
+    pub dead: u64,
+}
+
+/// How one message ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending {
+    /// With a result.
+    Result(RowCounts),
+    /// Left out on purpose.
+    Filtered(SkipReason),
+    /// As a dead letter.
+    Dead,
+}
+
+/// Everything that the open transaction has done, ready to be written to the ledger.
+#[derive(Debug, Default)]
+pub struct Account {
+    partitions: Vec<PartitionAccount>,
+    last_used: usize,
+    messages: u64,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct PartitionAccount {
+    at: TopicPartition,
+    /// The committed offset: where the open range starts.
+    first: i64,
+    /// Where it ends so far.
+    next: i64,
+    messages: Counts,
+    rows: Counts,
+    filtered: Vec<(i64, i64)>,
+    reasons: BTreeMap<SkipReason, u64>,
+    checksum: u64,
+    models: Vec<usize>,
+}
+
+impl PartitionAccount {
+    fn new(start: &Position) -> Self {
+        Self {
+            at: start.topic_partition(),
+            first: start.offset,
+            next: start.offset,
+            messages: Counts::default(),
+            rows: Counts::default(),
+            filtered: Vec::new(),
+            reasons: BTreeMap::new(),
+            checksum: 0,
+            models: Vec::new(),
+        }
+    }
+
+    fn record(&mut self, offset: i64, ending: Ending) {
+        self.next = offset + 1;
+        self.messages.input += 1;
+        self.checksum = self.checksum.wrapping_add(position_hash(self.at.partition, offset));
+        match ending {
+            Ending::Dead => self.messages.dead += 1,
+            Ending::Filtered(reason) => {
+                self.messages.filtered += 1;
+                push_offset(&mut self.filtered, offset);
+                *self.reasons.entry(reason).or_default() += 1;
+            }
+            Ending::Result(rows) => {
+                self.messages.results += 1;
+                self.messages.partial += u64::from(rows.dead > 0);
+                self.rows.input += rows.results + rows.dead;
+                self.rows.results += rows.results;
+                self.rows.dead += rows.dead;
+            }
+        }
+    }
+
+    fn range<'m>(&self, pipeline: &str, instance: &str, tag: impl Fn(usize) -> Option<&'m str>) -> LedgerRange {
+        let mut models: Vec<String> = self.models.iter().filter_map(|m| tag(*m)).map(str::to_owned).collect();
+        models.sort();
+        LedgerRange {
+            pipeline: pipeline.to_owned(),
+            instance: instance.to_owned(),
+            topic: self.at.topic.to_string(),
+            partition: self.at.partition,
+            first: self.first,
+            next: self.next,
+            messages: self.messages,
+            rows: self.rows,
+            filtered: self.filtered.clone(),
+            reasons: self.reasons.iter().map(|(reason, n)| (reason.as_str().to_owned(), *n)).collect(),
+            models,
+            checksum: format!("{:016x}", self.checksum),
+        }
+    }
+}
+
+impl Account {
+    /// Partitions that are ours from now on, at their committed offsets.
+    pub fn assign(&mut self, starts: &[Position]) {
+        self.forget(&starts.iter().map(Position::topic_partition).collect::<Vec<_>>());
+        self.partitions.extend(starts.iter().map(PartitionAccount::new));
+    }
+
+    /// Partitions that are not ours any more. Their open ranges must have been committed or aborted.
+    pub fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.partitions.retain(|p| !partitions.contains(&p.at));
+        self.last_used = 0;
+    }
+
+    /// Partitions held.
+    pub fn assigned(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// Messages of the open transaction.
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Bytes read and written by the open transaction.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds to the size of the open transaction.
+    pub fn add_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// Takes a message's ending down. False where its partition is not ours.
+    pub fn record(&mut self, message: &Message<'_>, ending: Ending, model: Option<usize>) -> bool {
+        let Some(partition) = self.find(message) else { return false };
+        partition.record(message.offset, ending);
+        if let Some(model) = model.filter(|m| !partition.models.contains(m)) {
+            partition.models.push(model);
+        }
+        self.messages += 1;
+        true
+    }
+
+    /// Consecutive messages mostly share a partition: look at the last one first.
+    fn find(&mut self, message: &Message<'_>) -> Option<&mut PartitionAccount> {
+        let fits = |p: &PartitionAccount| p.at.partition == message.partition && p.at.topic == *message.topic;
+        if !self.partitions.get(self.last_used).is_some_and(fits) {
+            self.last_used = self.partitions.iter().position(fits)?;
+        }
+        self.partitions.get_mut(self.last_used)
+    }
+
+    /// One ledger entry for each partition that moved.
+    pub fn ranges<'m>(
+        &self,
+        pipeline: &str,
+        instance: &str,
+        tag: impl Fn(usize) -> Option<&'m str>,
+    ) -> Vec<LedgerRange> {
+        self.moved().map(|p| p.range(pipeline, instance, &tag)).collect()
+    }
+
+    /// The next offset of each partition that moved: what is committed.
+    pub fn next(&self) -> Vec<Position> {
+        self.moved().map(|p| p.at.at(p.next)).collect()
+    }
+
+    /// The committed offset of each partition that moved: where an abort goes back to.
+    pub fn firsts(&self) -> Vec<Position> {
+        self.moved().map(|p| p.at.at(p.first)).collect()
+    }
+
+    fn moved(&self) -> impl Iterator<Item = &PartitionAccount> {
+        self.partitions.iter().filter(|p| p.next > p.first)
+    }
+
+    /// The transaction is committed: ranges start where they ended.
+    pub fn committed(&mut self) {
+        self.restart(|p| p.next);
+    }
+
+    /// The transaction is aborted: ranges start where they started.
+    pub fn aborted(&mut self) {
+        self.restart(|p| p.first);
+    }
+
+    fn restart(&mut self, from: impl Fn(&PartitionAccount) -> i64) {
+        for partition in &mut self.partitions {
+            *partition = PartitionAccount::new(&partition.at.at(from(partition)));
+        }
+        self.messages = 0;
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lunapark_schemas::messages::At;
+    use lunapark_schemas::Messages;
+
+    fn messages(offsets: &[i64]) -> Messages {
+        let mut messages = Messages::new();
+        for &offset in offsets {
+            messages.push(At { topic: "t", partition: 1, offset, timestamp: 0 }, None, None, std::iter::empty());
+        }
+        messages
+    }
+
+    fn account() -> Account {
+        let mut account = Account::default();
+        account.assign(&[TopicPartition::new("t", 1).at(5)]);
+        account
+    }
+
+    #[test]
+    fn ranges_chain_over_holes_in_the_offsets() {
+        let mut account = account();
+        let batch = messages(&[6, 9]);
+        let ends = [Ending::Result(RowCounts { results: 2, dead: 1 }), Ending::Filtered(SkipReason::Expired)];
+        batch.iter().zip(ends).for_each(|(m, e)| assert!(account.record(&m, e, Some(0))));
+        let range = account.ranges("score", "a-0", |_| Some("m/1#00")).remove(0);
+        assert_eq!((range.first, range.next), (5, 10));
+        assert_eq!(range.messages, Counts { input: 2, results: 1, filtered: 1, dead: 0, partial: 1 });
+        assert_eq!(range.rows, Counts { input: 3, results: 2, dead: 1, ..Default::default() });
+        assert_eq!(range.filtered, [(9, 9)]);
+        account.committed();
+        assert!(account.ranges("score", "a-0", |_| None).is_empty());
+        let batch = messages(&[10]);
+        assert!(account.record(&batch.get(0), Ending::Dead, None));
+        assert_eq!(account.ranges("score", "a-0", |_| None)[0].first, 10);
+    }
+
+    #[test]
+    fn an_abort_goes_back_to_the_committed_offset() {
+        let mut account = account();
+        assert!(account.record(&messages(&[7]).get(0), Ending::Dead, None));
+        assert_eq!(account.firsts()[0].offset, 5);
+        account.aborted();
+        assert_eq!(account.messages(), 0);
+        assert!(account.next().is_empty());
+    }
+
+    #[test]
+    fn a_message_of_a_partition_that_is_not_ours_is_not_taken_down() {
+        let mut account = account();
+        account.forget(&[TopicPartition::new("t", 1)]);
+        assert!(!account.record(&messages(&[7]).get(0), Ending::Dead, None));
+    }
+}

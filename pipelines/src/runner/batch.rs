@@ -1,0 +1,284 @@
+//! One batch: decode, process, bisect where it fails, and write every message's end in source order.
+
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use lunapark_operator::{Batch, Codec, Member, Operator, Output, Retry};
+use lunapark_schemas::headers::{CE_EXPIRYTIME, SOURCE};
+use lunapark_schemas::{ErrorClass, HeadersBuf, Message, Outcome, Record, Rejection, SkipReason};
+
+use super::account::{Ending, RowCounts};
+use super::dead_letter::DeadLetter;
+use super::{RunError, Runner};
+use crate::clock;
+use crate::metrics::Stage;
+use crate::stop::Stop;
+
+/// Where one message stands while its batch is processed.
+enum Fate<Out> {
+    Undecided,
+    Scored { model: usize, member: Member, out: Out },
+    Skipped(SkipReason),
+    Rejected { rejection: Rejection, attempts: u32 },
+}
+
+impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
+    /// Processes the polled messages and writes how each of them ended.
+    pub(super) fn batch(&mut self, stop: &Stop) -> Result<(), RunError> {
+        let read_at = Instant::now();
+        let mut fates: Vec<Fate<O::Out>> = Vec::with_capacity(self.messages.len());
+        fates.extend((0..self.messages.len()).map(|_| Fate::Undecided));
+        let batches = self.decode(&mut fates);
+        self.metrics.stage(Stage::ComputeInput, read_at.elapsed());
+        for batch in batches {
+            if !self.process(batch, &mut fates, stop)? {
+                return Ok(());
+            }
+        }
+        let scored_at = Instant::now();
+        self.write(fates)?;
+        self.metrics.stage(Stage::ComputeOutput, scored_at.elapsed());
+        self.opened.get_or_insert(read_at);
+        Ok(())
+    }
+
+    fn decode(&mut self, fates: &mut [Fate<O::Out>]) -> Vec<Batch> {
+        let now = clock::now_millis();
+        self.times.read(&self.messages, now);
+        let mut indices = Vec::with_capacity(fates.len());
+        for (index, message) in self.messages.iter().enumerate() {
+            if expired(&message, now) {
+                fates[index] = Fate::Skipped(SkipReason::Expired);
+            } else if self.too_large.contains(&(message.partition, message.offset)) {
+                fates[index] = Fate::Rejected { rejection: refused_result(), attempts: 2 };
+            } else {
+                indices.push(index);
+            }
+        }
+        let decoded = self.codec.decode(&self.messages, &indices);
+        for (index, rejection) in decoded.rejected {
+            fates[index] = Fate::Rejected { rejection, attempts: 1 };
+        }
+        decoded.batches
+    }
+
+    /// Processes one batch, by halves where it fails for good. False where a stop was asked for meanwhile.
+    fn process(&mut self, batch: Batch, fates: &mut [Fate<O::Out>], stop: &Stop) -> Result<bool, RunError> {
+        let mut todo = vec![(batch, 1)];
+        while let Some((batch, attempts)) = todo.pop() {
+            let started = Instant::now();
+            match block_on(self.operator.process(&batch)) {
+                Ok(outcomes) => {
+                    self.metrics.inferred(batch.rows.num_rows(), started.elapsed());
+                    self.settle(batch, outcomes, fates, attempts)?;
+                }
+                Err(error) => match error.retry {
+                    Retry::After(pause) => {
+                        tracing::warn!(operator = self.operator.name(), %error, ?pause, "operator holds the batch");
+                        if !self.hold(pause, stop)? {
+                            return Ok(false);
+                        }
+                        todo.push((batch, attempts + 1));
+                    }
+                    Retry::Never if batch.members.len() > 1 => {
+                        let middle = batch.members.len() / 2;
+                        todo.push((batch.slice(middle..batch.members.len()), attempts + 1));
+                        todo.push((batch.slice(0..middle), attempts + 1));
+                    }
+                    Retry::Never => {
+                        for member in &batch.members {
+                            let rejection = Rejection::new(ErrorClass::Operator, error.message.clone());
+                            fates[member.message] = Fate::Rejected { rejection, attempts };
+                        }
+                    }
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits before another try. What earlier batches did is committed first: no transaction stays open meanwhile.
+    fn hold(&mut self, pause: Duration, stop: &Stop) -> Result<bool, RunError> {
+        self.commit()?;
+        Ok(!stop.wait(pause))
+    }
+
+    fn settle(
+        &self,
+        batch: Batch,
+        outcomes: Vec<Outcome<O::Out>>,
+        fates: &mut [Fate<O::Out>],
+        attempts: u32,
+    ) -> Result<(), RunError> {
+        if outcomes.len() != batch.members.len() {
+            let what = format!("{} outcomes for {} messages", outcomes.len(), batch.members.len());
+            return Err(RunError::Operator { operator: self.operator.name(), what });
+        }
+        let model = batch.model;
+        for (member, outcome) in batch.members.into_iter().zip(outcomes) {
+            let index = member.message;
+            fates[index] = match outcome {
+                Outcome::Emit(out) => Fate::Scored { model, member, out },
+                Outcome::Skip(reason) => Fate::Skipped(reason),
+                Outcome::Reject(rejection) => Fate::Rejected { rejection, attempts },
+            };
+        }
+        Ok(())
+    }
+
+    /// Writes every message's end, in source order.
+    fn write(&mut self, fates: Vec<Fate<O::Out>>) -> Result<(), RunError> {
+        let messages = std::mem::take(&mut self.messages);
+        let written = messages.iter().zip(fates).try_for_each(|(message, fate)| self.write_one(&message, fate));
+        self.account.add_bytes(messages.bytes());
+        self.messages = messages;
+        written
+    }
+
+    fn write_one(&mut self, message: &Message<'_>, fate: Fate<O::Out>) -> Result<(), RunError> {
+        let (ending, model) = match fate {
+            Fate::Scored { model, member, out } => (self.write_result(message, model, &member, &out)?, Some(model)),
+            Fate::Skipped(reason) => (Ending::Filtered(reason), None),
+            Fate::Rejected { rejection, attempts } => (self.write_dead(message, &rejection, attempts, &out_of_rows())?, None),
+            Fate::Undecided => {
+                let what = format!("{} was left without an outcome", message.position());
+                return Err(RunError::Operator { operator: self.operator.name(), what });
+            }
+        };
+        let dead = matches!(ending, Ending::Dead);
+        if !dead {
+            self.breaker.record(message.offset, false);
+        }
+        match self.account.record(message, ending, model.filter(|_| !dead)) {
+            true => Ok(()),
+            false => {
+                let what = format!("{} belongs to a partition that is not assigned", message.position());
+                Err(RunError::Operator { operator: self.operator.name(), what })
+            }
+        }
+    }
+
+    fn write_result(
+        &mut self,
+        message: &Message<'_>,
+        model: usize,
+        member: &Member,
+        out: &O::Out,
+    ) -> Result<Ending, RunError> {
+        let mut reply = std::mem::take(&mut self.reply);
+        reply.clear();
+        let encoded = self.codec.encode(message, model, member, out, &mut reply);
+        let ending = match encoded {
+            Err(rejection) => self.write_dead(message, &rejection, 1, &out_of_rows()),
+            Ok(()) => {
+                push_source(&mut reply.headers, message);
+                let record = answer(message, &self.settings.routes.results, Some(&reply.value), &reply.headers);
+                self.write_answer(message, &record, member, out)
+            }
+        };
+        self.reply = reply;
+        ending
+    }
+
+    fn write_answer(
+        &mut self,
+        message: &Message<'_>,
+        record: &Record<'_>,
+        member: &Member,
+        out: &O::Out,
+    ) -> Result<Ending, RunError> {
+        let size = record.wire_size();
+        if let Some(limit) = self.stream.max_message_bytes(record.topic).filter(|limit| size > *limit) {
+            let topic = record.topic;
+            let what = format!("its result has {size} bytes and topic `{topic}` takes {limit}; send fewer rows per message");
+            return self.write_dead(message, &Rejection::new(ErrorClass::ResultTooLarge, what), 1, &out_of_rows());
+        }
+        self.stream.produce(record, Some((message.partition, message.offset)))?;
+        self.account.add_bytes(size);
+        let failed = out.failed();
+        if let Some(first) = failed.first() {
+            self.write_dead(message, &first.rejection.clone(), 1, failed)?;
+        }
+        let dead = failed.len() as u64;
+        Ok(Ending::Result(RowCounts { results: u64::from(member.request.rows) - dead, dead }))
+    }
+
+    /// Writes the dead letter of a message, or of some of its rows.
+    fn write_dead(
+        &mut self,
+        message: &Message<'_>,
+        rejection: &Rejection,
+        attempts: u32,
+        rows: &[lunapark_schemas::outcome::FailedRow],
+    ) -> Result<Ending, RunError> {
+        if rows.is_empty() && self.breaker.record(message.offset, true) {
+            return Err(self.tripped(message, rejection));
+        }
+        self.metrics.rejected(rejection.class);
+        let mut headers = HeadersBuf::new();
+        DeadLetter { rejection, operator: self.operator.name(), attempts, rows }.headers(message, &mut headers);
+        let record = answer(message, &self.settings.routes.dead, message.value, &headers);
+        let needed = record.wire_size();
+        if let Some(limit) = self.stream.max_message_bytes(record.topic).filter(|limit| needed > *limit) {
+            let (position, topic) = (message.position().to_string(), record.topic.to_owned());
+            return Err(RunError::DeadLetterTooLarge { position, topic, needed, limit });
+        }
+        self.stream.produce(&record, None)?;
+        self.account.add_bytes(needed);
+        Ok(Ending::Dead)
+    }
+
+    fn tripped(&self, message: &Message<'_>, rejection: &Rejection) -> RunError {
+        RunError::Breaker {
+            position: message.position().to_string(),
+            rejected: rejection.message.clone(),
+            share: self.settings.reject_share * 100.0,
+            window: self.settings.reject_window,
+            until: message.offset + 1,
+        }
+    }
+}
+
+/// No rows: the whole message.
+fn out_of_rows() -> [lunapark_schemas::outcome::FailedRow; 0] {
+    []
+}
+
+/// A result or dead letter: key, partition number and timestamp of its source.
+fn answer<'a>(message: &Message<'a>, topic: &'a str, value: Option<&'a [u8]>, headers: &'a HeadersBuf) -> Record<'a> {
+    Record {
+        topic,
+        partition: Some(message.partition),
+        key: message.key,
+        value,
+        headers: headers.view(),
+        timestamp: (message.timestamp >= 0).then_some(message.timestamp),
+    }
+}
+
+/// `topic/partition/offset`, written without an allocation: every result has it.
+fn push_source(headers: &mut HeadersBuf, message: &Message<'_>) {
+    use std::io::Write as _;
+    let mut text = [0u8; 320];
+    let mut rest = &mut text[..];
+    let whole = write!(rest, "{}/{}/{}", message.topic, message.partition, message.offset).is_ok();
+    let left = rest.len();
+    match whole {
+        true => headers.push(SOURCE, Some(&text[..320 - left])),
+        // Kafka's topic names have at most 249 characters; the embedded log takes what it is given.
+        false => headers.push_str(SOURCE, &message.position().to_string()),
+    };
+}
+
+fn expired(message: &Message<'_>, now_millis: i64) -> bool {
+    if message.headers.is_empty() {
+        return false;
+    }
+    let expiry = message.headers.get_str(CE_EXPIRYTIME).and_then(clock::parse_rfc3339_millis);
+    expiry.is_some_and(|expiry| expiry < now_millis)
+}
+
+fn refused_result() -> Rejection {
+    let message = "its result is larger than the result topic takes; send fewer rows per message";
+    Rejection::new(ErrorClass::ResultTooLarge, message)
+}

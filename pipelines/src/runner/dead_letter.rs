@@ -1,0 +1,72 @@
+//! Dead letters: the message verbatim, plus headers that say what went wrong (KIP-1034 names, then ours).
+
+use lunapark_schemas::headers::dead;
+use lunapark_schemas::ledger::push_offset;
+use lunapark_schemas::outcome::FailedRow;
+use lunapark_schemas::{HeadersBuf, Message, Rejection};
+
+/// A sentence longer than this is cut: it must fit beside the largest original into the dead-letter topic.
+const MAX_MESSAGE: usize = 2048;
+/// Row ranges longer than this are cut, with `…` at the end, for the same reason.
+const MAX_ROWS: usize = 16 << 10;
+
+/// What a dead letter says beside its original.
+pub struct DeadLetter<'a> {
+    /// Why.
+    pub rejection: &'a Rejection,
+    /// Which operator rejected it.
+    pub operator: &'a str,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The rows that failed, where others of the same message have a result.
+    pub rows: &'a [FailedRow],
+}
+
+impl DeadLetter<'_> {
+    /// Writes the original's headers and ours.
+    pub fn headers(&self, message: &Message<'_>, headers: &mut HeadersBuf) {
+        let position = message.position();
+        headers.clear();
+        headers.extend(message.headers, |_| true);
+        headers.push_str(dead::EXCEPTION, &format!("lunapark.{}", self.rejection.class));
+        headers.push_str(dead::MESSAGE, &cut(format!("{position}: {}", self.rejection.message), MAX_MESSAGE));
+        headers.push_str(dead::TOPIC, message.topic);
+        headers.push_str(dead::PARTITION, &message.partition.to_string());
+        headers.push_str(dead::OFFSET, &message.offset.to_string());
+        headers.push_str(dead::CLASS, self.rejection.class.as_str());
+        headers.push_str(dead::OPERATOR, self.operator);
+        headers.push_str(dead::ATTEMPTS, &self.attempts.to_string());
+        if !self.rows.is_empty() {
+            headers.push_str(dead::ROWS, &row_ranges(self.rows));
+        }
+    }
+}
+
+fn row_ranges(rows: &[FailedRow]) -> String {
+    let mut ranges = Vec::new();
+    rows.iter().for_each(|failed| push_offset(&mut ranges, i64::from(failed.row)));
+    let text = |(from, to): &(i64, i64)| if from == to { from.to_string() } else { format!("{from}-{to}") };
+    cut(ranges.iter().map(text).collect::<Vec<_>>().join(","), MAX_ROWS)
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lunapark_schemas::ErrorClass;
+
+    #[test]
+    fn rows_are_compact_ranges_and_long_texts_are_cut() {
+        let failed = |row| FailedRow { row, rejection: Rejection::new(ErrorClass::Shape, "x") };
+        assert_eq!(row_ranges(&[0, 2, 3, 4, 9].map(failed)), "0,2-4,9");
+        assert_eq!(cut("é".repeat(3), 3), "é…");
+    }
+}

@@ -1,0 +1,191 @@
+//! The runner: one loop for every pipeline, and the only place that commits.
+//!
+//! ```text
+//! poll → decode → process → results and dead letters → (interval or size reached?) ledger, offsets, commit
+//! ```
+//!
+//! One batch is in flight per stream thread and nothing overtakes anything, so the offsets of a transaction are
+//! simply what was polled since the last one.
+
+mod account;
+mod batch;
+mod breaker;
+mod dead_letter;
+mod settings;
+mod supervise;
+
+pub use account::{Account, Ending, RowCounts};
+pub use breaker::Breaker;
+pub use settings::{Routes, RunError, Settings};
+pub use supervise::{StreamThread, supervise};
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lunapark_operator::{Codec, Operator, Reply};
+use lunapark_schemas::ledger::LedgerRecord;
+use lunapark_schemas::{Messages, Record};
+use lunapark_topics::error::Recovery;
+use lunapark_topics::{Limit, LogError, Polled, Stream};
+
+use crate::metrics::{BatchTimes, PipelineMetrics};
+use crate::stop::Stop;
+
+/// The longest wait for messages: a stop request is seen after at most this.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// One stream thread of a pipeline.
+pub struct Runner<'a, C, O> {
+    codec: &'a C,
+    operator: &'a O,
+    stream: Box<dyn Stream>,
+    settings: &'a Settings,
+    metrics: Arc<PipelineMetrics>,
+    messages: Messages,
+    account: Account,
+    breaker: Breaker,
+    opened: Option<Instant>,
+    /// Sources whose results the log refused as too large: they become dead letters on the next try.
+    too_large: HashSet<(i32, i64)>,
+    times: BatchTimes,
+    reply: Reply,
+}
+
+impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
+    /// A runner that owns its stream.
+    pub fn new(
+        codec: &'a C,
+        operator: &'a O,
+        stream: Box<dyn Stream>,
+        settings: &'a Settings,
+        metrics: Arc<PipelineMetrics>,
+    ) -> Self {
+        let breaker = Breaker::new(settings.reject_share, settings.reject_window, settings.accept_rejects_until);
+        Self {
+            codec,
+            operator,
+            stream,
+            settings,
+            metrics,
+            breaker,
+            messages: Messages::new(),
+            account: Account::default(),
+            opened: None,
+            too_large: HashSet::new(),
+            times: BatchTimes::default(),
+            reply: Reply::default(),
+        }
+    }
+
+    /// Runs until asked to stop, then commits what is open and leaves the group.
+    pub fn run(&mut self, stop: &Stop) -> Result<(), RunError> {
+        while !stop.requested() {
+            match self.step(stop) {
+                Err(RunError::Log(error)) if error.recovery() == Recovery::Abort => self.abort(&error)?,
+                other => other?,
+            }
+        }
+        self.commit()?;
+        Ok(self.stream.close()?)
+    }
+
+    /// One turn of the loop.
+    fn step(&mut self, stop: &Stop) -> Result<(), RunError> {
+        self.messages.clear();
+        let limit = Limit { messages: self.settings.batch_messages, bytes: self.settings.batch_bytes };
+        match self.stream.poll(&mut self.messages, limit, self.patience())? {
+            Polled::Messages(0) => {}
+            Polled::Messages(_) => self.batch(stop)?,
+            Polled::Assigned(starts) => {
+                tracing::info!(member = %self.settings.member, partitions = starts.len(), "partitions assigned");
+                self.account.assign(&starts);
+            }
+            Polled::Revoked(partitions) => {
+                tracing::info!(member = %self.settings.member, partitions = partitions.len(), "partitions revoked");
+                self.commit_or_abort()?;
+                self.account.forget(&partitions);
+                self.stream.release(&partitions)?;
+            }
+            Polled::Lost(partitions) => {
+                tracing::warn!(member = %self.settings.member, partitions = partitions.len(), "partitions lost");
+                self.abort_except(&partitions)?;
+                self.stream.release(&partitions)?;
+            }
+        }
+        self.metrics.partitions(&self.settings.member, self.account.assigned());
+        if self.due() { self.commit() } else { Ok(()) }
+    }
+
+    /// How long to wait for messages: not past the end of the commit interval.
+    fn patience(&self) -> Duration {
+        let left = |opened: Instant| self.settings.commit_interval.saturating_sub(opened.elapsed());
+        self.opened.map_or(PATIENCE, |opened| left(opened).min(PATIENCE))
+    }
+
+    fn due(&self) -> bool {
+        self.opened.is_some_and(|opened| opened.elapsed() >= self.settings.commit_interval)
+            || self.account.messages() >= self.settings.commit_messages
+            || self.account.bytes() >= self.settings.commit_bytes
+    }
+
+    /// Ledger, offsets, commit: everything since the last commit becomes visible at once.
+    fn commit(&mut self) -> Result<(), RunError> {
+        if self.account.messages() == 0 {
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.write_ledger()?;
+        self.stream.commit(&self.account.next())?;
+        self.metrics.committed(&self.account, &mut self.times, started.elapsed());
+        self.account.committed();
+        self.opened = None;
+        self.too_large.clear();
+        Ok(())
+    }
+
+    /// All records of one transaction go to one ledger partition, so that a crash holds back only that one.
+    fn write_ledger(&mut self) -> Result<(), RunError> {
+        let settings = self.settings;
+        let ranges = self.account.ranges(&settings.pipeline, &settings.member, |m| self.codec.model_tag(m));
+        for range in ranges {
+            let key = format!("{}/{}/{}", range.pipeline, range.topic, range.partition);
+            let value = serde_json::to_vec(&LedgerRecord::Range(range)).map_err(|e| RunError::Encode(e.to_string()))?;
+            let record = Record {
+                topic: &settings.routes.ledger,
+                partition: Some(settings.routes.ledger_partition),
+                key: Some(key.as_bytes()),
+                value: Some(&value),
+                headers: Default::default(),
+                timestamp: None,
+            };
+            self.stream.produce(&record, None)?;
+        }
+        Ok(())
+    }
+
+    /// Before partitions are given up: commit, or where that cannot be, throw the work away.
+    fn commit_or_abort(&mut self) -> Result<(), RunError> {
+        match self.commit() {
+            Err(RunError::Log(error)) if error.recovery() == Recovery::Abort => self.abort(&error),
+            other => other,
+        }
+    }
+
+    /// Throws the open transaction away and reads on from the committed offsets.
+    fn abort(&mut self, cause: &LogError) -> Result<(), RunError> {
+        tracing::warn!(member = %self.settings.member, %cause, "transaction aborted, reading again");
+        self.too_large.extend(self.stream.refused());
+        self.abort_except(&[])
+    }
+
+    fn abort_except(&mut self, lost: &[lunapark_schemas::TopicPartition]) -> Result<(), RunError> {
+        self.account.forget(lost);
+        self.stream.abort(&self.account.firsts())?;
+        self.account.aborted();
+        self.times.clear();
+        self.opened = None;
+        self.metrics.aborted();
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! What a stream thread is told: names, sizes, routes; and how it fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunapark_topics::LogError;
+
+/// Settings of one stream thread.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Pipeline name; also its consumer group.
+    pub pipeline: String,
+    /// Stable name of this thread: `pipeline-instance-thread`.
+    pub member: String,
+    /// Where results, dead letters and the account go.
+    pub routes: Routes,
+    /// A transaction is committed after so long.
+    pub commit_interval: Duration,
+    /// A transaction is committed at so many messages.
+    pub commit_messages: u64,
+    /// A transaction is committed at so many bytes read and written.
+    pub commit_bytes: usize,
+    /// Messages of one batch, at most.
+    pub batch_messages: usize,
+    /// A batch is closed by the message that passes so many bytes.
+    pub batch_bytes: usize,
+    /// The pipeline stops when more than this share of the last `reject_window` messages was rejected.
+    pub reject_share: f64,
+    /// Messages over which the share is taken; 0 turns the breaker off.
+    pub reject_window: usize,
+    /// Rejects below this offset are accepted on purpose.
+    pub accept_rejects_until: Option<i64>,
+}
+
+/// Output topics of a pipeline.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// Topic of the results.
+    pub results: Arc<str>,
+    /// Topic of the dead letters.
+    pub dead: Arc<str>,
+    /// Topic of the ledger.
+    pub ledger: Arc<str>,
+    /// The thread's own partition of the ledger.
+    pub ledger_partition: i32,
+}
+
+/// Why a stream thread ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Too many rejects.
+    #[error(
+        "stopped at {position}: {rejected} — more than {share:.0} % of the last {window} messages were rejected. \
+         Nothing past the last commit was written. Fix the model or the producer and start again, or pass these \
+         messages on purpose with `lunapark run --accept-rejects-until {until}`"
+    )]
+    Breaker {
+        /// Where it stopped.
+        position: String,
+        /// The last rejection.
+        rejected: String,
+        /// Share that was exceeded, per cent.
+        share: f64,
+        /// Window size.
+        window: usize,
+        /// Offset after the rejected message.
+        until: i64,
+    },
+    /// A dead letter does not fit into its topic, so the message has no place to end.
+    #[error(
+        "{position}: its dead letter needs {needed} bytes and topic `{topic}` takes {limit}; raise that topic's \
+         max.message.bytes to at least 64 KiB more than its source's"
+    )]
+    DeadLetterTooLarge {
+        /// The message.
+        position: String,
+        /// Dead-letter topic.
+        topic: String,
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes taken.
+        limit: usize,
+    },
+    /// A record of our own cannot be written down.
+    #[error("record cannot be encoded: {0}; this is a fault in Lunapark, please report it")]
+    Encode(String),
+    /// An operator broke its contract.
+    #[error("operator `{operator}`: {what}; this is a fault in the operator, please report it")]
+    Operator {
+        /// Operator name.
+        operator: &'static str,
+        /// What it did.
+        what: String,
+    },
+}

@@ -1,0 +1,68 @@
+//! Keeps a stream thread alive: one that must give up its producer is restarted in place, with back-off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunapark_operator::{Codec, Operator};
+use lunapark_topics::error::Recovery;
+use lunapark_topics::{Log, StreamSpec};
+
+use super::{RunError, Runner, Settings};
+use crate::health::Health;
+use crate::metrics::PipelineMetrics;
+use crate::stop::Stop;
+
+/// First pause before a stream thread is opened again; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a stream thread needs to be opened, again and again.
+pub struct StreamThread<'a, C, O> {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// What it joins.
+    pub spec: StreamSpec,
+    /// Its settings.
+    pub settings: Settings,
+    /// Bytes to batches and back.
+    pub codec: &'a C,
+    /// What is done to the batches.
+    pub operator: &'a O,
+    /// Counters.
+    pub metrics: Arc<PipelineMetrics>,
+    /// What `/readyz` says of it.
+    pub health: Arc<Health>,
+}
+
+/// Runs a stream thread until a stop is asked for, or until an error needs a human.
+pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>, stop: &Stop) -> Result<(), RunError> {
+    let member = &thread.settings.member;
+    let mut pause = FIRST_PAUSE;
+    while !stop.requested() {
+        let opened = std::time::Instant::now();
+        let error = match run_once(thread, stop) {
+            Ok(()) => break,
+            Err(RunError::Log(error)) if error.recovery() == Recovery::Reopen => error,
+            Err(error) => {
+                thread.health.failed(member, &error.to_string());
+                return Err(error);
+            }
+        };
+        if opened.elapsed() > LONGEST_PAUSE * 2 {
+            pause = FIRST_PAUSE;
+        }
+        tracing::warn!(%member, %error, ?pause, "stream thread restarts");
+        thread.health.waiting(member, &error.to_string());
+        thread.metrics.restarted();
+        stop.wait(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    thread.health.stopped(member);
+    Ok(())
+}
+
+fn run_once<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>, stop: &Stop) -> Result<(), RunError> {
+    let stream = thread.log.stream(&thread.spec)?;
+    thread.health.running(&thread.settings.member);
+    Runner::new(thread.codec, thread.operator, stream, &thread.settings, thread.metrics.clone()).run(stop)
+}

@@ -1,0 +1,221 @@
+//! A pipeline as a service: opens the log, checks the topics, loads the models, runs the stream threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunapark_schemas::Record;
+use lunapark_topics::catalog::DEAD_LETTER_HEADROOM;
+use lunapark_topics::embedded::{self, EmbeddedOptions};
+use lunapark_topics::kafka::KafkaLog;
+use lunapark_topics::{Catalog, Log, LogError, LogErrorKind, TopicInfo};
+
+use crate::config::{Config, ConfigError};
+use crate::health::Health;
+use crate::http::{self, HttpError, Shown};
+use crate::metrics::{MetricsError, PipelineMetrics};
+use crate::models::{self, LoadError};
+use crate::pipelines::score::Score;
+use crate::runner::RunError;
+use crate::stop::Stop;
+
+/// Why a service does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log cannot be opened, or its topics do not fit.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A model cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] LoadError),
+    /// The HTTP port cannot be opened.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// A stream thread ended.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Metrics cannot be made.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Work in flight did not end in time.
+    #[error("stream threads did not stop within score.drain_budget ({0:?}); what was open is redone at the next start")]
+    Drain(Duration),
+    /// A thread cannot be started, or it panicked.
+    #[error("stream thread: {0}")]
+    Thread(String),
+}
+
+/// Opens the log that the configuration names, as its owner where it is the embedded one.
+pub fn open_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
+    match &config.kafka {
+        Some(options) => KafkaLog::open(options),
+        None => embedded::open(&config.data, &embedded_options(config)),
+    }
+}
+
+/// As [`open_log`], but through the owner where the embedded log has one.
+pub fn reach_log(config: &Config) -> Result<Arc<dyn Log>, LogError> {
+    match &config.kafka {
+        Some(options) => KafkaLog::open(options),
+        None => embedded::open_or_connect(&config.data, &embedded_options(config)),
+    }
+}
+
+fn embedded_options(config: &Config) -> EmbeddedOptions {
+    let sync = if config.sync_os { embedded::Sync::Os } else { embedded::Sync::Disk };
+    EmbeddedOptions { sync, ..Default::default() }
+}
+
+/// Creates what is missing where that is wanted, and refuses topics that do not fit together.
+pub fn check_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> Result<(), LogError> {
+    for spec in catalog.specs() {
+        match create {
+            true => drop(log.create_topic(&spec)?),
+            false => drop(log.topic(&spec.name)?),
+        }
+    }
+    let source = log.topic(catalog.inference_events.name())?;
+    let results = log.topic(catalog.inference_results.name())?;
+    let dead = log.topic(catalog.inference_events.dead().name())?;
+    same_partitions(&source, &results)?;
+    same_partitions(&source, &dead)?;
+    room_for_dead_letters(&source, &dead)
+}
+
+fn same_partitions(source: &TopicInfo, other: &TopicInfo) -> Result<(), LogError> {
+    if other.partitions >= source.partitions {
+        return Ok(());
+    }
+    let what = format!("topic `{}` has {} partitions and its source", other.name, other.partitions);
+    let message = format!(
+        "{what} `{}` has {}: a result goes to the partition number of its source; add partitions",
+        source.name, source.partitions
+    );
+    Err(LogError::new(LogErrorKind::TopicMismatch, message))
+}
+
+fn room_for_dead_letters(source: &TopicInfo, dead: &TopicInfo) -> Result<(), LogError> {
+    let needed = source.max_message_bytes + DEAD_LETTER_HEADROOM;
+    if dead.max_message_bytes >= needed {
+        return Ok(());
+    }
+    let message = format!(
+        "topic `{}` takes messages of {} bytes; set its max.message.bytes to at least {needed}, so that every message \
+         of `{}` fits with its error headers",
+        dead.name, dead.max_message_bytes, source.name
+    );
+    Err(LogError::new(LogErrorKind::TopicMismatch, message))
+}
+
+/// A running service.
+pub struct Service {
+    /// The log it runs on.
+    pub log: Arc<dyn Log>,
+    /// Its topics.
+    pub catalog: Catalog,
+    /// Thread states.
+    pub health: Arc<Health>,
+    /// Counters.
+    pub metrics: Arc<PipelineMetrics>,
+    /// Where the HTTP endpoints are.
+    pub http: Option<std::net::SocketAddr>,
+    threads: Vec<std::thread::JoinHandle<Result<(), RunError>>>,
+    stop: Stop,
+    drain_budget: Duration,
+}
+
+impl Service {
+    /// Starts the scoring pipeline on the given log.
+    pub fn start(
+        config: &Config,
+        log: Arc<dyn Log>,
+        stop: Stop,
+        accept_rejects_until: Option<i64>,
+    ) -> Result<Self, ServiceError> {
+        let catalog = Catalog::new(&config.topics);
+        check_topics(log.as_ref(), &catalog, config.create_topics)?;
+        let set = models::load_all(&config.score.models, &models::s3_options(&config.store))?;
+        let metrics = Arc::new(PipelineMetrics::new(&config.score.name, &config.instance)?);
+        let health = Arc::new(Health::default());
+        let shown = Shown { health: health.clone(), metrics: metrics.clone() };
+        let http = config.listen.as_deref().map(|address| http::serve(address, shown, stop.clone())).transpose()?;
+        let score = Arc::new(Score::new(config, &catalog, set, accept_rejects_until));
+        let drain_budget = config.score.drain_budget;
+        let threads = Vec::with_capacity(config.score.threads);
+        let mut service = Self { log, catalog, health, metrics, http, threads, stop, drain_budget };
+        for thread in 0..config.score.threads {
+            service.spawn(&score, thread)?;
+        }
+        service.report(config.metrics_interval)?;
+        Ok(service)
+    }
+
+    fn spawn(&mut self, score: &Arc<Score>, thread: usize) -> Result<(), ServiceError> {
+        let (score, log, stop) = (score.clone(), self.log.clone(), self.stop.clone());
+        let (metrics, health) = (self.metrics.clone(), self.health.clone());
+        health.starting(&score.member(thread));
+        let run = move || {
+            let ended = score.run_thread(thread, log, metrics, health, &stop);
+            // One thread that needs a human stops them all: half a pipeline would hide the fault.
+            if let Err(error) = &ended {
+                tracing::error!(member = score.member(thread), %error, "stream thread stopped");
+                stop.request();
+            }
+            ended
+        };
+        let spawned = std::thread::Builder::new().name(format!("stream-{thread}")).spawn(run);
+        self.threads.push(spawned.map_err(|e| ServiceError::Thread(e.to_string()))?);
+        Ok(())
+    }
+
+    /// Writes the metrics to their topic until a stop is asked for, and once more then.
+    fn report(&self, every: Duration) -> Result<(), ServiceError> {
+        let (log, stop, metrics) = (self.log.clone(), self.stop.clone(), self.metrics.clone());
+        let topic = self.catalog.metrics.name().clone();
+        let run = move || {
+            let mut last = false;
+            while !last {
+                last = stop.wait(every);
+                if let Err(error) = write_metrics(log.as_ref(), &topic, &metrics) {
+                    tracing::warn!(%error, "metrics not written");
+                }
+            }
+        };
+        let spawned = std::thread::Builder::new().name("metrics".into()).spawn(run);
+        spawned.map(drop).map_err(|e| ServiceError::Thread(e.to_string()))
+    }
+
+    /// True once every stream thread has ended.
+    pub fn finished(&self) -> bool {
+        self.threads.iter().all(std::thread::JoinHandle::is_finished)
+    }
+
+    /// Waits for the stream threads after a stop was asked for; the first error ends it.
+    pub fn join(self) -> Result<(), ServiceError> {
+        let deadline = std::time::Instant::now() + self.drain_budget;
+        while !self.finished() {
+            if self.stop.requested() && std::time::Instant::now() > deadline {
+                return Err(ServiceError::Drain(self.drain_budget));
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        for thread in self.threads {
+            thread.join().map_err(|_| ServiceError::Thread("panicked; please report it".into()))??;
+        }
+        Ok(())
+    }
+}
+
+fn write_metrics(log: &dyn Log, topic: &str, metrics: &PipelineMetrics) -> Result<(), LogError> {
+    let record = metrics.record();
+    let encoded = serde_json::to_vec(&record);
+    let value = encoded.map_err(|e| LogError::new(LogErrorKind::Internal, e.to_string()))?;
+    let key = format!("{}/{}", record.pipeline, record.instance);
+    let mut writer = log.writer()?;
+    let (key, value) = (Some(key.as_bytes()), Some(&value[..]));
+    let headers = Default::default();
+    writer.produce(&Record { topic, partition: None, key, value, headers, timestamp: Some(record.time_ms) })?;
+    writer.flush(Duration::from_secs(5))
+}

@@ -1,0 +1,365 @@
+//! Tensors of an Open Inference Protocol request, as JSON or as raw little-endian bytes, on their way into columns.
+
+use std::borrow::Cow;
+
+use arrow_array::types::{ArrowPrimitiveType, Float16Type};
+
+use crate::outcome::{ErrorClass, Rejection};
+use crate::rows::Values;
+use crate::signature::TensorSpec;
+
+use super::columns::{self, Failures, not_a_number, too_large};
+use super::json::{Value, once, shorten};
+
+/// More dimensions than any tensor here has; bounds the recursion into nested data.
+const MAX_DIMENSIONS: usize = 8;
+
+/// Element types that can be converted to a model's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WireType {
+    Bool,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Fp16,
+    Bf16,
+    Fp32,
+    Fp64,
+}
+
+impl WireType {
+    const ALL: [(&'static str, WireType, usize); 13] = [
+        ("BOOL", WireType::Bool, 1),
+        ("UINT8", WireType::Uint8, 1),
+        ("UINT16", WireType::Uint16, 2),
+        ("UINT32", WireType::Uint32, 4),
+        ("UINT64", WireType::Uint64, 8),
+        ("INT8", WireType::Int8, 1),
+        ("INT16", WireType::Int16, 2),
+        ("INT32", WireType::Int32, 4),
+        ("INT64", WireType::Int64, 8),
+        ("FP16", WireType::Fp16, 2),
+        ("BF16", WireType::Bf16, 2),
+        ("FP32", WireType::Fp32, 4),
+        ("FP64", WireType::Fp64, 8),
+    ];
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, ..)| *known == name).map(|(_, wire, _)| *wire)
+    }
+
+    /// Bytes of one raw element.
+    pub(super) fn size(self) -> usize {
+        Self::ALL.iter().find(|(_, wire, _)| *wire == self).map_or(1, |(.., size)| *size)
+    }
+
+    /// The value of one raw element of [`size`](Self::size) bytes.
+    fn read(self, bytes: &[u8]) -> f64 {
+        let mut wide = [0; 8];
+        wide[..bytes.len()].copy_from_slice(bytes);
+        let bits = u64::from_le_bytes(wide);
+        match self {
+            WireType::Bool => f64::from(u8::from(bits != 0)),
+            WireType::Uint8 | WireType::Uint16 | WireType::Uint32 | WireType::Uint64 => bits as f64,
+            WireType::Int8 => f64::from(bits as i8),
+            WireType::Int16 => f64::from(bits as i16),
+            WireType::Int32 => f64::from(bits as i32),
+            WireType::Int64 => bits as i64 as f64,
+            WireType::Fp16 => <Float16Type as ArrowPrimitiveType>::Native::from_bits(bits as u16).to_f64(),
+            WireType::Bf16 => f64::from(f32::from_bits((bits as u32) << 16)),
+            WireType::Fp32 => f64::from(f32::from_bits(bits as u32)),
+            WireType::Fp64 => f64::from_bits(bits),
+        }
+    }
+}
+
+/// A tensor of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor<'a> {
+    pub(super) name: Cow<'a, str>,
+    /// First the rows; at least one dimension, and the product fits a `usize`.
+    shape: Vec<usize>,
+    datatype: WireType,
+    data: Data<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Data<'a> {
+    Json(Value<'a>),
+    Raw(&'a [u8]),
+}
+
+impl<'a> Tensor<'a> {
+    /// Reads one member of `inputs`; takes its raw bytes, if it has any, from the front of `raw`.
+    pub(super) fn read(input: Value<'a>, raw: &mut &'a [u8]) -> Result<Self, Rejection> {
+        let parts = Parts::of(input)?;
+        let name = parts.name.and_then(Value::string).ok_or_else(|| malformed("an input has no `name`; name it"))?;
+        let label = shorten(name.as_bytes());
+        let shape = read_shape(parts.shape, &label)?;
+        let datatype = read_datatype(parts.datatype, &label)?;
+        let elements = shape.iter().product::<usize>();
+        let data = match (parts.binary_data_size()?, parts.data) {
+            (Some(size), None) => Data::Raw(take_raw(raw, size, elements, datatype, &label)?),
+            (None, Some(data)) if data.is_array() => Data::Json(data),
+            (None, _) => return Err(malformed(format!("input `{label}` has no array `data`; send its values"))),
+            (Some(_), Some(_)) => {
+                return Err(malformed(format!("input `{label}` has both `data` and `binary_data_size`; send one")));
+            }
+        };
+        Ok(Self { name, shape, datatype, data })
+    }
+
+    /// Number of rows that the shape claims.
+    pub(super) fn rows(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Elements per row that the shape claims.
+    pub(super) fn width(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    /// The shape, for error messages.
+    pub(super) fn shape_text(&self) -> String {
+        format!("{:?}", self.shape)
+    }
+
+    /// Refuses a shape that claims more elements than the data can spell, before anything is allocated for it.
+    pub(super) fn check_size(&self) -> Result<(), Rejection> {
+        match self.data {
+            Data::Json(data) if self.rows() * self.width() > data.text().len() / 2 + 1 => Err(self.wrong_count(None)),
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong_count(&self, found: Option<usize>) -> Rejection {
+        let (name, shape, takes) = (shorten(self.name.as_bytes()), self.shape_text(), self.rows() * self.width());
+        let found = found.map_or("`data` has fewer".to_owned(), |found| format!("`data` has {found}"));
+        let text = format!("input `{name}`: shape {shape} means {takes} values, {found}; make them agree");
+        Rejection::new(ErrorClass::Shape, text)
+    }
+
+    /// Writes the values where `target` says.
+    pub(super) fn fill(&self, target: &mut Target<'_>, failures: &mut Failures) -> Result<(), Rejection> {
+        match self.data {
+            Data::Raw(bytes) => self.fill_raw(bytes, target, failures),
+            Data::Json(data) => {
+                let mut index = 0;
+                self.fill_json(data, &self.shape, &mut index, target, failures)?;
+                if index == self.rows() * self.width() { Ok(()) } else { Err(self.wrong_count(Some(index))) }
+            }
+        }
+    }
+
+    fn fill_raw(&self, bytes: &[u8], target: &mut Target<'_>, failures: &mut Failures) -> Result<(), Rejection> {
+        if target.copy_raw(bytes, self.datatype) {
+            return Ok(());
+        }
+        for (index, element) in bytes.chunks_exact(self.datatype.size()).enumerate() {
+            let value = self.datatype.read(element);
+            target.put(index, value, failures, || value.to_string());
+        }
+        Ok(())
+    }
+
+    /// Data may be flat or nested as the shape is; a nested array must have exactly its part of the values, or the
+    /// rows behind it would shift unnoticed.
+    fn fill_json(
+        &self,
+        data: Value<'_>,
+        shape: &[usize],
+        index: &mut usize,
+        target: &mut Target<'_>,
+        failures: &mut Failures,
+    ) -> Result<(), Rejection> {
+        let nested = shape.len() > 1 && data.elements().next().is_some_and(Value::is_array);
+        let end = *index + shape.iter().product::<usize>();
+        for element in data.elements() {
+            if *index == end {
+                return Err(self.wrong_part(shape, *index));
+            }
+            if nested && element.is_array() {
+                self.fill_json(element, &shape[1..], index, target, failures)?;
+            } else if nested || element.is_array() {
+                return Err(self.wrong_part(shape, *index));
+            } else {
+                target.put_json(*index, element, self.datatype, failures);
+                *index += 1;
+            }
+        }
+        if *index == end { Ok(()) } else { Err(self.wrong_part(shape, *index)) }
+    }
+
+    fn wrong_part(&self, part: &[usize], index: usize) -> Rejection {
+        let (name, shape) = (shorten(self.name.as_bytes()), self.shape_text());
+        let row = index / self.width().max(1);
+        let text = format!(
+            "input `{name}`, about row {row}: `data` does not have the {part:?} values of shape {shape} there; \
+             send {} values in all",
+            self.rows() * self.width()
+        );
+        Rejection::new(ErrorClass::Shape, text)
+    }
+}
+
+/// Where a tensor's values go: a whole input, or one field of it.
+pub(super) struct Target<'a> {
+    pub(super) spec: &'a TensorSpec,
+    pub(super) values: &'a mut Values,
+    /// Rows in the column before this message.
+    pub(super) base: usize,
+    /// The field that the tensor holds; `None` is the whole input.
+    pub(super) field: Option<usize>,
+}
+
+impl Target<'_> {
+    /// Row and element of the tensor's value `index`.
+    fn position(&self, index: usize) -> (usize, usize) {
+        match self.field {
+            Some(field) => (index, field),
+            None => (index / self.spec.width, index % self.spec.width),
+        }
+    }
+
+    /// Writes a value; room for a whole input is made as values come, so that no claim is believed.
+    fn put(&mut self, index: usize, value: f64, failures: &mut Failures, shown: impl FnOnce() -> String) {
+        let (row, element) = self.position(index);
+        let at = (self.base + row) * self.spec.width + element;
+        if at == self.values.len() {
+            columns::extend_missing(self.values, 1);
+        }
+        if !columns::set(self.values, at, value) {
+            failures.push(row, || too_large(row, self.spec, element, &shown()));
+        }
+    }
+
+    fn put_json(&mut self, index: usize, value: Value<'_>, datatype: WireType, failures: &mut Failures) {
+        let number = match value.number() {
+            None if value.is_null() => Some(f64::NAN),
+            None if datatype == WireType::Bool => value.boolean().map(|truth| f64::from(u8::from(truth))),
+            number => number,
+        };
+        let (row, element) = self.position(index);
+        match number {
+            None => failures.push(row, || not_a_number(row, self.spec, element, value)),
+            Some(number) if number.is_infinite() => {
+                failures.push(row, || too_large(row, self.spec, element, &shorten(value.text())));
+            }
+            _ => {}
+        }
+        self.put(index, number.unwrap_or(f64::NAN), failures, || shorten(value.text()));
+    }
+
+    /// Appends all at once where the element types are the same; false where they are not.
+    fn copy_raw(&mut self, bytes: &[u8], datatype: WireType) -> bool {
+        match (&mut *self.values, datatype, self.field) {
+            (Values::F32(values), WireType::Fp32, None) => {
+                values.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+            }
+            (Values::F64(values), WireType::Fp64, None) => {
+                values.extend(bytes.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)));
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+#[derive(Default)]
+struct Parts<'a> {
+    name: Option<Value<'a>>,
+    shape: Option<Value<'a>>,
+    datatype: Option<Value<'a>>,
+    data: Option<Value<'a>>,
+    parameters: Option<Value<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(input: Value<'a>) -> Result<Self, Rejection> {
+        if !input.is_object() {
+            return Err(malformed(format!("`inputs` holds {} where an object belongs", input.kind())));
+        }
+        let mut parts = Self::default();
+        for (name, value) in input.members() {
+            let slot = match &*name {
+                "name" => &mut parts.name,
+                "shape" => &mut parts.shape,
+                "datatype" => &mut parts.datatype,
+                "data" => &mut parts.data,
+                "parameters" => &mut parts.parameters,
+                _ => continue,
+            };
+            once(slot, value, &name)?;
+        }
+        Ok(parts)
+    }
+
+    fn binary_data_size(&self) -> Result<Option<usize>, Rejection> {
+        let members = self.parameters.into_iter().flat_map(Value::members);
+        let mut sizes = members.filter(|(name, _)| name == "binary_data_size").map(|(_, value)| value);
+        let Some(size) = sizes.next() else { return Ok(None) };
+        match count(size).filter(|_| sizes.next().is_none()) {
+            Some(size) => Ok(Some(size)),
+            None => Err(malformed("`binary_data_size` must be one number of bytes")),
+        }
+    }
+}
+
+/// A whole number that is not negative.
+fn count(value: Value<'_>) -> Option<usize> {
+    std::str::from_utf8(value.text()).ok()?.parse().ok()
+}
+
+fn read_shape(shape: Option<Value<'_>>, label: &str) -> Result<Vec<usize>, Rejection> {
+    let bad = |found: &str| {
+        let text = format!("input `{label}`: shape {found} is not [rows, …]; send 1 to {MAX_DIMENSIONS} whole numbers");
+        Rejection::new(ErrorClass::Shape, text)
+    };
+    let shape = shape.filter(|shape| shape.is_array()).ok_or_else(|| bad("is missing or no array: it"))?;
+    let sizes: Option<Vec<usize>> = shape.elements().take(MAX_DIMENSIONS + 1).map(count).collect();
+    let sizes = sizes.filter(|sizes| (1..=MAX_DIMENSIONS).contains(&sizes.len()));
+    // Zeros must not hide an overflow of the other sizes from the products taken later.
+    let product = |sizes: &Vec<usize>| sizes.iter().try_fold(1_usize, |product, size| product.checked_mul((*size).max(1)));
+    sizes.filter(|sizes| product(sizes).is_some()).ok_or_else(|| bad(&shorten(shape.text())))
+}
+
+fn read_datatype(datatype: Option<Value<'_>>, label: &str) -> Result<WireType, Rejection> {
+    let name = datatype.and_then(Value::string).unwrap_or_default();
+    WireType::named(&name).ok_or_else(|| {
+        let known: Vec<_> = WireType::ALL.iter().map(|(name, ..)| *name).collect();
+        let (name, known) = (shorten(name.as_bytes()), known.join(", "));
+        Rejection::new(ErrorClass::Shape, format!("input `{label}`: datatype `{name}` is not one of {known}"))
+    })
+}
+
+fn take_raw<'a>(
+    raw: &mut &'a [u8],
+    size: usize,
+    elements: usize,
+    datatype: WireType,
+    label: &str,
+) -> Result<&'a [u8], Rejection> {
+    let needed = elements.checked_mul(datatype.size());
+    if needed != Some(size) {
+        let width = datatype.size();
+        let text = format!(
+            "input `{label}`: binary_data_size {size} is not {elements} values of {width} bytes; make them agree"
+        );
+        return Err(Rejection::new(ErrorClass::Shape, text));
+    }
+    let left = raw.len();
+    let (taken, rest) = raw.split_at_checked(size).ok_or_else(|| {
+        malformed(format!("input `{label}`: {size} bytes of raw data are announced and {left} are left; send all"))
+    })?;
+    *raw = rest;
+    Ok(taken)
+}
+
+fn malformed(text: impl Into<String>) -> Rejection {
+    Rejection::new(ErrorClass::Malformed, text)
+}

@@ -1,0 +1,175 @@
+//! Client configurations: what Lunapark needs to keep its promises, then whatever the user adds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+use crate::error::{LogError, LogErrorKind};
+use crate::log::{Delivery, StreamSpec};
+
+/// How to reach a Kafka cluster.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// `host:port[,host:port]`.
+    pub bootstrap: String,
+    /// Any librdkafka property, as the user wrote it (TLS, SASL, sizes).
+    pub properties: BTreeMap<String, String>,
+    /// A member that is silent for so long loses its partitions.
+    pub session_timeout: Duration,
+    /// An open transaction of a dead instance holds readers back for at most so long.
+    pub transaction_timeout: Duration,
+    /// How long an administrative call may take before the cluster counts as unreachable.
+    pub request_timeout: Duration,
+}
+
+impl KafkaOptions {
+    /// Defaults for the given cluster.
+    pub fn new(bootstrap: impl Into<String>) -> Self {
+        Self {
+            bootstrap: bootstrap.into(),
+            properties: BTreeMap::new(),
+            session_timeout: Duration::from_secs(10),
+            transaction_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Refuses properties on which the delivery guarantee rests.
+    pub fn check(&self) -> Result<(), LogError> {
+        match self.properties.keys().find(|key| RESERVED.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => Err(LogError::new(
+                LogErrorKind::Invalid,
+                format!("kafka.\"{key}\" cannot be set: exactly-once delivery depends on it; remove it"),
+            )),
+        }
+    }
+
+    /// What every client has in common.
+    pub(super) fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap);
+        config.set("client.id", "lunapark");
+        config.set("socket.nagle.disable", "true");
+        config.set("reconnect.backoff.max.ms", "1000");
+        config.set("topic.metadata.propagation.max.ms", "10000");
+        for (key, value) in &self.properties {
+            config.set(key, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config
+    }
+
+    fn apply_user(&self, mut config: ClientConfig) -> ClientConfig {
+        for (key, value) in &self.properties {
+            config.set(key, value);
+        }
+        config
+    }
+
+    /// A consumer that sees committed records only and never moves offsets by itself.
+    pub(super) fn consumer(&self) -> ClientConfig {
+        let mut config = self.base();
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        config.set("isolation.level", "read_committed");
+        config.set("allow.auto.create.topics", "false");
+        // Offsets are always given explicitly; a jump must never happen silently.
+        config.set("auto.offset.reset", "error");
+        // 500 ms by default: the latency floor of a quiet topic.
+        config.set("fetch.wait.max.ms", "10");
+        // 1000 ms by default: a consumer that outruns its queue bound would sleep for a second.
+        config.set("fetch.queue.backoff.ms", "2");
+        // A topic may permit messages of 100 MB; the default of 100,000,000 bytes would refuse them.
+        config.set("receive.message.max.bytes", "1000000000");
+        // 64 MiB: the bound of what is fetched ahead, and of this client's memory.
+        config.set("queued.max.messages.kbytes", "65536");
+        self.apply_user(config)
+    }
+
+    /// The group member of a stream thread: static, so that a restart under the same name moves no partition.
+    pub(super) fn stream_consumer(&self, spec: &StreamSpec) -> ClientConfig {
+        let mut config = self.consumer();
+        config.set("group.id", &spec.group);
+        config.set("group.instance.id", &spec.member);
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("session.timeout.ms", millis(self.session_timeout));
+        config.set("heartbeat.interval.ms", millis(self.session_timeout / 5));
+        config
+    }
+
+    /// An idempotent producer with the Java clients' partitioner.
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.base();
+        config.set("enable.idempotence", "true");
+        config.set("partitioner", "murmur2_random");
+        config.set("linger.ms", "5");
+        // Size limits are the topics' own, checked before producing; the client must not be a second, lower one.
+        config.set("message.max.bytes", "1000000000");
+        config.set("queue.buffering.max.messages", "1000000");
+        // A flush waits for every record anyway: reports are only needed of those that failed.
+        config.set("delivery.report.only.error", "true");
+        self.apply_user(config)
+    }
+
+    /// The producer of a stream thread. No batch may exceed the smallest of its topics' limits.
+    pub(super) fn stream_producer(&self, spec: &StreamSpec, max_batch_bytes: usize) -> ClientConfig {
+        let mut config = match spec.delivery {
+            Delivery::ExactlyOnce => self.transactional(&spec.member),
+            Delivery::AtLeastOnce => self.producer(),
+        };
+        if spec.delivery == Delivery::AtLeastOnce && !self.properties.contains_key("linger.ms") {
+            config.set("linger.ms", "1");
+        }
+        if !self.properties.contains_key("batch.size") {
+            config.set("batch.size", max_batch_bytes.clamp(1, 1_000_000).to_string());
+        }
+        config
+    }
+
+    /// A transactional producer.
+    pub(super) fn transactional(&self, id: &str) -> ClientConfig {
+        let mut config = self.producer();
+        config.set("transactional.id", id);
+        config.set("transaction.timeout.ms", millis(self.transaction_timeout));
+        config.set("message.timeout.ms", millis(self.transaction_timeout));
+        config
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+/// Properties that Lunapark sets itself.
+const RESERVED: [&str; 13] = [
+    "bootstrap.servers",
+    "transactional.id",
+    "enable.idempotence",
+    "isolation.level",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "group.id",
+    "group.instance.id",
+    "partition.assignment.strategy",
+    "partitioner",
+    "delivery.report.only.error",
+    "allow.auto.create.topics",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_that_would_break_the_guarantee_is_refused() {
+        let mut options = KafkaOptions::new("localhost:9092");
+        options.properties.insert("linger.ms".into(), "7".into());
+        assert!(options.check().is_ok());
+        assert_eq!(options.producer().get("linger.ms"), Some("7"));
+        options.properties.insert("isolation.level".into(), "read_uncommitted".into());
+        assert!(options.check().unwrap_err().to_string().contains("isolation.level"));
+    }
+}

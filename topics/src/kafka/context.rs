@@ -1,0 +1,189 @@
+//! What librdkafka tells us beside messages: logs, errors, failed deliveries, rebalances. All of it is queued here
+//! and read by the thread that owns the client.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lunapark_schemas::TopicPartition;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Logs and remembers the last error, which says why a cluster is unreachable.
+#[derive(Debug, Default)]
+pub(super) struct ClientEvents {
+    last_error: Mutex<Option<String>>,
+}
+
+impl ClientEvents {
+    pub(super) fn last_error(&self) -> Option<String> {
+        lock(&self.last_error).clone()
+    }
+
+    fn record(&self, error: &KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client error");
+        *lock(&self.last_error) = Some(reason.to_owned());
+    }
+}
+
+fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        // A property for producers is also given to consumers; that is meant.
+        _ if facility == "CONFWARN" => tracing::debug!(facility, line, "librdkafka"),
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(facility, line, "librdkafka");
+        }
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(facility, line, "librdkafka"),
+        _ => tracing::debug!(facility, line, "librdkafka"),
+    }
+}
+
+/// Context of clients that only ask (administration, readers).
+#[derive(Debug, Default)]
+pub(super) struct PlainContext {
+    pub(super) events: ClientEvents,
+}
+
+impl ClientContext for PlainContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.record(&error, reason);
+    }
+}
+
+impl ConsumerContext for PlainContext {}
+
+/// A change of assignment, waiting for the stream thread.
+#[derive(Clone, Debug)]
+pub(super) enum GroupEvent {
+    Assign(Vec<TopicPartition>),
+    Revoke { partitions: Vec<TopicPartition>, lost: bool },
+    Failed(String),
+}
+
+/// Context of a group member. Rebalances are only queued: the stream thread answers them between two batches.
+#[derive(Debug, Default)]
+pub(super) struct MemberContext {
+    pub(super) events: ClientEvents,
+    group: Mutex<VecDeque<GroupEvent>>,
+    closing: AtomicBool,
+}
+
+impl MemberContext {
+    pub(super) fn next_group_event(&self) -> Option<GroupEvent> {
+        lock(&self.group).pop_front()
+    }
+
+    pub(super) fn put_back(&self, event: GroupEvent) {
+        lock(&self.group).push_front(event);
+    }
+
+    /// From now on revocations are acknowledged at once: the consumer is being dropped.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
+
+impl ClientContext for MemberContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.record(&error, reason);
+    }
+}
+
+impl ConsumerContext for MemberContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::Acquire) {
+            let answered = consumer.incremental_unassign(tpl);
+            tracing::debug!(?answered, "partitions given up on close");
+            return;
+        }
+        let partitions =
+            tpl.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect::<Vec<_>>();
+        lock(&self.group).push_back(match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => GroupEvent::Assign(partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                GroupEvent::Revoke { partitions, lost: consumer.assignment_lost() }
+            }
+            other => GroupEvent::Failed(format!("{other:?}")),
+        });
+    }
+}
+
+/// A record that Kafka did not take.
+#[derive(Clone, Debug)]
+pub(super) struct FailedDelivery {
+    pub(super) topic: String,
+    pub(super) error: KafkaError,
+    /// The tag given to `produce`.
+    pub(super) tag: usize,
+}
+
+impl FailedDelivery {
+    pub(super) fn too_large(&self) -> bool {
+        matches!(self.error.rdkafka_error_code(), Some(RDKafkaErrorCode::MessageSizeTooLarge))
+    }
+
+    /// Thrown away on purpose by an abort.
+    fn purged(&self) -> bool {
+        use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+        matches!(self.error.rdkafka_error_code(), Some(PurgeQueue | PurgeInflight))
+    }
+}
+
+/// Context of producers: collects failed deliveries.
+#[derive(Debug, Default)]
+pub(super) struct SinkContext {
+    pub(super) events: ClientEvents,
+    any_failed: AtomicBool,
+    failed: Mutex<Vec<FailedDelivery>>,
+}
+
+impl SinkContext {
+    pub(super) fn take_failed(&self) -> Vec<FailedDelivery> {
+        match self.any_failed.swap(false, Ordering::AcqRel) {
+            false => Vec::new(),
+            true => std::mem::take(&mut lock(&self.failed)),
+        }
+    }
+}
+
+impl ClientContext for SinkContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.record(&error, reason);
+    }
+}
+
+impl ProducerContext for SinkContext {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
+        let Err((error, message)) = result else { return };
+        let failed = FailedDelivery { topic: message.topic().to_owned(), error: error.clone(), tag };
+        if !failed.purged() {
+            lock(&self.failed).push(failed);
+            self.any_failed.store(true, Ordering::Release);
+        }
+    }
+}

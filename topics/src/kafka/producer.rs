@@ -1,0 +1,227 @@
+//! Producing: the shared sink, plain writer, and transaction without a group.
+
+use std::time::{Duration, Instant};
+
+use lunapark_schemas::{Headers, Record};
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+
+use super::config::KafkaOptions;
+use super::context::{FailedDelivery, SinkContext};
+use super::error::{kind_of_code, log_error};
+use crate::error::{LogError, LogErrorKind as Kind};
+use crate::log::{Transaction, Writer};
+
+/// `poll` sleeps for the whole of the time given: short naps keep a commit from waiting 100 ms for nothing.
+const NAP: Duration = Duration::from_millis(1);
+/// Delivery reports are served once per so many records, so that none waits behind a long batch.
+const SERVE_EVERY: u32 = 4096;
+
+/// A producer with its failed deliveries.
+pub(super) struct Sink {
+    producer: BaseProducer<SinkContext>,
+    timeout: Duration,
+    since_served: u32,
+}
+
+impl Sink {
+    pub(super) fn open(config: &ClientConfig, timeout: Duration) -> Result<Self, LogError> {
+        let created = config.create_with_context(SinkContext::default());
+        let producer = created.map_err(|e| log_error("producer", &e, None))?;
+        Ok(Self { producer, timeout, since_served: 0 })
+    }
+
+    /// Registers the transactional id and ends what an earlier owner of it left open.
+    pub(super) fn init_transactions(&self) -> Result<(), LogError> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.producer.init_transactions(self.timeout) {
+                Ok(()) => return Ok(()),
+                Err(error) if retriable(&error) && Instant::now() < deadline => self.producer.poll(NAP),
+                Err(error) => return Err(self.error("init transactions", &error)),
+            }
+        }
+    }
+
+    pub(super) fn begin(&self) -> Result<(), LogError> {
+        self.producer.begin_transaction().map_err(|e| self.error("begin transaction", &e))
+    }
+
+    pub(super) fn send(&mut self, record: &Record<'_>, tag: usize) -> Result<(), LogError> {
+        self.since_served += 1;
+        if self.since_served >= SERVE_EVERY {
+            self.serve();
+        }
+        let mut outgoing = base_record(record, tag);
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.producer.send(outgoing) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) if queue_full(&error) && Instant::now() < deadline => {
+                    self.producer.poll(NAP);
+                    outgoing = back;
+                }
+                Err((error, _)) => return Err(self.error(&format!("produce to {}", record.topic), &error)),
+            }
+        }
+    }
+
+    /// Serves what has arrived without waiting.
+    pub(super) fn serve(&mut self) {
+        self.since_served = 0;
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Waits until nothing is in flight; then says which records failed.
+    pub(super) fn drain(&mut self, within: Duration) -> Result<Vec<FailedDelivery>, LogError> {
+        let deadline = Instant::now() + within;
+        // A flush with no time to wait sends what lingers; the naps below do the waiting.
+        let _pending = self.producer.flush(Duration::ZERO);
+        while self.producer.in_flight_count() > 0 {
+            if Instant::now() > deadline {
+                let message = format!("{} records not acknowledged in {within:?}", self.producer.in_flight_count());
+                return Err(LogError::new(Kind::Timeout, self.with_detail(message)));
+            }
+            let _pending = self.producer.flush(NAP);
+        }
+        self.serve();
+        Ok(self.producer.context().take_failed())
+    }
+
+    pub(super) fn commit_transaction(&self) -> Result<(), LogError> {
+        self.producer.commit_transaction(self.timeout).map_err(|e| match &e {
+            // Whether the commit took effect is unknown, and librdkafka cannot find out (no KIP-890): give up.
+            KafkaError::Transaction(t) if t.is_retriable() => LogError::new(Kind::Timeout, format!("commit: {e}")),
+            _ => self.error("commit transaction", &e),
+        })
+    }
+
+    pub(super) fn abort_transaction(&mut self) -> Result<(), LogError> {
+        // Purged records report back through the queue; unless it is served, abort waits for them in vain.
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        self.drain(self.timeout)?;
+        self.producer.abort_transaction(self.timeout).map_err(|e| self.error("abort transaction", &e))
+    }
+
+    pub(super) fn producer(&self) -> &BaseProducer<SinkContext> {
+        &self.producer
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) fn error(&self, doing: &str, error: &KafkaError) -> LogError {
+        log_error(doing, error, self.producer.context().events.last_error())
+    }
+
+    fn with_detail(&self, message: String) -> String {
+        match self.producer.context().events.last_error() {
+            Some(detail) => format!("{message} ({detail}); check that the brokers are up"),
+            None => message,
+        }
+    }
+}
+
+/// The error for records that failed; too large ones first, since those have a remedy.
+pub(super) fn delivery_error(failed: &[FailedDelivery]) -> Option<LogError> {
+    let worst = failed.iter().find(|f| f.too_large()).or(failed.first())?;
+    let kind = worst.error.rdkafka_error_code().map_or(Kind::Internal, kind_of_code);
+    Some(LogError::new(kind, format!("{} records refused by `{}`: {}", failed.len(), worst.topic, worst.error)))
+}
+
+pub(super) fn retriable(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(e) if e.is_retriable() && !e.is_fatal())
+}
+
+fn queue_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
+
+fn base_record<'a>(record: &Record<'a>, tag: usize) -> BaseRecord<'a, [u8], [u8], usize> {
+    BaseRecord {
+        topic: record.topic,
+        partition: record.partition,
+        payload: record.value,
+        key: record.key,
+        timestamp: record.timestamp,
+        headers: owned_headers(record.headers),
+        delivery_opaque: tag,
+    }
+}
+
+fn owned_headers(headers: Headers<'_>) -> Option<OwnedHeaders> {
+    if headers.is_empty() {
+        return None;
+    }
+    let owned = OwnedHeaders::new_with_capacity(headers.count());
+    Some(headers.fold(owned, |owned, (key, value)| owned.insert(Header { key, value })))
+}
+
+/// Produces outside transactions.
+pub(super) struct KafkaWriter {
+    sink: Sink,
+}
+
+impl KafkaWriter {
+    pub(super) fn open(options: &KafkaOptions) -> Result<Self, LogError> {
+        Ok(Self { sink: Sink::open(&options.producer(), options.request_timeout)? })
+    }
+}
+
+impl Writer for KafkaWriter {
+    fn produce(&mut self, record: &Record<'_>) -> Result<(), LogError> {
+        self.sink.send(record, 0)
+    }
+
+    fn flush(&mut self, within: Duration) -> Result<(), LogError> {
+        delivery_error(&self.sink.drain(within)?).map_or(Ok(()), Err)
+    }
+}
+
+/// Produces atomically without consuming.
+pub(super) struct KafkaTransaction {
+    sink: Sink,
+    open: bool,
+}
+
+impl KafkaTransaction {
+    pub(super) fn open(options: &KafkaOptions, id: &str) -> Result<Self, LogError> {
+        let sink = Sink::open(&options.transactional(id), options.transaction_timeout.max(options.request_timeout))?;
+        sink.init_transactions()?;
+        Ok(Self { sink, open: false })
+    }
+}
+
+impl Transaction for KafkaTransaction {
+    fn produce(&mut self, record: &Record<'_>) -> Result<(), LogError> {
+        if !self.open {
+            self.sink.begin()?;
+            self.open = true;
+        }
+        self.sink.send(record, 0)
+    }
+
+    fn commit(&mut self) -> Result<(), LogError> {
+        if !self.open {
+            return Ok(());
+        }
+        let failed = self.sink.drain(self.sink.timeout())?;
+        match delivery_error(&failed) {
+            Some(error) => Err(error),
+            None => {
+                self.open = false;
+                self.sink.commit_transaction()
+            }
+        }
+    }
+
+    fn abort(&mut self) -> Result<(), LogError> {
+        match std::mem::take(&mut self.open) {
+            true => self.sink.abort_transaction(),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Reading given partitions without a group, committed records only.
+
+use std::time::{Duration, Instant};
+
+use lunapark_schemas::messages::At;
+use lunapark_schemas::{Messages, Position, TopicPartition};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::Offset;
+
+use super::config::KafkaOptions;
+use super::context::PlainContext;
+use super::error::log_error;
+use super::offset_list;
+use crate::error::LogError;
+use crate::log::{Limit, Reader};
+
+pub(super) struct KafkaReader {
+    consumer: BaseConsumer<PlainContext>,
+    from: Vec<Position>,
+}
+
+impl KafkaReader {
+    pub(super) fn open(options: &KafkaOptions, from: &[Position]) -> Result<Self, LogError> {
+        let mut config = options.consumer();
+        // A reader that starts below the first offset still there begins at that one.
+        config.set("auto.offset.reset", "earliest");
+        config.set("group.id", "lunapark-reader");
+        let failed = |e| log_error("reader", &e, None);
+        let consumer: BaseConsumer<_> = config.create_with_context(PlainContext::default()).map_err(failed)?;
+        consumer.assign(&offset_list(from)?).map_err(failed)?;
+        Ok(Self { consumer, from: from.to_vec() })
+    }
+}
+
+impl Reader for KafkaReader {
+    fn poll(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<usize, LogError> {
+        fill(&self.consumer, into, limit, wait).map_err(|e| {
+            let detail = self.consumer.context().events.last_error();
+            log_error("read", &e, detail)
+        })
+    }
+
+    fn position(&self, partition: &TopicPartition) -> Result<i64, LogError> {
+        let positions = self.consumer.position().map_err(|e| log_error("position", &e, None))?;
+        match positions.find_partition(&partition.topic, partition.partition).map(|e| e.offset()) {
+            Some(Offset::Offset(offset)) => Ok(offset),
+            _ => Ok(self.from.iter().find(|p| p.topic_partition() == *partition).map_or(0, |p| p.offset)),
+        }
+    }
+}
+
+/// Appends what a consumer has to `into`: waits for the first message only.
+pub(super) fn fill<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    into: &mut Messages,
+    limit: Limit,
+    wait: Duration,
+) -> Result<usize, KafkaError> {
+    let (before, bytes) = (into.len(), into.bytes());
+    let deadline = Instant::now() + wait;
+    while into.len() - before < limit.messages && into.bytes() - bytes < limit.bytes {
+        let patience = match into.len() == before {
+            true => deadline.saturating_duration_since(Instant::now()),
+            false => Duration::ZERO,
+        };
+        match consumer.poll(patience) {
+            Some(Ok(message)) => push(into, &message),
+            Some(Err(error)) if passing(&error) => {}
+            Some(Err(error)) => return Err(error),
+            None => break,
+        }
+    }
+    Ok(into.len() - before)
+}
+
+/// Errors that librdkafka reports and mends by itself.
+fn passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::PartitionEOF
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::NotCoordinator
+                | Code::UnknownTopicOrPartition
+        )
+    )
+}
+
+fn push(into: &mut Messages, message: &BorrowedMessage<'_>) {
+    let at = At {
+        topic: message.topic(),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis().unwrap_or(-1),
+    };
+    match message.headers() {
+        None => into.push(at, message.key(), message.payload(), std::iter::empty()),
+        Some(headers) => {
+            into.push(at, message.key(), message.payload(), headers.iter().map(|h| (h.key, h.value)));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! One stream thread's consumer and producer on Kafka.
+//!
+//! Order of opening: first `init_transactions`, which ends what a killed predecessor of the same name left open, then
+//! the group. Offsets are assigned explicitly, so the first offset of every range in the ledger is the committed one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunapark_schemas::{Messages, Position, Record, TopicPartition};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::Producer;
+use rdkafka::topic_partition_list::Offset;
+
+use super::config::KafkaOptions;
+use super::context::{GroupEvent, MemberContext};
+use super::error::log_error;
+use super::producer::{Sink, delivery_error, retriable};
+use super::reader::fill;
+use super::{offset_list, partition_list};
+use crate::catalog::DEFAULT_MAX_MESSAGE_BYTES;
+use crate::error::{LogError, LogErrorKind as Kind};
+use crate::log::{Delivery, Limit, Polled, Start, Stream, StreamSpec};
+
+/// Asking for committed offsets while the transaction of a dead predecessor is still open waits in slices of this.
+const COMMITTED_SLICE: Duration = Duration::from_secs(2);
+
+pub(super) struct KafkaStream {
+    consumer: BaseConsumer<MemberContext>,
+    sink: Sink,
+    spec: StreamSpec,
+    limits: Vec<(Arc<str>, usize)>,
+    in_transaction: bool,
+    refused: Vec<(i32, i64)>,
+}
+
+impl KafkaStream {
+    pub(super) fn open(
+        options: &KafkaOptions,
+        spec: &StreamSpec,
+        limits: Vec<(Arc<str>, usize)>,
+    ) -> Result<Self, LogError> {
+        let smallest = limits.iter().map(|(_, bytes)| *bytes).min().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
+        let timeout = options.transaction_timeout.max(options.request_timeout);
+        let sink = Sink::open(&options.stream_producer(spec, smallest), timeout)?;
+        if spec.delivery == Delivery::ExactlyOnce {
+            sink.init_transactions()?;
+        }
+        let failed = |e| log_error("consumer", &e, None);
+        let config = options.stream_consumer(spec);
+        let consumer: BaseConsumer<_> = config.create_with_context(MemberContext::default()).map_err(failed)?;
+        consumer.subscribe(&spec.topics.iter().map(|t| &**t).collect::<Vec<_>>()).map_err(failed)?;
+        Ok(Self { consumer, sink, spec: spec.clone(), limits, in_transaction: false, refused: Vec::new() })
+    }
+
+    fn error(&self, doing: &str, error: &KafkaError) -> LogError {
+        log_error(doing, error, self.consumer.context().events.last_error())
+    }
+
+    fn answer(&mut self, event: GroupEvent) -> Result<Polled, LogError> {
+        match event {
+            GroupEvent::Revoke { partitions, lost: true } => Ok(Polled::Lost(partitions)),
+            GroupEvent::Revoke { partitions, lost: false } => Ok(Polled::Revoked(partitions)),
+            GroupEvent::Assign(partitions) => self.assign(partitions),
+            GroupEvent::Failed(code) => Err(LogError::new(Kind::Internal, format!("rebalance failed: {code}"))),
+        }
+    }
+
+    fn assign(&mut self, partitions: Vec<TopicPartition>) -> Result<Polled, LogError> {
+        let Some(positions) = self.starts(&partitions)? else {
+            self.consumer.context().put_back(GroupEvent::Assign(partitions));
+            return Ok(Polled::Messages(0));
+        };
+        self.consumer.incremental_assign(&offset_list(&positions)?).map_err(|e| self.error("assign", &e))?;
+        Ok(Polled::Assigned(positions))
+    }
+
+    /// Where each partition starts; `None` while a predecessor's open transaction hides the committed offset.
+    fn starts(&self, partitions: &[TopicPartition]) -> Result<Option<Vec<Position>>, LogError> {
+        let found = match self.consumer.committed_offsets(partition_list(partitions), COMMITTED_SLICE) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, "committed offsets not to be had yet");
+                return Ok(None);
+            }
+        };
+        let mut starts = Vec::with_capacity(partitions.len());
+        for p in partitions {
+            let Some(element) = found.find_partition(&p.topic, p.partition) else { return Ok(None) };
+            if element.error().is_err() {
+                return Ok(None);
+            }
+            let committed = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            match self.start(p, committed) {
+                Ok(offset) => starts.push(p.at(offset)),
+                Err(error) if error.kind == Kind::Timeout || error.kind == Kind::Unreachable => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(starts))
+    }
+
+    fn start(&self, at: &TopicPartition, committed: Option<i64>) -> Result<i64, LogError> {
+        let ends = self.consumer.fetch_watermarks(&at.topic, at.partition, COMMITTED_SLICE);
+        let (low, high) = ends.map_err(|e| self.error("watermarks", &e).at(at.clone()))?;
+        match (committed, self.spec.start) {
+            (Some(offset), _) if offset < low => {
+                tracing::error!(partition = %at, committed = offset, low, "messages expired before they were read");
+                Ok(low)
+            }
+            (Some(offset), _) => Ok(offset),
+            (None, Start::Earliest) => Ok(low),
+            (None, Start::Latest) => Ok(high),
+        }
+    }
+
+    /// Waits for every acknowledgement; records refused as too large are remembered by their source.
+    fn drain(&mut self) -> Result<(), LogError> {
+        let failed = self.sink.drain(self.sink.timeout())?;
+        self.refused.extend(failed.iter().filter(|f| f.too_large()).filter_map(|f| source_of(f.tag)));
+        delivery_error(&failed).map_or(Ok(()), Err)
+    }
+
+    fn commit_exactly_once(&mut self, next: &[Position]) -> Result<(), LogError> {
+        if !self.in_transaction {
+            self.sink.begin()?;
+            self.in_transaction = true;
+        }
+        self.drain()?;
+        self.send_offsets(next)?;
+        self.sink.commit_transaction()?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    fn send_offsets(&self, next: &[Position]) -> Result<(), LogError> {
+        let offsets = offset_list(next)?;
+        let no_group = || LogError::new(Kind::Internal, "the consumer has no group metadata");
+        let deadline = std::time::Instant::now() + self.sink.timeout();
+        loop {
+            let group = self.consumer.group_metadata().ok_or_else(no_group)?;
+            match self.sink.producer().send_offsets_to_transaction(&offsets, &group, self.sink.timeout()) {
+                Ok(()) => return Ok(()),
+                Err(error) if retriable(&error) && std::time::Instant::now() < deadline => {}
+                Err(error) => return Err(self.sink.error("send offsets to transaction", &error)),
+            }
+        }
+    }
+
+    fn commit_at_least_once(&mut self, next: &[Position]) -> Result<(), LogError> {
+        self.drain()?;
+        let offsets = offset_list(next)?;
+        self.consumer.commit(&offsets, CommitMode::Sync).map_err(|e| self.error("commit offsets", &e))
+    }
+}
+
+impl Stream for KafkaStream {
+    fn poll(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<Polled, LogError> {
+        self.sink.serve();
+        if let Some(event) = self.consumer.context().next_group_event() {
+            return self.answer(event);
+        }
+        match fill(&self.consumer, into, limit, wait).map_err(|e| self.error("consume", &e))? {
+            0 => match self.consumer.context().next_group_event() {
+                Some(event) => self.answer(event),
+                None => Ok(Polled::Messages(0)),
+            },
+            n => Ok(Polled::Messages(n)),
+        }
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.consumer.incremental_unassign(&partition_list(partitions)).map_err(|e| self.error("release", &e))
+    }
+
+    fn produce(&mut self, record: &Record<'_>, source: Option<(i32, i64)>) -> Result<(), LogError> {
+        if self.spec.delivery == Delivery::ExactlyOnce && !self.in_transaction {
+            self.sink.begin()?;
+            self.in_transaction = true;
+        }
+        self.sink.send(record, source.map_or(0, tag_of))
+    }
+
+    fn commit(&mut self, next: &[Position]) -> Result<(), LogError> {
+        match self.spec.delivery {
+            Delivery::ExactlyOnce => self.commit_exactly_once(next),
+            Delivery::AtLeastOnce => self.commit_at_least_once(next),
+        }
+    }
+
+    fn abort(&mut self, rewind: &[Position]) -> Result<(), LogError> {
+        if std::mem::take(&mut self.in_transaction) {
+            self.sink.abort_transaction()?;
+        }
+        if rewind.is_empty() {
+            return Ok(());
+        }
+        let sought = self.consumer.seek_partitions(offset_list(rewind)?, self.sink.timeout());
+        let sought = sought.map_err(|e| self.error("seek", &e))?;
+        let failed = sought.elements().into_iter().find_map(|e| e.error().err());
+        failed.map_or(Ok(()), |e| Err(self.error("seek", &e)))
+    }
+
+    fn refused(&mut self) -> Vec<(i32, i64)> {
+        std::mem::take(&mut self.refused)
+    }
+
+    fn max_message_bytes(&self, topic: &str) -> Option<usize> {
+        self.limits.iter().find(|(name, _)| &**name == topic).map(|(_, bytes)| *bytes)
+    }
+
+    fn close(&mut self) -> Result<(), LogError> {
+        self.consumer.context().close();
+        Ok(())
+    }
+}
+
+impl Drop for KafkaStream {
+    fn drop(&mut self) {
+        // Dropping the consumer waits for its last revocation, which nobody would answer any more.
+        self.consumer.context().close();
+        while let Some(event) = self.consumer.context().next_group_event() {
+            if let GroupEvent::Revoke { partitions, .. } = event {
+                let answered = self.consumer.incremental_unassign(&partition_list(&partitions));
+                tracing::debug!(?answered, "partitions given up on close");
+            }
+        }
+    }
+}
+
+/// librdkafka gives a pointer-sized tag back with a failed record: partition in the upper 16 bits, offset + 1 below.
+fn tag_of((partition, offset): (i32, i64)) -> usize {
+    ((partition as u16 as usize) << 48) | ((offset as usize + 1) & 0xffff_ffff_ffff)
+}
+
+fn source_of(tag: usize) -> Option<(i32, i64)> {
+    let offset = (tag & 0xffff_ffff_ffff) as i64;
+    (offset > 0).then(|| ((tag >> 48) as i32, offset - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_gives_its_source_back() {
+        for source in [(0, 0), (7, 12), (65_535, (1 << 48) - 2)] {
+            assert_eq!(source_of(tag_of(source)), Some(source));
+        }
+        assert_eq!(source_of(0), None);
+    }
+}
