@@ -1,1 +1,7 @@
-fn main(){}
+//! The `lunapark` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lunapark::cli::main()
+}

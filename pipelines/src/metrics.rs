@@ -215,8 +215,8 @@ impl PipelineMetrics {
                 let label = metric.get_label().iter().find(own).map(|l| format!("{{{}=\"{}\"}}", l.name(), l.value()));
                 let name = format!("{}{}", family.name(), label.unwrap_or_default());
                 match family.get_field_type() {
-                    prometheus::proto::MetricType::COUNTER => drop(counters.insert(name, metric.get_counter().value())),
-                    prometheus::proto::MetricType::GAUGE => drop(counters.insert(name, metric.get_gauge().value())),
+                    prometheus::proto::MetricType::COUNTER => drop(counters.insert(name, metric.get_counter().get_value())),
+                    prometheus::proto::MetricType::GAUGE => drop(counters.insert(name, metric.get_gauge().get_value())),
                     _ => {
                         let histogram = metric.get_histogram();
                         counters.insert(format!("{name}_sum"), histogram.get_sample_sum());

@@ -194,10 +194,13 @@ impl Service {
 
     /// Waits for the stream threads after a stop was asked for; the first error ends it.
     pub fn join(self) -> Result<(), ServiceError> {
-        let deadline = std::time::Instant::now() + self.drain_budget;
+        let mut asked_at = None;
         while !self.finished() {
-            if self.stop.requested() && std::time::Instant::now() > deadline {
-                return Err(ServiceError::Drain(self.drain_budget));
+            if self.stop.requested() {
+                let asked = *asked_at.get_or_insert_with(std::time::Instant::now);
+                if asked.elapsed() > self.drain_budget {
+                    return Err(ServiceError::Drain(self.drain_budget));
+                }
             }
             std::thread::park_timeout(Duration::from_millis(5));
         }

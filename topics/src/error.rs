@@ -3,7 +3,7 @@
 use lunapark_schemas::TopicPartition;
 
 /// The kinds of failure that callers tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum LogErrorKind {
     /// No broker answers, or the data folder cannot be opened.
     Unreachable,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{ClientOptions, ObjectStoreExt, RetryConfig};
 
 /// An artifact larger than this is refused before it is read: no model of ours comes near it.
 pub const MAX_ARTIFACT_BYTES: u64 = 4 << 30;

@@ -37,7 +37,6 @@ use verdict::{Expired, Verdict};
 
 /// How long a commit may take to become visible everywhere once it is visible somewhere.
 const SETTLE: Duration = Duration::from_secs(3);
-const SETTLE_STEP: Duration = Duration::from_millis(20);
 /// Progress is told every so many records.
 const PROGRESS_STEP: u64 = 10_000;
 
@@ -158,7 +157,7 @@ impl<'a> Audit<'a> {
             if self.caught_up() || Instant::now() > deadline {
                 break;
             }
-            std::thread::sleep(SETTLE_STEP);
+            scan::pause();
         }
         self.committed_later = self.log.committed(&self.request.group, &self.inputs)?;
         Ok(())
@@ -208,11 +207,7 @@ impl<'a> Audit<'a> {
     }
 
     fn add(&mut self, entry: &Entry) {
-        self.report.input += entry.messages.input;
-        self.report.results += entry.messages.results;
-        self.report.filtered += entry.messages.filtered;
-        self.report.dead += entry.messages.dead;
-        self.report.partial += entry.messages.partial;
+        self.report.messages.add(&entry.messages);
         self.report.rows.add(&entry.rows);
     }
 
@@ -263,7 +258,7 @@ impl<'a> Audit<'a> {
             if recount.complete() || Instant::now() > deadline {
                 return Ok((expired(&results), expired(&dead)));
             }
-            std::thread::sleep(SETTLE_STEP);
+            scan::pause();
         }
     }
 

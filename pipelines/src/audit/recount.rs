@@ -71,7 +71,8 @@ impl Recount {
 
     /// An input message.
     pub fn message(&mut self, offset: i64) {
-        if let Some(state) = self.state_mut(offset) {
+        let index = usize::try_from(offset - self.base).ok();
+        if let Some(state) = index.and_then(|index| self.state.get_mut(index)) {
             *state |= MESSAGE;
         }
     }

@@ -118,17 +118,9 @@ pub struct AuditReport {
     pub deep: bool,
     /// True where every message is accounted for exactly once and nothing is unprovable.
     pub proven: bool,
-    /// Messages read, by the ledger.
-    #[serde(rename = "in")]
-    pub input: u64,
-    /// Of these: ended as a result.
-    pub results: u64,
-    /// Of these: filtered.
-    pub filtered: u64,
-    /// Of these: ended as a dead letter.
-    pub dead: u64,
-    /// Of the results: those that have a dead letter for some of their rows besides.
-    pub partial: u64,
+    /// Messages and how they ended, by the ledger.
+    #[serde(flatten)]
+    pub messages: Counts,
     /// Messages in the topic that the pipeline has not come to yet: not lost.
     pub pending: u64,
     /// Whether `pending` was counted, or is an upper bound.

@@ -91,6 +91,15 @@ impl Scan {
     }
 }
 
+/// Looking again after less than this only heats the machine.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Lets a moment pass before a poll loop looks at the log again.
+#[expect(clippy::disallowed_methods, reason = "the log cannot call us when it moves: the step of poll loops that have a deadline")]
+pub fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
 /// Number of messages in `[from, to)`: what transaction markers and aborted records do not inflate.
 pub fn count(log: &dyn Log, at: &TopicPartition, from: i64, to: i64) -> Result<u64, LogError> {
     let mut messages = 0;

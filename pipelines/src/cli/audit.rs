@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use lunapark_schemas::ledger::Counts;
 
 use super::Context;
 use super::output::{self, Output, Table, number};
@@ -61,8 +60,13 @@ fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Resu
 
 fn request(context: &Context, args: &Args) -> AuditRequest {
     let group = &context.group_of_pipeline;
-    let pipeline = args.pipeline.as_ref().unwrap_or(group);
-    let mut request = AuditRequest::scorer(&context.catalog, pipeline, pipeline);
+    let prefix = context.catalog.prefix();
+    let pipeline = match &args.pipeline {
+        Some(name) if name.starts_with(prefix) => name.clone(),
+        Some(name) => format!("{prefix}{name}"),
+        None => group.clone(),
+    };
+    let mut request = AuditRequest::scorer(&context.catalog, &pipeline, &pipeline);
     if let Some(topic) = &args.topic {
         request.topic = topic.as_str().into();
         request.dead = format!("{topic}.dead").into();
@@ -103,10 +107,8 @@ pub fn print(out: &mut Output<'_>, report: &AuditReport) -> anyhow::Result<()> {
 }
 
 fn figures(report: &AuditReport) -> Table {
-    let AuditReport { input, results, filtered, dead, partial, .. } = *report;
-    let messages = Counts { input, results, filtered, dead, partial };
     let mut table = Table::new(&["", ">in", "", ">results", "", ">filtered", "", ">dead letters", ">partial"]);
-    for (name, counts) in [("messages", messages), ("rows", report.rows)] {
+    for (name, counts) in [("messages", report.messages), ("rows", report.rows)] {
         let [input, results, filtered, dead, partial] =
             [counts.input, counts.results, counts.filtered, counts.dead, counts.partial].map(number);
         let [equals, plus] = ["=", "+"].map(str::to_owned);

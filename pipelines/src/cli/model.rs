@@ -1,15 +1,14 @@
 //! `lunapark model`: looks into a model file.
 
-use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
 use lunapark_models::Loaded;
 use lunapark_schemas::TensorSpec;
+use lunapark_stores::S3Options;
 use serde_json::json;
 
-use super::Context;
 use super::output::{self, Output, Table};
+use crate::models;
 
 /// Looks into a model file
 #[derive(Debug, clap::Args)]
@@ -24,41 +23,30 @@ enum Command {
     #[command(after_help = "Examples:\n  lunapark model check models/higgs.json\n  \
                             lunapark model check file:///srv/models/higgs.safetensors --json")]
     Check {
-        /// Path or `file://` URL of the model file
+        /// Path, `file://` or `s3://` URL, or `builtin:` name of the model
         file: String,
     },
 }
 
-/// Runs the command.
-pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
+/// Runs the command; needs no log.
+pub fn run(s3: &S3Options, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     let Command::Check { file } = &args.command;
-    output::on_stdout(context.json, |out| check(out, file))
+    output::on_stdout(json, |out| check(out, file, s3))
 }
 
-fn check(out: &mut Output<'_>, file: &str) -> anyhow::Result<ExitCode> {
-    let bytes = read(file)?;
-    let loaded = lunapark_models::load(&bytes, file, None)?;
+fn check(out: &mut Output<'_>, file: &str, s3: &S3Options) -> anyhow::Result<ExitCode> {
+    let loaded = models::load(file, None, s3).map_err(anyhow::Error::msg)?;
     match out.json {
-        true => out.document(&document(file, bytes.len(), &loaded))?,
-        false => print(out, file, bytes.len(), &loaded)?,
+        true => out.document(&document(file, &loaded))?,
+        false => print(out, file, &loaded)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &str) -> anyhow::Result<Vec<u8>> {
-    let path = match file.split_once("://") {
-        Some(("file", path)) => path,
-        Some((scheme, _)) => bail!("`{scheme}://` cannot be read here: give a path or a file:// URL"),
-        None => file,
-    };
-    fs::read(path).with_context(|| format!("cannot read the model file {path}"))
-}
-
-fn document(file: &str, size: usize, loaded: &Loaded) -> serde_json::Value {
+fn document(file: &str, loaded: &Loaded) -> serde_json::Value {
     let signature = loaded.model.signature();
     json!({
         "file": file,
-        "bytes": size,
         "format": loaded.format,
         "sha256": loaded.digest,
         "accepts_missing": loaded.model.accepts_missing(),
@@ -68,9 +56,9 @@ fn document(file: &str, size: usize, loaded: &Loaded) -> serde_json::Value {
     })
 }
 
-fn print(out: &mut Output<'_>, file: &str, size: usize, loaded: &Loaded) -> anyhow::Result<()> {
+fn print(out: &mut Output<'_>, file: &str, loaded: &Loaded) -> anyhow::Result<()> {
     let missing = if loaded.model.accepts_missing() { "taken as they are" } else { "rejected" };
-    out.line(format_args!("file            {file} ({})", output::size(size as u64)))?;
+    out.line(format_args!("file            {file}"))?;
     out.line(format_args!("format          {}", loaded.format))?;
     out.line(format_args!("model           {}", loaded.summary))?;
     out.line(format_args!("sha256          {}", loaded.digest))?;

@@ -208,6 +208,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Waits until the message is due, by the schedule and not by the last message, so that the mean rate holds.
+    #[expect(clippy::disallowed_methods, reason = "a paced source has nothing else to wait for")]
     fn pace(&self) {
         let Some(rate) = self.args.rate else { return };
         let Ok(due) = Duration::try_from_secs_f64(self.messages as f64 / rate) else { return };

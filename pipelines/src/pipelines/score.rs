@@ -47,7 +47,12 @@ impl Score {
 
     /// Stable name of a stream thread: static group member and transactional id.
     pub fn member(&self, thread: usize) -> String {
-        format!("{}-{}-{thread}", self.config.name, self.instance)
+        format!("{}-{}-{thread}", self.group(), self.instance)
+    }
+
+    /// The pipeline's name among all that share the log: its consumer group, and its name in the ledger.
+    pub fn group(&self) -> String {
+        format!("{}{}", self.catalog.prefix(), self.config.name)
     }
 
     /// Runs one stream thread until a stop is asked for.
@@ -60,17 +65,17 @@ impl Score {
         stop: &Stop,
     ) -> Result<(), RunError> {
         let member = self.member(thread);
-        let (codec, operator) = (&self.codec as &InferenceCodec, &self.operator);
+        let (codec, operator) = (&self.codec, &self.operator);
         let settings = self.settings(&member);
         let spec = self.spec(&member);
-        supervise::<_, Scorer>(&StreamThread { log, spec, settings, codec, operator, metrics, health }, stop)
+        supervise(&StreamThread { log, spec, settings, codec, operator, metrics, health }, stop)
     }
 
     fn spec(&self, member: &str) -> StreamSpec {
         let catalog = &self.catalog;
         StreamSpec {
-            group: format!("{}{}", catalog.prefix(), self.config.name),
-            member: format!("{}{member}", catalog.prefix()),
+            group: self.group(),
+            member: member.to_owned(),
             topics: vec![catalog.inference_events.name().clone()],
             outputs: vec![
                 catalog.inference_results.name().clone(),
@@ -85,7 +90,7 @@ impl Score {
     fn settings(&self, member: &str) -> Settings {
         let config = &self.config;
         Settings {
-            pipeline: config.name.clone(),
+            pipeline: self.group(),
             member: member.to_owned(),
             routes: Routes {
                 results: self.catalog.inference_results.name().clone(),

@@ -78,8 +78,19 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         }
     }
 
-    /// Runs until asked to stop, then commits what is open and leaves the group.
+    /// Runs until asked to stop, then commits what is open and leaves the group. On an error what is open is thrown
+    /// away: nothing past the last commit is ever seen.
     pub fn run(&mut self, stop: &Stop) -> Result<(), RunError> {
+        let ended = self.run_until(stop);
+        if ended.is_err() {
+            // The first error tells more than one of cleaning up after it; the broker's time-out does the rest.
+            let aborted = self.stream.abort(&[]);
+            tracing::debug!(?aborted, "aborted after an error");
+        }
+        ended
+    }
+
+    fn run_until(&mut self, stop: &Stop) -> Result<(), RunError> {
         while !stop.requested() {
             match self.step(stop) {
                 Err(RunError::Log(error)) if error.recovery() == Recovery::Abort => self.abort(&error)?,
@@ -94,7 +105,8 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     fn step(&mut self, stop: &Stop) -> Result<(), RunError> {
         self.messages.clear();
         let limit = Limit { messages: self.settings.batch_messages, bytes: self.settings.batch_bytes };
-        match self.stream.poll(&mut self.messages, limit, self.patience())? {
+        let patience = self.patience();
+        match self.stream.poll(&mut self.messages, limit, patience)? {
             Polled::Messages(0) => {}
             Polled::Messages(_) => self.batch(stop)?,
             Polled::Assigned(starts) => {

@@ -9,7 +9,9 @@
 //! [`decode`] appends a message's rows to a [`RowsBuilder`]; [`encode`] writes the reply in the request's own format.
 //! A row that is wrong by itself fails alone where other rows of its message are good.
 
+mod arrow_columns;
 mod arrow_frames;
+mod arrow_reply;
 mod arrow_request;
 mod columns;
 mod content_type;
@@ -19,6 +21,7 @@ mod number;
 mod open_inference;
 mod reply;
 mod tensors;
+pub mod wire;
 
 use std::ops::Range;
 

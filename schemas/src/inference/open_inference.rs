@@ -33,9 +33,9 @@ pub(super) fn decode_binary(
     decode_members(&members, raw, Format::OpenInferenceBinary, rows, limits)
 }
 
-fn decode_members(
-    members: &Members<'_>,
-    mut raw: &[u8],
+fn decode_members<'a>(
+    members: &Members<'a>,
+    mut raw: &'a [u8],
     format: Format,
     rows: &mut RowsBuilder,
     limits: &Limits,

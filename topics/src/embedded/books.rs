@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadTransaction;
 
 use super::batch::Damaged;
 use super::store::{DOOMED, ENDS, EPOCHS, META, NEXT_TOPIC, OFFSETS, Store, TOPICS, disk};

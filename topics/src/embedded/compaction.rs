@@ -23,7 +23,7 @@ pub(crate) fn compact(core: &Core, topic: &TopicState, all: bool) -> Result<(), 
     for partition in 0..topic.stored.partitions {
         let state = &topic.partitions[partition as usize];
         let (ends, done) = (state.ends(), state.compacted_to.load(Ordering::Relaxed));
-        if ends.end > done.saturating_add(done / 2).saturating_sub(ends.low) || all {
+        if all || ends.end - done > (done - ends.low).max(0) / 2 {
             rewrite(core, topic, partition)?;
             state.compacted_to.store(ends.end, Ordering::Relaxed);
         }

@@ -172,7 +172,9 @@ impl Reader<'_> {
         let tensor = tensor.map_err(|_| ModelError::unreadable(format!("no tensor \"{}\"", name.escape_debug())))?;
         if tensor.dtype() != Dtype::F32 || !fits(tensor.shape()) {
             let (dtype, shape) = (tensor.dtype(), tensor.shape());
-            return Err(ModelError::unreadable(format!("tensor \"{name}\" is {dtype:?} {shape:?}, not F32 {expected}")));
+            return Err(ModelError::unreadable(format!(
+                "tensor \"{name}\" is {dtype:?} {shape:?}, not F32 {expected}"
+            )));
         }
         let values: Vec<_> = tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         match values.iter().position(|value| !value.is_finite()) {

@@ -5,10 +5,10 @@
 //! its neighbours. AVX-512 and AVX2 fuse each multiply-add and give the same bits; so does the portable kernel where
 //! the target has a fused multiply-add, elsewhere it rounds twice and stays within 1e-5.
 
-#[cfg(target_arch = "x86_64")]
-use super::{kernel_avx2::Avx2, kernel_avx512::Avx512};
 use super::layer::{Layer, Rows};
 use super::portable;
+#[cfg(target_arch = "x86_64")]
+use super::{kernel_avx2::Avx2, kernel_avx512::Avx512};
 
 /// An instruction set that this machine has.
 #[derive(Clone, Copy, Debug)]

@@ -31,6 +31,8 @@ mod kernel_avx512;
 mod layer;
 mod network;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -33,8 +33,15 @@ fn perceptron_scores_7500_events_as_double_precision_does() {
 fn small_models_of_all_sorts_and_versions_score_as_xgboost_does() {
     let rows = higgs_rows_with_missing();
     let names = [
-        "logitraw-named", "logistic-base", "pruned", "deep", "lossguide", "parallel",
-        "xgboost-1.7.6", "xgboost-2.1.4", "xgboost-3.2.0",
+        "logitraw-named",
+        "logistic-base",
+        "pruned",
+        "deep",
+        "lossguide",
+        "parallel",
+        "xgboost-1.7.6",
+        "xgboost-2.1.4",
+        "xgboost-3.2.0",
     ];
     for name in names {
         let model = loaded(&fixture(&format!("{name}.json")), name).model;
@@ -80,5 +87,11 @@ fn the_recorded_auc_is_true() {
 }
 
 fn win(signal: f32, background: f32) -> f64 {
-    if signal > background { 1.0 } else if signal == background { 0.5 } else { 0.0 }
+    if signal > background {
+        1.0
+    } else if signal == background {
+        0.5
+    } else {
+        0.0
+    }
 }

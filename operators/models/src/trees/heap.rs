@@ -20,12 +20,22 @@ pub(super) struct Heaps {
     pub base: f32,
     pub features: usize,
     pub depth: usize,
-    /// Start of the feature's column, and the top bit where missing values go right. Each start is below
-    /// `features * BLOCK`.
-    pub splits: Vec<u32>,
-    pub thresholds: Vec<f32>,
+    /// Start of each node's column: a multiple of `BLOCK` below `features * BLOCK`.
+    starts: Vec<u32>,
+    /// The same, and the top bit where missing values go right.
+    splits: Vec<u32>,
+    thresholds: Vec<f32>,
     /// The leaf of the heap's node `i` stands at `i` modulo the size.
-    pub leaves: Vec<f32>,
+    leaves: Vec<f32>,
+}
+
+/// One heap; see the fields of [`Heaps`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tree<'a> {
+    pub starts: &'a [u32],
+    pub splits: &'a [u32],
+    pub thresholds: &'a [f32],
+    pub leaves: &'a [f32],
 }
 
 impl Heaps {
@@ -35,19 +45,29 @@ impl Heaps {
         if !(1..=MAX_DEPTH).contains(&depth) || forest.features > MAX_FEATURES {
             return None;
         }
-        let (splits, thresholds, leaves) = (Vec::new(), Vec::new(), Vec::new());
-        let mut heaps = Self { base: forest.base, features: forest.features, depth, splits, thresholds, leaves };
+        let (base, features) = (forest.base, forest.features);
+        let (starts, splits, thresholds, leaves) = Default::default();
+        let mut heaps = Self { base, features, depth, starts, splits, thresholds, leaves };
         forest.trees.iter().try_for_each(|tree| heaps.push(forest, tree.root))?;
         Some(heaps)
     }
 
+    /// The heaps in order; `size` is what [`size`](Self::size) gives, known to the caller as a constant.
+    #[inline(always)]
+    pub(super) fn trees(&self, size: usize) -> impl Iterator<Item = Tree<'_>> {
+        let columns = self.starts.chunks_exact(size).zip(self.splits.chunks_exact(size));
+        let values = self.thresholds.chunks_exact(size).zip(self.leaves.chunks_exact(size));
+        columns.zip(values).map(|((starts, splits), (thresholds, leaves))| Tree { starts, splits, thresholds, leaves })
+    }
+
     /// Nodes per tree, the unused node 0 included.
-    pub(super) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         (1 << self.depth).max(LANES)
     }
 
     fn push(&mut self, forest: &Forest, root: u32) -> Option<()> {
         let (inner, size, start) = (1 << self.depth, self.size(), self.splits.len());
+        self.starts.resize(start + size, 0);
         self.splits.resize(start + size, 0);
         self.thresholds.resize(start + size, 0.0);
         self.leaves.resize(start + size, 0.0);
@@ -60,6 +80,7 @@ impl Heaps {
             if feature as usize >= self.features {
                 return None;
             }
+            self.starts[start + heap] = feature * BLOCK as u32;
             self.splits[start + heap] = feature * BLOCK as u32 | node.split & MISSING_RIGHT;
             self.thresholds[start + heap] = if is_leaf { 0.0 } else { node.threshold };
             at[2 * heap] = node.left;
@@ -72,6 +93,6 @@ impl Heaps {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of_val(&self.splits[..]) + size_of_val(&self.thresholds[..]) + size_of_val(&self.leaves[..])
+        4 * size_of_val(&self.splits[..])
     }
 }

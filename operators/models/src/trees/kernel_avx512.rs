@@ -1,19 +1,19 @@
 //! The AVX-512 kernel: 32 rows go through a tree together, 16 in a register.
 //!
-//! Per level each lane takes the split and the threshold of its node from registers by a permute; only its value
-//! comes from memory, from the block's columns in the first-level cache. A leaf is a permute again.
+//! Per level each lane takes the threshold of its node from registers by a permute; only its value comes from memory,
+//! from the block's columns in the first-level cache. A leaf is a permute again.
 #![expect(unsafe_code, reason = "vector loads, gathers and stores, and calls into code compiled for AVX-512")]
 
 use std::arch::x86_64::*;
 use std::cell::Cell;
 
-use super::heap::{BLOCK, Heaps, LANES};
+use super::heap::{self, BLOCK, Heaps, LANES, Tree};
 use super::{Forest, MISSING_RIGHT, portable};
 
 /// Registers that hold the most nodes of a tree (64).
 const MAX_REGISTERS: usize = 4;
 /// Fewer rows than this cost less one by one than as a block with empty lanes.
-const MIN_ROWS: usize = 6;
+const MIN_ROWS: usize = 4;
 
 /// Proof that the machine has AVX-512F.
 #[derive(Clone, Copy, Debug)]
@@ -78,28 +78,44 @@ fn transpose(rows: &[f32], features: usize, columns: &mut [f32]) -> bool {
     missing
 }
 
+/// Sixteen of the block's rows: their part of the columns, and the lanes' numbers.
+struct Half<'a> {
+    columns: &'a [f32],
+    lane: __m512i,
+}
+
+/// The nodes of a tree, in registers.
+struct Nodes {
+    splits: [__m512i; MAX_REGISTERS],
+    thresholds: [__m512i; MAX_REGISTERS],
+}
+
+/// Where each lane stands in its heap, and where it turned right on the way.
+struct Walk {
+    at: __m512i,
+    turns: [__mmask16; heap::MAX_DEPTH],
+}
+
 /// Adds each tree's leaf to each lane's sum, in the trees' order. Without `MISSING` no value is NaN.
 #[target_feature(enable = "avx512f")]
 fn block<const DEPTH: usize, const MISSING: bool>(heaps: &Heaps, columns: &[f32], sums: &mut [f32; BLOCK]) {
     let size = (1 << DEPTH).max(LANES);
     assert!(heaps.depth == DEPTH && columns.len() == heaps.features * BLOCK);
     let lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    let lanes = [lane, _mm512_add_epi32(lane, _mm512_set1_epi32(LANES as i32))];
     let mut margins = [_mm512_set1_ps(heaps.base); 2];
-    let trees = heaps.splits.chunks_exact(size).zip(heaps.thresholds.chunks_exact(size));
-    for ((splits, thresholds), leaves) in trees.zip(heaps.leaves.chunks_exact(size)) {
-        let (splits, thresholds, leaves) = (registers(splits), registers(thresholds), registers(leaves));
-        for (margin, lane) in margins.iter_mut().zip(lanes) {
-            let mut at = _mm512_set1_epi32(1);
+    for tree in heaps.trees(size) {
+        let nodes = Nodes { splits: registers(tree.splits), thresholds: registers(tree.thresholds) };
+        let leaves = registers(tree.leaves);
+        for (half, margin) in margins.iter_mut().enumerate() {
+            let block = Half { columns: &columns[half * LANES..], lane };
+            let mut walk = Walk { at: _mm512_set1_epi32(1), turns: [0; heap::MAX_DEPTH] };
             for level in 0..DEPTH {
-                let (split, threshold) = (pick(&splits, at, level), pick(&thresholds, at, level));
-                // SAFETY: a split's column starts below `features * BLOCK`, and a lane is below `BLOCK`.
-                let x = unsafe { _mm512_i32gather_ps::<4>(place(split, lane), columns.as_ptr()) };
-                let right = goes_right::<MISSING>(x, split, _mm512_castsi512_ps(threshold));
-                let left_child = _mm512_add_epi32(at, at);
-                at = _mm512_mask_add_epi32(left_child, right, left_child, _mm512_set1_epi32(1));
+                let x = value(&block, &tree, &nodes, &walk, level);
+                walk.turns[level] = goes_right::<MISSING>(x, &nodes, walk.at, level);
+                let left_child = _mm512_add_epi32(walk.at, walk.at);
+                walk.at = _mm512_mask_add_epi32(left_child, walk.turns[level], left_child, _mm512_set1_epi32(1));
             }
-            *margin = _mm512_add_ps(*margin, _mm512_castsi512_ps(pick_leaf::<DEPTH>(&leaves, at)));
+            *margin = _mm512_add_ps(*margin, _mm512_castsi512_ps(pick_leaf::<DEPTH>(&leaves, walk.at)));
         }
     }
     for (margin, sums) in margins.iter().zip(sums.as_chunks_mut::<LANES>().0) {
@@ -145,18 +161,59 @@ fn pick_leaf<const DEPTH: usize>(leaves: &[__m512i; MAX_REGISTERS], at: __m512i)
     }
 }
 
-/// Where each lane's value stands in the columns: the split without its top bit, and the lane.
+/// Each lane's value at its node of a level.
+#[inline]
 #[target_feature(enable = "avx512f")]
-fn place(split: __m512i, lane: __m512i) -> __m512i {
-    _mm512_or_si512(_mm512_andnot_si512(_mm512_set1_epi32(MISSING_RIGHT as i32), split), lane)
+fn value(block: &Half<'_>, tree: &Tree<'_>, nodes: &Nodes, walk: &Walk, level: usize) -> __m512 {
+    match level {
+        0 => chosen::<1>(block, tree, &walk.turns, level),
+        1 => chosen::<2>(block, tree, &walk.turns, level),
+        2 => chosen::<4>(block, tree, &walk.turns, level),
+        3 => chosen::<8>(block, tree, &walk.turns, level),
+        4 => chosen::<16>(block, tree, &walk.turns, level),
+        _ => gathered(block, pick(&nodes.splits, walk.at, level)),
+    }
 }
 
+/// Up to 16 nodes: reads the column of every node and keeps, turn by turn from the last one up, what each lane needs.
+/// That is cheaper than a gather, which fetches lane by lane.
+#[inline]
 #[target_feature(enable = "avx512f")]
-fn goes_right<const MISSING: bool>(x: __m512, split: __m512i, threshold: __m512) -> __mmask16 {
-    let right = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, threshold);
+fn chosen<const NODES: usize>(
+    block: &Half<'_>,
+    tree: &Tree<'_>,
+    turns: &[__mmask16; heap::MAX_DEPTH],
+    level: usize,
+) -> __m512 {
+    let mut values = [_mm512_setzero_ps(); NODES];
+    for (value, &start) in values.iter_mut().zip(&tree.starts[NODES..]) {
+        // SAFETY: a column starts below `features * BLOCK` in steps of `BLOCK`, and holds `BLOCK` values.
+        *value = unsafe { _mm512_loadu_ps(block.columns.as_ptr().add(start as usize)) };
+    }
+    for turn in (0..level).rev() {
+        for node in 0..1 << turn {
+            values[node] = _mm512_mask_blend_ps(turns[turn], values[2 * node], values[2 * node + 1]);
+        }
+    }
+    values[0]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn gathered(block: &Half<'_>, split: __m512i) -> __m512 {
+    let start = _mm512_andnot_si512(_mm512_set1_epi32(MISSING_RIGHT as i32), split);
+    // SAFETY: as in `chosen`; a lane is one of the half's sixteen.
+    unsafe { _mm512_i32gather_ps::<4>(_mm512_or_si512(start, block.lane), block.columns.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn goes_right<const MISSING: bool>(x: __m512, nodes: &Nodes, at: __m512i, level: usize) -> __mmask16 {
+    let right = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, _mm512_castsi512_ps(pick(&nodes.thresholds, at, level)));
     if !MISSING {
         return right;
     }
     let missing = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    let split = pick(&nodes.splits, at, level);
     right | _mm512_mask_test_epi32_mask(missing, split, _mm512_set1_epi32(MISSING_RIGHT as i32))
 }

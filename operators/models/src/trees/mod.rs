@@ -9,6 +9,8 @@ mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 use kernel::Kernel;
 

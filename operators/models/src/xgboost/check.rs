@@ -1,6 +1,7 @@
 //! From a parsed file to a forest: every number is checked before anything relies on it.
 
 use super::file::{File, Learner, Tree};
+use super::nesting;
 use crate::ModelError;
 use crate::trees::{Forest, ForestBuilder, MAX_DEPTH, Split};
 
@@ -11,16 +12,12 @@ const NO_CHILD: i32 = -1;
 
 /// Parses the JSON.
 pub(super) fn read(bytes: &[u8]) -> Result<Learner, ModelError> {
-    match sonic_rs::from_slice::<File>(bytes) {
-        Ok(file) => Ok(file.learner),
-        Err(error) if error.is_eof() => Err(ModelError::truncated(format!("the JSON ends at byte {}", bytes.len()))),
-        Err(error) => {
-            let (line, column) = (error.line(), error.column());
-            let reason = error.to_string();
-            let reason = reason.lines().next().unwrap_or_default();
-            Err(ModelError::unreadable(format!("no XGBoost JSON model, line {line} column {column}: {reason}")))
-        }
-    }
+    nesting::check(bytes)?;
+    sonic_rs::from_slice::<File>(bytes).map(|file| file.learner).map_err(|error| {
+        let (line, column, text) = (error.line(), error.column(), error.to_string());
+        let reason = text.lines().next().and_then(|first| first.split(" at line ").next()).unwrap_or_default();
+        ModelError::unreadable(format!("no XGBoost JSON model, line {line} column {column}: {reason}"))
+    })
 }
 
 /// The number of features, agreed upon by all parts of the file.
@@ -88,12 +85,7 @@ fn in_tree(mut error: ModelError, index: usize) -> ModelError {
 
 /// Walks a tree from its root, breadth first, and copies each node once. A node met twice is a cycle or a shared
 /// child; both would let a small file cost without bound.
-fn add_tree(
-    builder: &mut ForestBuilder,
-    tree: &Tree,
-    learner: &Learner,
-    features: usize,
-) -> Result<(), ModelError> {
+fn add_tree(builder: &mut ForestBuilder, tree: &Tree, learner: &Learner, features: usize) -> Result<(), ModelError> {
     let nodes = check_lengths(tree)?;
     let mut reached = vec![false; nodes];
     let mut level = vec![0usize];
@@ -116,7 +108,10 @@ fn add_tree(
                 None => builder.leaf(tree.split_conditions[node]),
                 Some(split) => {
                     builder.split(split);
-                    next.extend([child(tree.left_children[node], nodes, node)?, child(tree.right_children[node], nodes, node)?]);
+                    next.extend([
+                        child(tree.left_children[node], nodes, node)?,
+                        child(tree.right_children[node], nodes, node)?,
+                    ]);
                 }
             }
         }

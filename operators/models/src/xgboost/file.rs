@@ -1,7 +1,6 @@
 //! The JSON of an XGBoost model, as far as scoring needs it.
 //!
-//! Typed structs bound the nesting: what they do not name is skipped without recursion. Every vector grows with
-//! the bytes read, never with a number that the file claims.
+//! Every vector grows with the bytes read, never with a number that the file claims.
 
 use serde::Deserialize;
 

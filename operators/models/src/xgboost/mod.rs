@@ -6,6 +6,7 @@
 mod check;
 mod file;
 mod flags;
+mod nesting;
 mod objective;
 
 use std::sync::Arc;

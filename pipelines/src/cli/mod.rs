@@ -1,0 +1,121 @@
+//! The command line: what the user typed, and which command answers.
+
+mod arrow;
+pub mod audit;
+pub mod consume;
+pub mod context;
+pub mod dlq;
+pub mod model;
+pub mod output;
+pub mod produce;
+mod redrive;
+pub mod run;
+pub mod time;
+pub mod topics;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, DEFAULT};
+use crate::{demo, service};
+use context::Context;
+use lunapark_topics::Catalog;
+
+/// Score detector streams exactly once, and prove it.
+#[derive(Debug, Parser)]
+#[command(name = "lunapark", version, about, max_term_width = 110, after_help = "Examples:
+  lunapark demo                              see it work, on this machine alone
+  lunapark run                               the scorer as a service, on the embedded log
+  lunapark produce inference.events events.ndjson
+  lunapark consume inference.results --follow
+  lunapark audit --deep                      prove that nothing was lost or doubled
+
+Every command takes --config FILE; `lunapark config` prints all settings.")]
+struct Cli {
+    /// Configuration file; LUNAPARK_CONFIG names one too. `lunapark config` prints every setting with its default.
+    #[arg(long, global = true, env = "LUNAPARK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Replay real collision events, score them, and audit the account; ends by itself.
+    Demo(demo::Args),
+    /// Run the scoring pipeline as a service.
+    Run(run::Args),
+    /// Print every setting with its default, or with --config FILE what holds (secrets masked).
+    #[command(after_help = "Examples:\n  lunapark config > lunapark.toml\n  lunapark --config lunapark.toml config")]
+    Config,
+    /// List, create, describe or delete topics.
+    Topics(topics::Args),
+    /// Write events from a file or standard input.
+    Produce(produce::Args),
+    /// Read records of a topic.
+    Consume(consume::Args),
+    /// Count, show and redrive dead letters.
+    Dlq(dlq::Args),
+    /// Prove from the topics alone that every message ended exactly once.
+    Audit(audit::Args),
+    /// Look into a model file.
+    Model(model::Args),
+}
+
+/// Parses, runs, and turns errors into one line and an exit code.
+pub fn main() -> ExitCode {
+    match try_main(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let (Command::Config, None) = (&cli.command, &cli.config) {
+        return output::on_stdout(false, |out| Ok(out.bytes(DEFAULT.as_bytes()).map(|()| ExitCode::SUCCESS)?));
+    }
+    let config = Config::load(cli.config.as_deref(), std::env::vars())?;
+    start_logging(&config, matches!(cli.command, Command::Run(_)));
+    match &cli.command {
+        Command::Config => {
+            output::on_stdout(false, |out| Ok(out.bytes(config.shown.as_bytes()).map(|()| ExitCode::SUCCESS)?))
+        }
+        Command::Demo(args) => demo::run(&config, args, cli.json),
+        Command::Run(args) => run::run(&config, args),
+        Command::Model(args) => model::run(&crate::models::s3_options(&config.store), args, cli.json),
+        command => data_command(&config, command, cli.json),
+    }
+}
+
+/// Commands that need the log: the owner's, where the embedded log has one.
+fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
+    let catalog = Catalog::new(&config.topics);
+    let group_of_pipeline = format!("{}{}", catalog.prefix(), config.score.name);
+    let context = Context { log: service::reach_log(config)?, catalog, group_of_pipeline, json };
+    match command {
+        Command::Topics(args) => topics::run(&context, args),
+        Command::Produce(args) => produce::run(&context, args),
+        Command::Consume(args) => consume::run(&context, args),
+        Command::Dlq(args) => dlq::run(&context, args),
+        Command::Audit(args) => audit::run(&context, args),
+        Command::Config | Command::Demo(_) | Command::Run(_) | Command::Model(_) => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Services log at the configured level, other commands only what a human must see.
+fn start_logging(config: &Config, service: bool) {
+    let filter = if service { config.log_level.as_str() } else { "error" };
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_default();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A second initialisation, in tests, is no fault.
+    let _already_set = subscriber.with_ansi(ansi).try_init();
+}

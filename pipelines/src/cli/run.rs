@@ -1,0 +1,59 @@
+//! `lunapark run`: the scoring pipeline as a service.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::output;
+use crate::config::Config;
+use crate::service::{Service, open_log};
+use crate::stop::Stop;
+
+/// Score events until SIGTERM or Ctrl-C.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lunapark run                                   score on the embedded log in ./lunapark-data
+  lunapark run --config lunapark.toml            with your settings
+  LUNAPARK_KAFKA_BOOTSTRAP=localhost:9092 lunapark run
+  lunapark run --accept-rejects-until 48114      go past messages at which the reject breaker stopped")]
+pub struct Args {
+    /// Accept rejected messages below this offset (of any partition) without counting them in the reject breaker.
+    #[arg(long, value_name = "OFFSET")]
+    accept_rejects_until: Option<i64>,
+}
+
+/// Runs until asked to stop.
+pub fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
+    let stop = Stop::new();
+    let log = open_log(config)?;
+    let where_ = log.describe();
+    let service = Service::start(config, log, stop.clone(), args.accept_rejects_until)?;
+    stop_on_signals(stop)?;
+    tracing::info!(log = where_, instance = config.instance, threads = config.score.threads, "running");
+    output::note(format!(
+        "scoring {} → {} on {where_}{}",
+        service.catalog.inference_events.name(),
+        service.catalog.inference_results.name(),
+        service.http.map(|at| format!("; http://{at}/metrics")).unwrap_or_default(),
+    ));
+    service.join()?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// SIGTERM and Ctrl-C ask for a stop.
+pub fn stop_on_signals(stop: Stop) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("signal handler")?;
+    let _guard = runtime.enter();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    drop(_guard);
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        });
+        stop.request();
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).context("signal handler")?;
+    Ok(())
+}
