@@ -2,6 +2,8 @@
 //!
 //! No I/O happens here: bytes come in, typed values go out, and the other way round.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod headers;
 pub mod inference;
 pub mod ledger;
@@ -9,6 +11,7 @@ pub mod messages;
 pub mod metrics;
 pub mod outcome;
 pub mod position;
+pub mod publish;
 pub mod rows;
 pub mod signature;
 

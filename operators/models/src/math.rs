@@ -6,7 +6,7 @@
 /// 1.5 · 2^23: adding it rounds to a whole number, which is then found in the low bits.
 const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts, the first short enough that a whole number below 2^8 times it is exact (Cephes).
-const LN2_HIGH: f32 = 0.693_359_375;
+const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 /// e^x stays a normal number within these bounds; beyond them the bound's value is returned.
 const EXP_MIN: f32 = -87.0;
@@ -47,10 +47,10 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 pub(crate) fn tanh(x: f32) -> f32 {
     let z = x * x;
     let mut p = -5.704_988_7e-3_f32;
-    p = p * z + 2.063_908_9e-2;
+    p = p * z + 2.063_909e-2;
     p = p * z - 5.373_971_6e-2;
     p = p * z + 1.333_144_2e-1;
-    p = p * z - 3.333_328_2e-1;
+    p = p * z - 3.333_328e-1;
     let near = p * z * x + x;
     let far = (1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0)).copysign(x);
     if x.abs() < 0.625 { near } else { far }

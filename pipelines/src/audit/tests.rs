@@ -193,7 +193,7 @@ proptest! {
         let (findings, verdict, _) = history.deep();
         prop_assert!(findings.is_empty(), "{:?}", findings.named);
         prop_assert_eq!((verdict.lost, verdict.duplicated), (0, 0));
-        prop_assert_eq!(verdict.unprovable > 0, history.expired, "{verdict:?}");
+        prop_assert_eq!(verdict.unprovable > 0, history.expired, "{:?}", verdict);
     }
 
     #[test]

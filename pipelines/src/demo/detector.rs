@@ -20,8 +20,9 @@ const STEADY: f64 = 2_000.0;
 const BURST: f64 = 20_000.0;
 /// Every second begins with a burst of this length, as accelerator spills do.
 const SPILL: Duration = Duration::from_millis(150);
-/// One event in so many is past its expiry, and one in so many is broken.
-const LATE_ONE_IN: u64 = 100;
+/// One event in so many is past its expiry, and one in so many is broken; with no common factor, so that every kind of
+/// broken event is also seen in time.
+const LATE_ONE_IN: u64 = 101;
 const BROKEN_ONE_IN: u64 = 250;
 /// Events are handed over in portions this far apart.
 const PORTION: Duration = Duration::from_millis(2);

@@ -68,7 +68,9 @@ impl<'a> Frames<'a> {
         let left = &self.payload[self.at..];
         let taken = left.get(..length).ok_or_else(|| {
             let (at, left) = (self.at, left.len());
-            malformed(format!("byte {at}: {length} bytes of {part} are announced and {left} are left; send the whole stream"))
+            malformed(format!(
+                "byte {at}: {length} bytes of {part} are announced and {left} are left; send the whole stream"
+            ))
         })?;
         self.at += length;
         Ok(taken)
@@ -84,7 +86,8 @@ impl<'a> Frames<'a> {
 
 /// Checks every number in a record batch's metadata; gives its rows and the bytes that it unpacks to.
 pub(super) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], limits: &Limits) -> Result<(usize, usize), Rejection> {
-    let lies = || malformed("a record batch's lengths do not fit its body; send the stream as an Arrow library writes it");
+    let lies =
+        || malformed("a record batch's lengths do not fit its body; send the stream as an Arrow library writes it");
     let rows = usize::try_from(batch.length()).map_err(|_| lies())?;
     let unpacked = match batch.compression() {
         None => check_buffers(batch, body, |buffer| Ok(buffer.len()))?,

@@ -94,7 +94,9 @@ fn read_batch(frame: &Frame<'_>, schema: &SchemaRef, projection: &[usize]) -> Re
     let (body, dictionaries, version) = (Buffer::from(frame.body), HashMap::new(), frame.message.version());
     RecordBatchDecoder::try_new(&body, batch, schema.clone(), &dictionaries, &version)
         .and_then(|decoder| decoder.with_projection(Some(projection)).read_record_batch())
-        .map_err(|error| malformed(format!("a record batch does not decode: {}", shorten(error.to_string().as_bytes()))))
+        .map_err(|error| {
+            malformed(format!("a record batch does not decode: {}", shorten(error.to_string().as_bytes())))
+        })
 }
 
 /// Which columns are read, ascending, and where each goes.
@@ -111,7 +113,11 @@ fn plan(schema: &Schema, signature: &Signature) -> Result<Vec<(usize, Place)>, R
     // The library gives columns in schema order only where the projection is ascending and without repetition.
     plan.sort_by_key(|(column, _)| *column);
     let distinct = plan.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    if distinct { Ok(plan) } else { Err(Rejection::new(ErrorClass::Shape, "two inputs share a column; name columns apart")) }
+    if distinct {
+        Ok(plan)
+    } else {
+        Err(Rejection::new(ErrorClass::Shape, "two inputs share a column; name columns apart"))
+    }
 }
 
 /// The columns of an input, each with the field that it holds.
@@ -132,9 +138,10 @@ fn columns_of(schema: &Schema, spec: &TensorSpec, only: bool) -> Option<Vec<(usi
     let types: Vec<_> = schema.fields().iter().map(|field| field.data_type()).collect();
     match types.as_slice() {
         [_] if only => Some(vec![(0, None)]),
-        types if only && spec.fields.is_empty() && types.len() == spec.width => {
-            types.iter().all(|t| arrow_columns::is_number(t)).then(|| (0..spec.width).map(|at| (at, Some(at))).collect())
-        }
+        types if only && spec.fields.is_empty() && types.len() == spec.width => types
+            .iter()
+            .all(|t| arrow_columns::is_number(t))
+            .then(|| (0..spec.width).map(|at| (at, Some(at))).collect()),
         _ => None,
     }
 }

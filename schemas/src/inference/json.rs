@@ -178,7 +178,8 @@ impl<'a> Members<'a> {
     /// The members of a request's one object; each may stand there once.
     pub(super) fn of(document: Value<'a>) -> Result<Self, Rejection> {
         if !document.is_object() {
-            let text = format!("the payload is {} where an object with `instances` or `inputs` belongs", document.kind());
+            let text =
+                format!("the payload is {} where an object with `instances` or `inputs` belongs", document.kind());
             return Err(Rejection::new(ErrorClass::Malformed, text));
         }
         let mut members = Self::default();
@@ -405,8 +406,14 @@ mod tests {
 
     #[test]
     fn faults_name_the_byte_and_what_to_do() {
-        assert_eq!(refused("[1,2"), "the payload ends at byte 4 where `,` or `]` belongs; it is truncated, send it whole");
-        assert_eq!(refused("[1,NaN]"), "byte 3: `NaN` where a value belongs; this is not JSON, send null for a missing value");
+        assert_eq!(
+            refused("[1,2"),
+            "the payload ends at byte 4 where `,` or `]` belongs; it is truncated, send it whole"
+        );
+        assert_eq!(
+            refused("[1,NaN]"),
+            "byte 3: `NaN` where a value belongs; this is not JSON, send null for a missing value"
+        );
         assert!(refused("[01]").starts_with("byte 2: `1` where the end of a number"), "{}", refused("[01]"));
         assert!(refused("[1] x").starts_with("byte 4: `x` where the end of the payload"));
         assert!(refused("[tru").contains("truncated"));
@@ -447,7 +454,11 @@ mod tests {
 
     fn json_value(depth: u32) -> impl Strategy<Value = serde_json::Value> {
         use serde_json::{Value, json};
-        let leaf = prop_oneof![Just(json!(null)), any::<bool>().prop_map(Value::from), "[a\"\\\\\\]}é]{0,4}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(Value::from),
+            "[a\"\\\\\\]}é]{0,4}".prop_map(Value::from)
+        ];
         leaf.prop_recursive(depth, 16, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

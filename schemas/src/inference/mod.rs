@@ -21,6 +21,8 @@ mod number;
 mod open_inference;
 mod reply;
 mod tensors;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::ops::Range;
@@ -163,10 +165,9 @@ fn decode_json(payload: &[u8], rows: &mut RowsBuilder, limits: &Limits) -> Resul
     match (members.instances, members.inputs) {
         (Some(instances), None) => kserve_v1::decode(instances, rows, limits),
         (None, Some(_)) => open_inference::decode(&members, rows, limits),
-        (Some(_), Some(_)) => Err(Rejection::new(
-            ErrorClass::Malformed,
-            "both `instances` and `inputs` are present; send one of them",
-        )),
+        (Some(_), Some(_)) => {
+            Err(Rejection::new(ErrorClass::Malformed, "both `instances` and `inputs` are present; send one of them"))
+        }
         (None, None) => Err(Rejection::new(
             ErrorClass::Malformed,
             "neither `instances` nor `inputs` is present; send {\"instances\": [[…]]} or {\"inputs\": […]}",

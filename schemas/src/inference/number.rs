@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn extremes_round_as_the_standard_library_does() {
-        for text in ["1e400", "-1e400", "1e-400", "5e-324", "2.2250738585072011e-308", "9007199254740993", "0e999999999"]
+        for text in
+            ["1e400", "-1e400", "1e-400", "5e-324", "2.2250738585072011e-308", "9007199254740993", "0e999999999"]
         {
             let expected: f64 = text.parse().unwrap();
             assert_eq!(parse(text.as_bytes()).unwrap().to_bits(), expected.to_bits(), "{text}");

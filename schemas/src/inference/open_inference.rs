@@ -140,7 +140,8 @@ fn check_width(step: &Step<'_>, signature: &Signature) -> Result<(), Rejection> 
         return Ok(());
     }
     let (name, shape) = (shorten(step.tensor.name.as_bytes()), step.tensor.shape_text());
-    let text = format!("input `{name}`: shape {shape} where the model takes [rows, {takes}]; send {takes} values per row");
+    let text =
+        format!("input `{name}`: shape {shape} where the model takes [rows, {takes}]; send {takes} values per row");
     Err(Rejection::new(ErrorClass::Shape, text))
 }
 

@@ -48,10 +48,7 @@ impl<'a> Reply<'a> {
             Format::OpenInferenceBinary => {
                 let before = value.len();
                 self.write_v2(value, true)?;
-                encoded = Encoded {
-                    content_type: content_type::OCTET_STREAM,
-                    json_length: Some(value.len() - before),
-                };
+                encoded = Encoded { content_type: content_type::OCTET_STREAM, json_length: Some(value.len() - before) };
                 self.write_raw(value)?;
             }
             Format::Arrow => {
@@ -160,7 +157,13 @@ impl<'a> Reply<'a> {
         Ok(())
     }
 
-    fn write_output(&self, index: usize, spec: &TensorSpec, binary: bool, value: &mut Vec<u8>) -> Result<(), Rejection> {
+    fn write_output(
+        &self,
+        index: usize,
+        spec: &TensorSpec,
+        binary: bool,
+        value: &mut Vec<u8>,
+    ) -> Result<(), Rejection> {
         let rows = u64::from(self.request.rows);
         let shape = if spec.width == 1 { vec![rows] } else { vec![rows, spec.width as u64] };
         value.extend_from_slice(b"{\"name\":");

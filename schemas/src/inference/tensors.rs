@@ -324,7 +324,8 @@ fn read_shape(shape: Option<Value<'_>>, label: &str) -> Result<Vec<usize>, Rejec
     let sizes: Option<Vec<usize>> = shape.elements().take(MAX_DIMENSIONS + 1).map(count).collect();
     let sizes = sizes.filter(|sizes| (1..=MAX_DIMENSIONS).contains(&sizes.len()));
     // Zeros must not hide an overflow of the other sizes from the products taken later.
-    let product = |sizes: &Vec<usize>| sizes.iter().try_fold(1_usize, |product, size| product.checked_mul((*size).max(1)));
+    let product =
+        |sizes: &Vec<usize>| sizes.iter().try_fold(1_usize, |product, size| product.checked_mul((*size).max(1)));
     sizes.filter(|sizes| product(sizes).is_some()).ok_or_else(|| bad(&shorten(shape.text())))
 }
 

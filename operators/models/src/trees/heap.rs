@@ -80,8 +80,9 @@ impl Heaps {
             if feature as usize >= self.features {
                 return None;
             }
-            self.starts[start + heap] = feature * BLOCK as u32;
-            self.splits[start + heap] = feature * BLOCK as u32 | node.split & MISSING_RIGHT;
+            let column = feature * BLOCK as u32;
+            self.starts[start + heap] = column;
+            self.splits[start + heap] = column | (node.split & MISSING_RIGHT);
             self.thresholds[start + heap] = if is_leaf { 0.0 } else { node.threshold };
             at[2 * heap] = node.left;
             at[2 * heap + 1] = if is_leaf { index } else { node.left + 1 };

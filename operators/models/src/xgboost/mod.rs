@@ -8,6 +8,7 @@ mod file;
 mod flags;
 mod nesting;
 mod objective;
+mod tree;
 
 use std::sync::Arc;
 

@@ -1,0 +1,226 @@
+//! The `lunapark` binary as a child process; its output goes to files of the workplace.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::http::{self, Answer};
+use super::wait::until;
+
+/// A service must be up within this: a cold broker beside other tests, with all the topics to create.
+const START: Duration = Duration::from_secs(60);
+/// A command must end within this.
+const COMMAND: Duration = Duration::from_secs(120);
+/// A service must drain within this: its budget is at most 10 s.
+const STOP: Duration = Duration::from_secs(30);
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Itself, where the exit code is 0.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "it failed\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Itself, where the exit code is neither 0 nor a signal.
+    #[track_caller]
+    pub fn failed(self) -> Self {
+        let refused = self.code.is_some_and(|code| code != 0);
+        assert!(refused, "it did not fail: {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr);
+        assert!(!self.stderr.contains("panicked at"), "{}", self.stderr);
+        self
+    }
+
+    /// Itself, where standard error contains all of these.
+    #[track_caller]
+    pub fn says(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}` in:\n{}", self.stderr);
+        }
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in:\n{}", self.stdout))
+    }
+
+    /// Standard output as one JSON value per line.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<serde_json::Value> {
+        let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in:\n{line}"));
+        self.stdout.lines().filter(|text| !text.is_empty()).map(line).collect()
+    }
+}
+
+/// A child whose output goes to two files.
+#[derive(Debug)]
+pub(super) struct Captured {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Captured {
+    /// Starts `command`; its output goes to `base.out` and `base.err`.
+    pub(super) fn spawn(command: &mut Command, base: PathBuf, stdin: Option<PathBuf>) -> Self {
+        let (stdout, stderr) = (base.with_extension("out"), base.with_extension("err"));
+        let stdin = stdin.map_or(Stdio::null(), |path| File::open(path).expect("standard input").into());
+        command.stdin(stdin).stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+        let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self { child, stdout, stderr }
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(super) fn outcome(mut self, within: Duration) -> Outcome {
+        let status = self.exit(within);
+        let read = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        Outcome { code: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
+    }
+
+    #[track_caller]
+    fn exit(&mut self, within: Duration) -> ExitStatus {
+        let what = format!("the end of pid {}; its log: {}", self.child.id(), self.log());
+        until(within, &what, || self.child.try_wait().expect("a child of ours"))
+    }
+
+    /// Standard error so far.
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.stderr).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.stderr.display(), tail(&self.log()));
+        }
+    }
+}
+
+/// The last lines: what a person wants to see first of a failure.
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// Runs a command to its end.
+pub(super) fn run_to_end(command: &mut Command, base: PathBuf, stdin: Option<PathBuf>) -> Outcome {
+    Captured::spawn(command, base, stdin).outcome(COMMAND)
+}
+
+/// `lunapark run`, up and ready; killed when dropped.
+#[derive(Debug)]
+pub struct Service {
+    captured: Captured,
+    /// Where its HTTP endpoints are.
+    pub http: SocketAddr,
+}
+
+impl Service {
+    /// Starts it and waits until `/readyz` says 200.
+    #[track_caller]
+    pub(super) fn start(command: &mut Command, base: PathBuf) -> Self {
+        let mut service = Self::spawn(command, base);
+        service.wait_ready(START);
+        service
+    }
+
+    /// Starts it and waits only until its HTTP port is open.
+    #[track_caller]
+    pub(super) fn spawn(command: &mut Command, base: PathBuf) -> Self {
+        let mut captured = Captured::spawn(command, base, None);
+        let http = until(START, "the service says where its HTTP endpoints are", || {
+            if let Some(status) = captured.child.try_wait().unwrap() {
+                panic!("the service ended with {status}:\n{}", captured.log());
+            }
+            address(&captured.log())
+        });
+        Self { captured, http }
+    }
+
+    /// Waits until every stream thread polls.
+    #[track_caller]
+    pub fn wait_ready(&mut self, within: Duration) {
+        let ready = |service: &mut Self| {
+            if let Some(status) = service.captured.child.try_wait().unwrap() {
+                panic!("the service ended with {status}:\n{}", service.log());
+            }
+            http::get(service.http, "/readyz").filter(|answer| answer.status == 200)
+        };
+        until(within, "/readyz says 200", || ready(self));
+    }
+
+    /// GET of one of its endpoints.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        http::get(self.http, path).unwrap_or_else(|| panic!("no answer on {path}; its log:\n{}", self.log()))
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.captured.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.captured.log()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.captured.child.try_wait(), Ok(None))
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn signal_terminate(&self) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid())]).status();
+        assert!(sent.expect("sh").success(), "SIGTERM could not be sent");
+    }
+
+    /// SIGTERM, then its end.
+    #[track_caller]
+    pub fn terminate(self) -> Outcome {
+        self.signal_terminate();
+        self.outcome(STOP)
+    }
+
+    /// kill -9.
+    pub fn kill9(mut self) {
+        self.captured.child.kill().expect("a child of ours");
+        self.captured.child.wait().expect("a child of ours");
+    }
+
+    /// Waits until it ends by itself.
+    #[track_caller]
+    pub fn outcome(self, within: Duration) -> Outcome {
+        let Self { captured, .. } = self;
+        captured.outcome(within)
+    }
+}
+
+/// The address in the line `scoring … ; http://127.0.0.1:9464/metrics`.
+fn address(log: &str) -> Option<SocketAddr> {
+    let (_, rest) = log.split_once("; http://")?;
+    let (address, _) = rest.split_once("/metrics\n")?;
+    address.parse().ok()
+}

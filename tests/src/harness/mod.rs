@@ -1,0 +1,13 @@
+//! The test harness: a [`Workplace`] on a log, `lunapark run` in it as [`Service`], other commands as [`Outcome`]s.
+
+mod child;
+mod http;
+mod place;
+mod records;
+mod wait;
+
+pub use child::{Outcome, Service};
+pub use http::{Answer, get};
+pub use place::{Backend, Kafka, Workplace, quoted};
+pub use records::{Event, OwnedRecord, header_list};
+pub use wait::until;
