@@ -45,7 +45,7 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     output::on_stdout(context.json, |out| execute(context, args, out))
 }
 
-fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     let request = request(context, args);
     let bar = output::progress(None, "{spinner} {human_pos} records read, {per_sec}, {elapsed}");
     let report = audit_with(&*context.log, &request, &mut |read| bar.set_position(read));

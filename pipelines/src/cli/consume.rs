@@ -70,7 +70,7 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     output::on_stdout(context.json, |out| execute(context, args, out))
 }
 
-fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     let log = &*context.log;
     let partitions = partitions(log, args)?;
     let start = starts(log, args, &partitions).with_context(|| format!("cannot find where to start in {}", args.topic))?;

@@ -68,7 +68,7 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     output::on_stdout(context.json, |out| execute(context, args, out))
 }
 
-fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List { topic, class, max } => list(context, &dead_topic(context, topic), class.as_deref(), *max, out)?,
         Command::Count { topic } => count(context, &dead_topic(context, topic), out)?,

@@ -10,6 +10,8 @@ pub mod output;
 pub mod produce;
 mod redrive;
 pub mod run;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod topics;
 
@@ -40,6 +42,9 @@ struct Cli {
     /// Print JSON instead of tables.
     #[arg(long, global = true)]
     json: bool,
+    /// Log what happens, at the level of the configuration, on standard error; `run` always does.
+    #[arg(long, short, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -83,7 +88,7 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
         return output::on_stdout(false, |out| Ok(out.bytes(DEFAULT.as_bytes()).map(|()| ExitCode::SUCCESS)?));
     }
     let config = Config::load(cli.config.as_deref(), std::env::vars())?;
-    start_logging(&config, matches!(cli.command, Command::Run(_)));
+    start_logging(&config, cli.verbose || matches!(cli.command, Command::Run(_)));
     match &cli.command {
         Command::Config => {
             output::on_stdout(false, |out| Ok(out.bytes(config.shown.as_bytes()).map(|()| ExitCode::SUCCESS)?))
@@ -111,8 +116,8 @@ fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Resul
 }
 
 /// Services log at the configured level, other commands only what a human must see.
-fn start_logging(config: &Config, service: bool) {
-    let filter = if service { config.log_level.as_str() } else { "error" };
+fn start_logging(config: &Config, verbose: bool) {
+    let filter = if verbose { config.log_level.as_str() } else { "error" };
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_default();
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());

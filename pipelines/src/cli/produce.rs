@@ -85,7 +85,7 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     output::on_stdout(context.json, |out| execute(context, args, out))
 }
 
-fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     check_topic(context, args)?;
     let writer = context.log.writer().context("cannot open a producer")?;
     let mut sender = Sender::new(args, writer, args.file.as_deref().filter(|path| *path != Path::new("-")));

@@ -75,7 +75,7 @@ pub fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::
     redriver.summary(out)
 }
 
-struct Redriver<'a> {
+pub(super) struct Redriver<'a> {
     context: &'a Context,
     args: &'a Args,
     /// `None` in a dry run.
@@ -102,7 +102,7 @@ impl<'a> Redriver<'a> {
     }
 
     /// The order is what makes it exactly once: others are fenced first, then the ledger is read to its end.
-    fn open(context: &'a Context, args: &'a Args) -> anyhow::Result<Self> {
+    pub(super) fn open(context: &'a Context, args: &'a Args) -> anyhow::Result<Self> {
         let id = transactional_id(context.catalog.ledger.name());
         let mut transaction = context.log.transaction(&id).with_context(|| format!("cannot become {id}"))?;
         let done = read_to_fence(&*context.log, context.catalog.ledger.name(), &mut *transaction)
@@ -120,7 +120,7 @@ impl<'a> Redriver<'a> {
         Self { context, args, transaction, done, headers, open, tally }
     }
 
-    fn select(&mut self) -> anyhow::Result<()> {
+    pub(super) fn select(&mut self) -> anyhow::Result<()> {
         let (context, args) = (self.context, self.args);
         for position in &args.positions {
             at_position(&*context.log, position, |message| self.letter(message))?;
@@ -174,7 +174,7 @@ impl<'a> Redriver<'a> {
         Ok(())
     }
 
-    fn commit(&mut self) -> anyhow::Result<()> {
+    pub(super) fn commit(&mut self) -> anyhow::Result<()> {
         if let Some(transaction) = self.transaction.as_mut().filter(|_| self.open.0 > 0) {
             transaction.commit().context("cannot commit")?;
         }
@@ -184,7 +184,7 @@ impl<'a> Redriver<'a> {
     }
 
     /// The open batch goes; what was committed before stays, once.
-    fn give_up(mut self, error: anyhow::Error) -> anyhow::Error {
+    pub(super) fn give_up(mut self, error: anyhow::Error) -> anyhow::Error {
         let fenced = error.downcast_ref::<LogError>().is_some_and(|error| error.kind == LogErrorKind::Fenced);
         if let Some(transaction) = self.transaction.as_mut().filter(|_| !fenced) {
             let _ = transaction.abort();

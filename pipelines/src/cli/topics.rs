@@ -80,7 +80,7 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     output::on_stdout(context.json, |out| execute(context, args, out))
 }
 
-fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List => list(context, out),
         Command::Create(create) => create_topics(context, create, out),

@@ -1,5 +1,6 @@
 //! Merging: a user's document and environment over the defaults; unknown keys are refused with the nearest known one.
 
+use lunapark_topics::kafka::KafkaOptions;
 use toml::{Table, Value};
 
 use super::{ConfigError, DEFAULT};
@@ -47,15 +48,13 @@ fn merge(into: &mut Table, key: &str, value: Value, path: &str) -> Result<(), Co
 
 fn merge_open(section: &mut Table, key: &str, value: Value) -> Result<(), ConfigError> {
     match section.get_mut(key) {
-        Some(slot) if !key.contains('.') => replace(slot, value, &format!("{OPEN_SECTION}.{key}")),
-        _ if !key.contains('.') => Err(unknown(&format!("{OPEN_SECTION}.{key}"), &siblings(section, "kafka."))),
-        _ => drop_insert(section, key, value),
+        Some(slot) => replace(slot, value, &format!("{OPEN_SECTION}.{key}")),
+        None if KafkaOptions::knows(key) => {
+            section.insert(key.to_owned(), Value::String(plain(&value)));
+            Ok(())
+        }
+        None => Err(unknown(&format!("{OPEN_SECTION}.{key}"), &siblings(section, "kafka."))),
     }
-}
-
-fn drop_insert(section: &mut Table, key: &str, value: Value) -> Result<(), ConfigError> {
-    section.insert(key.to_owned(), Value::String(plain(&value)));
-    Ok(())
 }
 
 /// `ssl.key.password = "x"` is a nested table in TOML; librdkafka wants the dotted name.
@@ -147,12 +146,15 @@ fn set_open(
     known: &[(String, Vec<String>)],
 ) -> Result<(), ConfigError> {
     match (name.strip_prefix("LUNAPARK_KAFKA_"), into.get_mut(OPEN_SECTION)) {
-        (Some(property), Some(Value::Table(section))) if property.contains('_') => {
-            let property = property.to_lowercase().replace('_', ".");
-            drop_insert(section, &property, Value::String(text.to_owned()))
+        (Some(property), Some(Value::Table(section))) if KafkaOptions::knows(&dotted(property)) => {
+            merge_open(section, &dotted(property), Value::String(text.to_owned()))
         }
         _ => Err(unknown(name, &known.iter().map(|(variable, _)| variable.clone()).collect::<Vec<_>>())),
     }
+}
+
+fn dotted(property: &str) -> String {
+    property.to_lowercase().replace('_', ".")
 }
 
 fn siblings(table: &Table, path: &str) -> Vec<String> {

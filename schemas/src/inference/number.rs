@@ -29,7 +29,7 @@ pub(super) fn bytes_equal(word: u64, pattern: u64) -> u64 {
 /// and at least eight bytes precede `end`. `None` says only that [`parse`] must look.
 ///
 /// Everything happens in one register without a branch on the digits, because their number is not predictable.
-#[inline]
+#[inline(always)]
 pub(super) fn short(bytes: &[u8], start: usize, end: usize) -> Option<f64> {
     let negative = *bytes.get(start)? == b'-';
     let start = start + usize::from(negative);

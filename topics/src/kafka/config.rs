@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
 
 use crate::error::{LogError, LogErrorKind};
 use crate::log::{Delivery, StreamSpec};
@@ -33,6 +34,14 @@ impl KafkaOptions {
             transaction_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
         }
+    }
+
+    /// Whether librdkafka has a property of this name.
+    pub fn knows(property: &str) -> bool {
+        let mut config = ClientConfig::new();
+        config.set(property, "");
+        use rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN;
+        !matches!(config.create_native_config(), Err(KafkaError::ClientConfig(RD_KAFKA_CONF_UNKNOWN, ..)))
     }
 
     /// Refuses properties on which the delivery guarantee rests.
@@ -162,6 +171,12 @@ const RESERVED: [&str; 13] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn property_names_are_librdkafkas() {
+        assert!(["sasl.password", "debug", "acks", "ssl.ca.location"].into_iter().all(KafkaOptions::knows));
+        assert!(!KafkaOptions::knows("sasl.pasword") && !KafkaOptions::knows("bootstrp"));
+    }
 
     #[test]
     fn a_property_that_would_break_the_guarantee_is_refused() {

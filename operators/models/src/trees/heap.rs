@@ -11,7 +11,8 @@ pub(super) const BLOCK: usize = 32;
 pub(super) const MAX_DEPTH: usize = 6;
 /// Floats of a register: the least size of a heap.
 pub(super) const LANES: usize = 16;
-/// With more features the columns of a block, 64 KiB here, leave the near caches, and transposing costs more than it saves.
+/// With more features the columns of a block, 64 KiB here, leave the near caches, and transposing costs more than it
+/// saves.
 const MAX_FEATURES: usize = 512;
 
 /// All trees, each with [`size`](Self::size) splits, thresholds and leaves.

@@ -55,8 +55,8 @@ fn walk(tree: &Nested, row: &[f32]) -> f32 {
         Nested::Leaf(leaf) => *leaf,
         Nested::Split(split, children) => {
             let x = row[split.feature as usize];
-            let right = if x.is_nan() { split.missing_right } else { !(x < split.threshold) };
-            walk(&children[usize::from(right)], row)
+            let left = if x.is_nan() { !split.missing_right } else { x < split.threshold };
+            walk(&children[usize::from(!left)], row)
         }
     }
 }

@@ -125,3 +125,20 @@ fn speed() {
         black_box(encode(&request, &context, &outs, 0..256, &[], &mut value)).unwrap();
     });
 }
+
+#[test]
+#[ignore]
+fn plain_only() {
+    let mut seed = 1u64;
+    let mut rnd = || { seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (seed >> 33) as f64 / (1u64 << 31) as f64 };
+    let mut messages = Messages::new();
+    for _ in 0..500 {
+        let v: Vec<String> = (0..28).map(|i| { let x = if i % 2 == 0 { rnd() * 2.5 } else { (rnd() - 0.5) * 4.0 }; format!("{x:.3}") }).collect();
+        let p = format!("{{\"instances\":[[{}]]}}", v.join(","));
+        messages.push(At { topic: "t", partition: 0, offset: 0, timestamp: 0 }, None, Some(p.as_bytes()), std::iter::empty());
+    }
+    let limits = Limits::default();
+    let mut rows = RowsBuilder::new(plain(28), 600);
+    let mut i = 0;
+    for _ in 0..40 { best("plain", 1, || { if i == 500 { i = 0; rows.rollback(0); } black_box(decode(&messages.get(i), &mut rows, &limits)).unwrap(); i += 1; }); }
+}

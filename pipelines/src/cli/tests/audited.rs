@@ -1,0 +1,122 @@
+//! `audit` on a real log: clean, and with faults planted beside the pipeline.
+
+use std::process::ExitCode;
+
+use lunapark_schemas::headers::SOURCE;
+use serde_json::{Value, json};
+
+use super::{Fixture, parsed, printed, scorer};
+use crate::cli::audit;
+
+const WORDS: [&str; 9] =
+    ["score", "dead", "score", "filtered", "partial", "score", "score", "filtered", "score"];
+
+fn scored() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.produce_words(&WORDS);
+    scorer::score(&fixture);
+    fixture
+}
+
+/// Kinds of the faults, and the text of all findings.
+fn faults(report: &Value) -> (Vec<String>, String) {
+    let kinds = report["faults"].as_object().unwrap().keys().cloned().collect();
+    (kinds, report["findings"].to_string())
+}
+
+#[test]
+fn a_clean_pipeline_is_proven_quick_and_deep() {
+    let fixture = scored();
+    for options in [&[][..], &["--deep"], &["--deep", "--from-beginning"], &["--pipeline", "score"]] {
+        let (report, code) = fixture.audit(options);
+        assert_eq!(code, ExitCode::SUCCESS, "{report}");
+        assert_eq!(report["in"], 9, "{report}");
+        let ends = ["results", "filtered", "dead", "partial", "lost", "duplicated", "pending", "unprovable"];
+        assert_eq!(ends.map(|name| report[name].as_u64().unwrap()), [6, 2, 1, 1, 0, 0, 0, 0]);
+        assert_eq!(report["proven"], true);
+    }
+    let (text, _) = printed(false, |out| audit::execute(&fixture.context, &parsed(&["--deep"]), out));
+    assert!(text.contains("PROVEN from the records"), "{text}");
+}
+
+#[test]
+fn what_is_not_scored_yet_is_pending() {
+    let fixture = scored();
+    fixture.produce_words(&["score"; 5]);
+    let (report, code) = fixture.audit(&["--deep"]);
+    assert_eq!((&report["pending"], &report["lost"], code), (&json!(5), &json!(0), ExitCode::SUCCESS));
+}
+
+#[test]
+fn a_pipeline_that_never_ran_is_not_proven() {
+    let fixture = scored();
+    let (report, code) = fixture.audit(&["--pipeline", "other"]);
+    assert_ne!(code, ExitCode::SUCCESS);
+    assert!(report["notes"].to_string().contains("nothing of pipeline"), "{report}");
+}
+
+#[test]
+fn a_missing_result_is_named() {
+    let fixture = Fixture::new();
+    fixture.produce_words(&["score", "forgotten", "score"]);
+    scorer::score(&fixture);
+    assert_eq!(fixture.audit(&[]).1, ExitCode::SUCCESS);
+    let (report, code) = fixture.audit(&["--deep"]);
+    assert_eq!((&report["lost"], code), (&json!(1), ExitCode::FAILURE));
+    let (kinds, _) = faults(&report);
+    assert_eq!(kinds, ["missing", "count"]);
+    let text = printed(false, |out| audit::execute(&fixture.context, &parsed(&["--deep"]), out)).0;
+    assert!(text.contains("missing lab.inference.events/") && text.contains("NOT PROVEN"), "{text}");
+}
+
+#[test]
+fn a_duplicate_and_wrong_sources_are_named() {
+    let fixture = scored();
+    let results = "lab.inference.results";
+    let (document, _) = fixture.audit(&["--deep"]);
+    assert_eq!(document["proven"], true);
+    let first = first_source(&fixture);
+    let partition: i32 = first.rsplit('/').nth(1).unwrap().parse().unwrap();
+    fixture.plant(results, partition, &[(SOURCE, &first)], b"{}");
+    fixture.plant(results, 1 - partition, &[(SOURCE, &first)], b"{}");
+    fixture.plant(results, 0, &[(SOURCE, "lab.inference.events/0/4000")], b"{}");
+    fixture.plant(results, 0, &[(SOURCE, "other/0/0")], b"{}");
+    fixture.plant(results, 1, &[], b"{}");
+    let (report, code) = fixture.audit(&["--deep"]);
+    let (kinds, findings) = faults(&report);
+    assert_eq!((code, kinds), (ExitCode::FAILURE, vec!["duplicate".into(), "wrong-source".into()]));
+    assert_eq!((&report["duplicated"], &report["faults"]["wrong-source"]), (&json!(1), &json!(4)));
+    for text in [first.as_str(), "another partition", "has not reached", "another topic", "names no source"] {
+        assert!(findings.contains(text) || text == first, "{text}: {findings}");
+    }
+    assert_eq!(fixture.audit(&[]).1, ExitCode::SUCCESS);
+}
+
+/// The source of some result.
+fn first_source(fixture: &Fixture) -> String {
+    let args = parsed(&["lab.inference.results", "--max", "1"]);
+    let (text, _) = printed(true, |out| crate::cli::consume::execute(&fixture.context, &args, out));
+    let message: Value = serde_json::from_str(&text).unwrap();
+    message["headers"][0]["value"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn gap_overlap_and_nonsense_in_the_ledger_are_named() {
+    for (first, next, kind) in [(0, 1, "overlap"), (7000, 7001, "gap")] {
+        let fixture = scored();
+        let range = json!({
+            "kind": "range", "pipeline": "lab.score", "instance": "intruder", "topic": "lab.inference.events",
+            "partition": 0, "first": first, "next": next, "messages": {"in": 1, "results": 1, "filtered": 0, "dead": 0},
+            "rows": {"in": 0, "results": 0, "filtered": 0, "dead": 0}, "checksum": "0"
+        });
+        fixture.plant("lab.ledger", 0, &[], range.to_string().as_bytes());
+        for options in [&[][..], &["--deep"]] {
+            let (report, code) = fixture.audit(options);
+            let (kinds, findings) = faults(&report);
+            assert!(code == ExitCode::FAILURE && kinds.iter().any(|found| found == kind), "{kind}: {findings}");
+        }
+    }
+    let fixture = scored();
+    fixture.plant("lab.ledger", 0, &[], b"nonsense");
+    assert_eq!(faults(&fixture.audit(&[]).0).0, ["bad-ledger"]);
+}

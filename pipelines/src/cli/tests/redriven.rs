@@ -1,0 +1,127 @@
+//! `dlq`: what it shows, and that a redrive happens once.
+
+use std::process::ExitCode;
+
+use lunapark_schemas::headers::dead;
+use serde_json::Value;
+
+use super::{Fixture, parsed, printed, scorer};
+use crate::cli::redrive::{self, Redriver};
+use crate::cli::{consume, dlq};
+
+fn scored() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.produce_words(&["dead", "score", "dead", "partial", "dead", "score"]);
+    scorer::score(&fixture);
+    fixture
+}
+
+fn dlq(fixture: &Fixture, args: &[&str]) -> (Value, ExitCode) {
+    let (text, code) = printed(true, |out| dlq::execute(&fixture.context, &parsed(args), out));
+    (serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text)), code)
+}
+
+fn redrive(fixture: &Fixture, args: &[&str]) -> [u64; 4] {
+    let (done, _) = dlq(fixture, &[&["redrive"], args].concat());
+    ["redriven", "already", "partial", "refused"].map(|name| done[name].as_u64().unwrap())
+}
+
+/// Every message of a topic as JSON.
+fn all(fixture: &Fixture, topic: &str) -> Vec<Value> {
+    let text = printed(true, |out| consume::execute(&fixture.context, &parsed(&[topic]), out)).0;
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn position(message: &Value) -> String {
+    format!("{}/{}/{}", message["topic"].as_str().unwrap(), message["partition"], message["offset"])
+}
+
+#[test]
+fn dead_letters_are_counted_listed_and_shown() {
+    let fixture = scored();
+    let (count, _) = dlq(&fixture, &["count"]);
+    assert_eq!((&count["total"], &count["redriven"]), (&4.into(), &0.into()));
+    let reasons = count["reasons"].as_array().unwrap();
+    assert_eq!(reasons.iter().map(|r| (&r["class"], &r["count"])).collect::<Vec<_>>(), [
+        (&"malformed".into(), &3.into()),
+        (&"shape".into(), &1.into())
+    ]);
+    let list = printed(false, |out| dlq::execute(&fixture.context, &parsed(&["list", "--class", "shape"]), out)).0;
+    assert!(list.lines().count() == 1 && list.contains("rows 2-3"), "{list}");
+    let letter = &all(&fixture, "lab.inference.events.dead")[0];
+    let show = |raw: &[&str]| {
+        let args = [&["show", &position(letter)], raw].concat();
+        printed(false, |out| dlq::execute(&fixture.context, &parsed(&args), out)).0
+    };
+    let text = show(&[]);
+    assert!(text.contains("field `x` is missing") && text.contains("00000000: 7b22 646f"), "{text}");
+    assert_eq!(show(&["--raw"]), letter["value"].as_str().unwrap());
+}
+
+#[test]
+fn a_position_without_a_message_is_an_error() {
+    let fixture = scored();
+    for position in ["lab.inference.events.dead/0/4000", "lab.inference.events.dead/9/0", "nowhere.dead/0/0"] {
+        let mut out = crate::cli::output::Output::new(Vec::new(), false);
+        let error = dlq::execute(&fixture.context, &parsed(&["show", position]), &mut out).unwrap_err();
+        assert!(format!("{error:#}").contains(position), "{error:#}");
+    }
+}
+
+#[test]
+fn a_redrive_happens_once_and_the_audit_agrees() {
+    let fixture = scored();
+    assert_eq!(redrive(&fixture, &["--all", "--dry-run"]), [3, 0, 1, 0]);
+    assert_eq!(all(&fixture, "lab.inference.events").len(), 6);
+    assert_eq!(redrive(&fixture, &["--class", "malformed"]), [3, 0, 0, 0]);
+    assert_eq!(redrive(&fixture, &["--all"]), [0, 3, 1, 0]);
+    assert_eq!(redrive(&fixture, &["--all", "--partial"]), [1, 3, 0, 0]);
+    assert_eq!(redrive(&fixture, &["--all", "--partial"]), [0, 4, 0, 0]);
+    let letter = all(&fixture, "lab.inference.events.dead").remove(0);
+    assert_eq!(redrive(&fixture, &[&position(&letter)]), [0, 1, 0, 0]);
+    let events = all(&fixture, "lab.inference.events");
+    assert_eq!(events.len(), 10);
+    let back: Vec<_> = events.iter().filter(|event| event["key"] == letter["key"]).collect();
+    assert_eq!((back.len(), &back[0]["headers"], &back[0]["value"]), (2, &back[1]["headers"], &back[1]["value"]));
+    assert_eq!(dlq(&fixture, &["count"]).0["redriven"], 4);
+    scorer::score(&fixture);
+    let (report, code) = fixture.audit(&["--deep"]);
+    assert_eq!((code, &report["in"], &report["redriven"]), (ExitCode::SUCCESS, &10.into(), &4.into()), "{report}");
+}
+
+#[test]
+fn of_two_redrives_at_once_the_older_is_fenced_and_nothing_is_doubled() {
+    let fixture = scored();
+    let args = parsed(&["--all"]);
+    let mut older = Redriver::open(&fixture.context, &args).unwrap();
+    older.select().unwrap();
+    assert_eq!(redrive(&fixture, &["--all"]), [3, 0, 1, 0]);
+    let error = older.commit().unwrap_err();
+    let text = format!("{:#}", older.give_up(error));
+    assert!(text.contains("another redrive has taken over; 0 dead letters"), "{text}");
+    assert_eq!(all(&fixture, "lab.inference.events").len(), 9);
+}
+
+#[test]
+fn a_dead_letter_that_names_another_topic_stays() {
+    let fixture = scored();
+    let dead_topic = "lab.inference.events.dead";
+    for topic in ["lab.ledger", "lab.inference.results"] {
+        fixture.plant(dead_topic, 0, &[(dead::TOPIC, topic), (dead::PARTITION, "0"), (dead::OFFSET, "0")], b"{}");
+    }
+    let far = [(dead::TOPIC, "lab.inference.events"), (dead::PARTITION, "7"), (dead::OFFSET, "0")];
+    fixture.plant(dead_topic, 0, &far, b"{}");
+    fixture.plant(dead_topic, 0, &[], b"{}");
+    let before = all(&fixture, "lab.ledger").len();
+    assert_eq!(redrive(&fixture, &["--all"]), [3, 0, 1, 4]);
+    assert_eq!(dlq(&fixture, &["redrive", "--all"]).1, ExitCode::FAILURE);
+    // Two fences, three notes.
+    assert_eq!(all(&fixture, "lab.ledger").len(), before + 5);
+}
+
+#[test]
+fn a_redrive_must_say_what() {
+    use clap::Parser;
+    assert!(super::Line::<redrive::Args>::try_parse_from(["redrive"]).is_err());
+    assert!(super::Line::<redrive::Args>::try_parse_from(["redrive", "--all", "--class", "x"]).is_err());
+}
