@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunapark_schemas::Record;
+use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_topics::catalog::DEAD_LETTER_HEADROOM;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
 use lunapark_topics::kafka::KafkaLog;
-use lunapark_topics::{Catalog, Log, LogError, LogErrorKind, TopicInfo};
+use lunapark_topics::{Catalog, Log, LogError, LogErrorKind, Topic, TopicInfo};
 
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
@@ -173,7 +173,7 @@ impl Service {
     /// Writes the metrics to their topic until a stop is asked for, and once more then.
     fn report(&self, every: Duration) -> Result<(), ServiceError> {
         let (log, stop, metrics) = (self.log.clone(), self.stop.clone(), self.metrics.clone());
-        let topic = self.catalog.metrics.name().clone();
+        let topic = self.catalog.metrics.clone();
         let run = move || {
             let mut last = false;
             while !last {
@@ -211,14 +211,9 @@ impl Service {
     }
 }
 
-fn write_metrics(log: &dyn Log, topic: &str, metrics: &PipelineMetrics) -> Result<(), LogError> {
-    let record = metrics.record();
-    let encoded = serde_json::to_vec(&record);
-    let value = encoded.map_err(|e| LogError::new(LogErrorKind::Internal, e.to_string()))?;
-    let key = format!("{}/{}", record.pipeline, record.instance);
+fn write_metrics(log: &dyn Log, topic: &Topic<MetricsRecord>, metrics: &PipelineMetrics) -> Result<(), LogError> {
+    let event = topic.encode(&metrics.record())?;
     let mut writer = log.writer()?;
-    let (key, value) = (Some(key.as_bytes()), Some(&value[..]));
-    let headers = Default::default();
-    writer.produce(&Record { topic, partition: None, key, value, headers, timestamp: Some(record.time_ms) })?;
+    writer.produce(&event.record(None))?;
     writer.flush(Duration::from_secs(5))
 }

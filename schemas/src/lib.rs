@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod event;
 pub mod headers;
 pub mod inference;
 pub mod ledger;
@@ -15,6 +16,7 @@ pub mod publish;
 pub mod rows;
 pub mod signature;
 
+pub use event::Event;
 pub use headers::{Headers, HeadersBuf};
 pub use messages::{Message, Messages, Record};
 pub use outcome::{ErrorClass, Outcome, Rejection, SkipReason};

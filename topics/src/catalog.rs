@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
+use lunapark_schemas::{Event, Record};
 
 use crate::error::{LogError, LogErrorKind};
 use crate::log::TopicInfo;
@@ -105,6 +106,31 @@ impl<E> Topic<E> {
             ..self.spec.clone()
         };
         Topic::new(spec)
+    }
+}
+
+impl<E: Event> Topic<E> {
+    /// An event of this topic, ready to be produced to one of its partitions or to the one of its key.
+    pub fn encode(&self, event: &E) -> Result<Encoded, LogError> {
+        let encoded = serde_json::to_vec(event);
+        let value = encoded.map_err(|e| LogError::new(LogErrorKind::Internal, format!("{}: {e}", self.spec.name)))?;
+        Ok(Encoded { topic: self.spec.name.clone(), key: event.key(), value })
+    }
+}
+
+/// An event as it travels.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    topic: Arc<str>,
+    key: String,
+    value: Vec<u8>,
+}
+
+impl Encoded {
+    /// The record of this event.
+    pub fn record(&self, partition: Option<i32>) -> Record<'_> {
+        let (key, value) = (Some(self.key.as_bytes()), Some(&self.value[..]));
+        Record { topic: &self.topic, partition, key, value, headers: Default::default(), timestamp: None }
     }
 }
 

@@ -17,9 +17,9 @@ pub mod report;
 pub mod runs;
 pub mod scan;
 pub mod source;
-pub mod verdict;
 #[cfg(test)]
 mod tests;
+pub mod verdict;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,6 +106,8 @@ struct Audit<'a> {
     /// Where the group stood when the audit began, and when the ledger had been read.
     committed: Vec<Option<i64>>,
     committed_later: Vec<Option<i64>>,
+    /// From then on, everything that was committed with those offsets is visible.
+    settled: Instant,
     /// Ends of the result and dead-letter partitions before the group's offsets were looked up.
     result_ends: Vec<i64>,
     dead_ends: Vec<i64>,
@@ -115,18 +117,15 @@ struct Audit<'a> {
 }
 
 impl<'a> Audit<'a> {
-    fn open(
-        log: &'a dyn Log,
-        request: &'a AuditRequest,
-        progress: &'a mut dyn FnMut(u64),
-    ) -> Result<Self, LogError> {
+    fn open(log: &'a dyn Log, request: &'a AuditRequest, progress: &'a mut dyn FnMut(u64)) -> Result<Self, LogError> {
         let AuditRequest { pipeline, topic, results, dead, ledger, .. } = request;
         let inputs = partitions(log, topic)?;
         // The order matters while the pipeline runs: what is below these ends now was committed with offsets that
         // the next line sees.
         let (result_ends, dead_ends) = (ends(log, results)?, ends(log, dead)?);
         let committed = log.committed(&request.group, &inputs)?;
-        let boundaries = inputs.iter().zip(&committed).filter_map(|(at, next)| Some((at.partition, (*next)?))).collect();
+        let boundaries =
+            inputs.iter().zip(&committed).filter_map(|(at, next)| Some((at.partition, (*next)?))).collect();
         Ok(Self {
             log,
             request,
@@ -134,6 +133,7 @@ impl<'a> Audit<'a> {
             read: 0,
             committed_later: committed.clone(),
             committed,
+            settled: Instant::now() + SETTLE,
             inputs,
             result_ends,
             dead_ends,
@@ -151,10 +151,9 @@ impl<'a> Audit<'a> {
 
     /// Reads the ledger up to where the group stood, waiting a little for commits that are on their way.
     fn gather(&mut self) -> Result<(), LogError> {
-        let deadline = Instant::now() + SETTLE;
         loop {
             self.ledger.catch_up(self.log, &mut self.findings)?;
-            if self.caught_up() || Instant::now() > deadline {
+            if self.caught_up() || Instant::now() > self.settled {
                 break;
             }
             scan::pause();
@@ -251,11 +250,10 @@ impl<'a> Audit<'a> {
     fn answers(&mut self, partition: i32, recount: &mut Recount) -> Result<(bool, bool), LogError> {
         let mut results = Answers::open(self.log, &self.request.results, partition, &self.result_ends)?;
         let mut dead = Answers::open(self.log, &self.request.dead, partition, &self.dead_ends)?;
-        let deadline = Instant::now() + SETTLE;
         loop {
             self.take(&mut results, recount, |_| Answer::Result)?;
             self.take(&mut dead, recount, dead_answer)?;
-            if recount.complete() || Instant::now() > deadline {
+            if recount.complete() || Instant::now() > self.settled {
                 return Ok((expired(&results), expired(&dead)));
             }
             scan::pause();

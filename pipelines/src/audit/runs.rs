@@ -44,14 +44,10 @@ mod tests {
         let mut runs = Runs::default();
         [(5, 10), (6, 11), (7, 12), (9, 13), (10, 15)].into_iter().for_each(|(source, own)| runs.push(source, own));
         assert_eq!(runs.runs.len(), 3);
-        assert_eq!([5, 7, 9, 10, 8, 11].map(|source| runs.find(source)), [
-            Some(10),
-            Some(12),
-            Some(13),
-            Some(15),
-            None,
-            None
-        ]);
+        assert_eq!(
+            [5, 7, 9, 10, 8, 11].map(|source| runs.find(source)),
+            [Some(10), Some(12), Some(13), Some(15), None, None]
+        );
         assert_eq!(runs.first_source(), Some(5));
     }
 }

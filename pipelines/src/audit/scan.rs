@@ -95,7 +95,10 @@ impl Scan {
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Lets a moment pass before a poll loop looks at the log again.
-#[expect(clippy::disallowed_methods, reason = "the log cannot call us when it moves: the step of poll loops that have a deadline")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log cannot call us when it moves: the step of poll loops that have a deadline"
+)]
 pub fn pause() {
     std::thread::sleep(PAUSE);
 }

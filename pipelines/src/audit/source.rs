@@ -32,8 +32,7 @@ impl<'a> Source<'a> {
 
     /// The source of a dead letter.
     pub fn of_dead_letter(headers: Headers<'a>) -> Option<Self> {
-        let [topic, partition, offset] =
-            [dead::TOPIC, dead::PARTITION, dead::OFFSET].map(|name| headers.get_str(name));
+        let [topic, partition, offset] = [dead::TOPIC, dead::PARTITION, dead::OFFSET].map(|name| headers.get_str(name));
         Self::new(topic?, partition?, offset?)
     }
 

@@ -98,7 +98,8 @@ fn plant(fault: Fault, history: &mut History, pick: Index) -> Option<Expected> {
             Some(Expected { kind: FindingKind::Overlap, span, quick: true })
         }
         Fault::LateStart => {
-            let at = pick.index(history.ranges.len().checked_sub(1)?) + 1;
+            let later = history.ranges.len().checked_sub(1).filter(|later| *later > 0)?;
+            let at = pick.index(later) + 1;
             history.ranges[at].first -= 1;
             let first = history.ranges[at].first;
             Some(Expected { kind: FindingKind::Overlap, span: (first, first + 1), quick: true })

@@ -57,12 +57,12 @@ pub struct Args {
 }
 
 fn offset(text: &str) -> Result<(i32, i64), String> {
-    let parsed = text.split_once(':').and_then(|(partition, offset)| {
-        Some((partition.parse::<i32>().ok()?, offset.parse::<i64>().ok()?))
-    });
-    parsed.filter(|(partition, offset)| *partition >= 0 && *offset >= 0).ok_or_else(|| {
-        format!("`{text}` is no offset: write partition:offset, for example 2:48113")
-    })
+    let parsed = text
+        .split_once(':')
+        .and_then(|(partition, offset)| Some((partition.parse::<i32>().ok()?, offset.parse::<i64>().ok()?)));
+    parsed
+        .filter(|(partition, offset)| *partition >= 0 && *offset >= 0)
+        .ok_or_else(|| format!("`{text}` is no offset: write partition:offset, for example 2:48113"))
 }
 
 /// Runs the command.
@@ -73,7 +73,8 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
 pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     let log = &*context.log;
     let partitions = partitions(log, args)?;
-    let start = starts(log, args, &partitions).with_context(|| format!("cannot find where to start in {}", args.topic))?;
+    let start =
+        starts(log, args, &partitions).with_context(|| format!("cannot find where to start in {}", args.topic))?;
     let ends: anyhow::Result<Vec<_>> = partitions.iter().map(|at| Ok(log.watermarks(at)?.high)).collect();
     let ends = if args.follow { None } else { Some(ends?) };
     let mut consumer = Consumer { args, out, partitions, ends, shown: 0 };
@@ -88,7 +89,10 @@ fn partitions(log: &dyn Log, args: &Args) -> anyhow::Result<Vec<TopicPartition>>
         bail!("{} has no partition {unknown}: its partitions are 0 to {}", args.topic, topic.partitions - 1);
     }
     let wanted = |partition: &i32| asked.is_empty() || asked.contains(partition);
-    Ok((0..topic.partitions).filter(wanted).map(|partition| TopicPartition::new(topic.name.clone(), partition)).collect())
+    Ok((0..topic.partitions)
+        .filter(wanted)
+        .map(|partition| TopicPartition::new(topic.name.clone(), partition))
+        .collect())
 }
 
 fn starts(log: &dyn Log, args: &Args, partitions: &[TopicPartition]) -> anyhow::Result<Vec<Position>> {

@@ -257,7 +257,10 @@ mod tests {
     fn tables_align_numbers_to_the_right() {
         let mut table = Table::new(&["topic", ">messages"]);
         table.row(["inference.events".into(), "7".into()]).row(["a".into(), "1,000".into()]);
-        assert_eq!(table.lines(), ["topic             messages", "inference.events         7", "a                    1,000"]);
+        assert_eq!(
+            table.lines(),
+            ["topic             messages", "inference.events         7", "a                    1,000"]
+        );
     }
 
     #[test]

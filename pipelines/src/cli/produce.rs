@@ -310,7 +310,9 @@ mod tests {
         let line = br#"{"x":{"id":9},"id":"evt-7","n":12345678901,"l":[1]}"#;
         assert_eq!(key_of(line, "id").unwrap(), b"evt-7");
         assert_eq!(key_of(line, "n").unwrap(), b"12345678901");
-        for (line, field) in [(&line[..], "l"), (line, "none"), (b"[1]", "id"), (b"{\"id\":", "id"), (b"nonsense", "id")] {
+        for (line, field) in
+            [(&line[..], "l"), (line, "none"), (b"[1]", "id"), (b"{\"id\":", "id"), (b"nonsense", "id")]
+        {
             assert!(key_of(line, field).is_err());
         }
     }

@@ -105,8 +105,7 @@ impl<'a> Redriver<'a> {
     pub(super) fn open(context: &'a Context, args: &'a Args) -> anyhow::Result<Self> {
         let id = transactional_id(context.catalog.ledger.name());
         let mut transaction = context.log.transaction(&id).with_context(|| format!("cannot become {id}"))?;
-        let done = read_to_fence(&*context.log, context.catalog.ledger.name(), &mut *transaction)
-            .context("cannot read in the ledger what was redriven before")?;
+        let done = read_to_fence(&*context.log, context.catalog.ledger.name(), &mut *transaction).map_err(overtaken)?;
         Ok(Self::new(context, args, Some(transaction), done))
     }
 
@@ -185,7 +184,7 @@ impl<'a> Redriver<'a> {
 
     /// The open batch goes; what was committed before stays, once.
     pub(super) fn give_up(mut self, error: anyhow::Error) -> anyhow::Error {
-        let fenced = error.downcast_ref::<LogError>().is_some_and(|error| error.kind == LogErrorKind::Fenced);
+        let fenced = is_fenced(&error);
         if let Some(transaction) = self.transaction.as_mut().filter(|_| !fenced) {
             let _ = transaction.abort();
         }
@@ -208,7 +207,7 @@ impl<'a> Redriver<'a> {
             out.line(format_args!("{} {verb}, {} were redriven before", number(redriven), number(already)))?;
             if partial > 0 {
                 out.line(format_args!(
-                    "{} left: only some of their rows failed, the others have a result; --partial scores them whole again",
+                    "{} left: only some of their rows failed, the others have results; --partial scores them whole again",
                     number(partial)
                 ))?;
             }
@@ -217,16 +216,24 @@ impl<'a> Redriver<'a> {
     }
 }
 
+/// What to say where a redrive could not even begin.
+fn overtaken(error: anyhow::Error) -> anyhow::Error {
+    match is_fenced(&error) {
+        true => error.context("another redrive has taken over; this one has changed nothing, run it again"),
+        false => error.context("cannot read in the ledger what was redriven before"),
+    }
+}
+
+fn is_fenced(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<LogError>().is_some_and(|error| error.kind == LogErrorKind::Fenced)
+}
+
 /// One id for all redrives of one Lunapark, told apart by the prefix of its topics.
 fn transactional_id(ledger: &str) -> String {
     format!("{}lunapark-redrive", ledger.strip_suffix("ledger").unwrap_or(ledger))
 }
 
-fn read_to_fence(
-    log: &dyn Log,
-    ledger: &str,
-    transaction: &mut dyn Transaction,
-) -> anyhow::Result<BTreeSet<Position>> {
+fn read_to_fence(log: &dyn Log, ledger: &str, transaction: &mut dyn Transaction) -> anyhow::Result<BTreeSet<Position>> {
     let fence = format!("redrive-fence/{}/{}", std::process::id(), clock::now_millis());
     let (key, headers) = (Some(fence.as_bytes()), Headers::default());
     let partition = Some(LEDGER_PARTITION);
@@ -256,7 +263,9 @@ fn read_to_fence(
 /// dead letters these are.
 fn target(log: &dyn Log, message: &Message<'_>) -> anyhow::Result<i32> {
     let Some(topic) = message.topic.strip_suffix(SUFFIX) else { bail!("{} is no dead-letter topic", message.topic) };
-    let Some(source) = Source::of_dead_letter(message.headers) else { bail!("its headers do not say where it is from") };
+    let Some(source) = Source::of_dead_letter(message.headers) else {
+        bail!("its headers do not say where it is from")
+    };
     if source.topic != topic {
         bail!("its headers say that it is from {}, not from {topic}", output::printable(source.topic.as_bytes()));
     }

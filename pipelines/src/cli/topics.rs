@@ -315,8 +315,11 @@ impl GroupWork {
         if committed.iter().all(Option::is_none) {
             return Ok(None);
         }
-        let parts: anyhow::Result<Vec<_>> =
-            ends.iter().zip(committed).map(|((at, ends), committed)| PartitionWork::of(log, at, *ends, committed)).collect();
+        let parts: anyhow::Result<Vec<_>> = ends
+            .iter()
+            .zip(committed)
+            .map(|((at, ends), committed)| PartitionWork::of(log, at, *ends, committed))
+            .collect();
         Ok(Some(Self::sum(group, parts?)))
     }
 

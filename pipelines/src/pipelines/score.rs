@@ -95,7 +95,7 @@ impl Score {
             routes: Routes {
                 results: self.catalog.inference_results.name().clone(),
                 dead: self.catalog.inference_events.dead().name().clone(),
-                ledger: self.catalog.ledger.name().clone(),
+                ledger: self.catalog.ledger.clone(),
                 ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
             },
             commit_interval: config.commit_interval,

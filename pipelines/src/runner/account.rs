@@ -173,9 +173,10 @@ impl Account {
         self.moved().map(|p| p.at.at(p.next)).collect()
     }
 
-    /// The committed offset of each partition that moved: where an abort goes back to.
+    /// The committed offset of each partition: where an abort goes back to. All of them, because what was polled
+    /// before the abort need not have been recorded yet.
     pub fn firsts(&self) -> Vec<Position> {
-        self.moved().map(|p| p.at.at(p.first)).collect()
+        self.partitions.iter().map(|p| p.at.at(p.first)).collect()
     }
 
     fn moved(&self) -> impl Iterator<Item = &PartitionAccount> {
@@ -247,6 +248,12 @@ mod tests {
         account.aborted();
         assert_eq!(account.messages(), 0);
         assert!(account.next().is_empty());
+    }
+
+    #[test]
+    fn an_abort_goes_back_in_partitions_whose_messages_were_polled_but_not_recorded() {
+        let account = account();
+        assert_eq!(account.firsts(), [TopicPartition::new("t", 1).at(5)]);
     }
 
     #[test]

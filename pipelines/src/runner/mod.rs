@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use lunapark_operator::{Codec, Operator, Reply};
 use lunapark_schemas::ledger::LedgerRecord;
-use lunapark_schemas::{Messages, Record};
+use lunapark_schemas::Messages;
 use lunapark_topics::error::Recovery;
 use lunapark_topics::{Limit, LogError, Polled, Stream};
 
@@ -78,8 +78,8 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         }
     }
 
-    /// Runs until asked to stop, then commits what is open and leaves the group. On an error what is open is thrown
-    /// away: nothing past the last commit is ever seen.
+    /// Runs until asked to stop, then commits (or aborts) what is open and leaves the group. On an error what is open
+    /// is thrown away: nothing past the last commit is ever seen.
     pub fn run(&mut self, stop: &Stop) -> Result<(), RunError> {
         let ended = self.run_until(stop);
         if ended.is_err() {
@@ -97,7 +97,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
                 other => other?,
             }
         }
-        self.commit()?;
+        self.commit_or_abort()?;
         Ok(self.stream.close()?)
     }
 
@@ -158,25 +158,16 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// All records of one transaction go to one ledger partition, so that a crash holds back only that one.
     fn write_ledger(&mut self) -> Result<(), RunError> {
-        let settings = self.settings;
+        let (settings, routes) = (self.settings, &self.settings.routes);
         let ranges = self.account.ranges(&settings.pipeline, &settings.member, |m| self.codec.model_tag(m));
         for range in ranges {
-            let key = format!("{}/{}/{}", range.pipeline, range.topic, range.partition);
-            let value = serde_json::to_vec(&LedgerRecord::Range(range)).map_err(|e| RunError::Encode(e.to_string()))?;
-            let record = Record {
-                topic: &settings.routes.ledger,
-                partition: Some(settings.routes.ledger_partition),
-                key: Some(key.as_bytes()),
-                value: Some(&value),
-                headers: Default::default(),
-                timestamp: None,
-            };
-            self.stream.produce(&record, None)?;
+            let entry = routes.ledger.encode(&LedgerRecord::Range(range))?;
+            self.stream.produce(&entry.record(Some(routes.ledger_partition)), None)?;
         }
         Ok(())
     }
 
-    /// Before partitions are given up: commit, or where that cannot be, throw the work away.
+    /// Before partitions are given up or at the end: commit, or where that cannot be, throw the work away.
     fn commit_or_abort(&mut self) -> Result<(), RunError> {
         match self.commit() {
             Err(RunError::Log(error)) if error.recovery() == Recovery::Abort => self.abort(&error),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunapark_topics::LogError;
+use lunapark_schemas::ledger::LedgerRecord;
+use lunapark_topics::{LogError, Topic};
 
 /// Settings of one stream thread.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ pub struct Routes {
     /// Topic of the dead letters.
     pub dead: Arc<str>,
     /// Topic of the ledger.
-    pub ledger: Arc<str>,
+    pub ledger: Topic<LedgerRecord>,
     /// The thread's own partition of the ledger.
     pub ledger_partition: i32,
 }
@@ -84,9 +85,6 @@ pub enum RunError {
         /// Bytes taken.
         limit: usize,
     },
-    /// A record of our own cannot be written down.
-    #[error("record cannot be encoded: {0}; this is a fault in Lunapark, please report it")]
-    Encode(String),
     /// An operator broke its contract.
     #[error("operator `{operator}`: {what}; this is a fault in the operator, please report it")]
     Operator {

@@ -42,7 +42,8 @@ pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>,
         let opened = std::time::Instant::now();
         let error = match run_once(thread, stop) {
             Ok(()) => break,
-            Err(RunError::Log(error)) if error.recovery() == Recovery::Reopen => error,
+            // An abort that itself could not be done is reopened too: opening ends the old transaction.
+            Err(RunError::Log(error)) if error.recovery() != Recovery::Stop => error,
             Err(error) => {
                 thread.health.failed(member, &error.to_string());
                 return Err(error);

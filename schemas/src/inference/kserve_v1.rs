@@ -3,22 +3,24 @@
 //! An instance is an array of the input's numbers, one number where the width is 1, or an object of inputs or fields
 //! by name. `null` is a missing value.
 
+use std::collections::HashSet;
+
 use crate::outcome::{ErrorClass, Rejection};
 use crate::rows::{RowsBuilder, Values};
 use crate::signature::{Signature, TensorSpec};
 
-use super::columns::{self, Element, Failures, check_rows, commit, locate, names, not_a_number, too_large};
+use super::columns::{self, Failures, check_rows, commit, locate, names, not_a_number, too_large};
 use super::json::{Value, shorten};
-use super::{Extra, Format, Limits, Request, number};
+use super::{Extra, Format, Limits, Request, plain};
 
-/// Decodes `{"instances":[[numbers],…]}` and nothing else, without an allocation. `None`, with `rows` unchanged, says
+/// Decodes `{"instances":[[numbers and nulls],…]}` and nothing else, without an allocation. `None`, with `rows` unchanged, says
 /// only that the payload is not of this plain form.
 pub(super) fn decode_plain(payload: &[u8], rows: &mut RowsBuilder, limits: &Limits) -> Option<Request> {
     let [spec] = rows.signature().inputs.as_slice() else { return None };
     let (width, before) = (spec.width, rows.rows());
     let count = match rows.columns_mut() {
-        [Values::F32(values)] => plain_rows(payload, width, values, limits.max_rows),
-        [Values::F64(values)] => plain_rows(payload, width, values, limits.max_rows),
+        [Values::F32(values)] => plain::instances(payload, width, limits.max_rows, values),
+        [Values::F64(values)] => plain::instances(payload, width, limits.max_rows, values),
         _ => None,
     };
     match count {
@@ -30,133 +32,6 @@ pub(super) fn decode_plain(payload: &[u8], rows: &mut RowsBuilder, limits: &Limi
             None
         }
     }
-}
-
-fn plain_rows<T: Element>(text: &[u8], width: usize, values: &mut Vec<T>, max_rows: usize) -> Option<usize> {
-    let mut at = 0;
-    for word in [&b"{"[..], b"\"instances\"", b":", b"["] {
-        at = expect(text, at, word)?;
-    }
-    let mut separators = Separators::new(text, at);
-    let mut count = 0;
-    loop {
-        at = expect(text, at, b"[")?;
-        at = plain_row(text, at, width, &mut separators, values)?;
-        count += 1;
-        let (next, end) = token(text, at)?;
-        if separators.next() != Some(end - 1) || count > max_rows {
-            return None;
-        }
-        at = end;
-        match next {
-            b',' => {}
-            b']' => break,
-            _ => return None,
-        }
-    }
-    at = expect(text, at, b"}")?;
-    text[at..].trim_ascii_start().is_empty().then_some(count)
-}
-
-/// One row's numbers from behind its `[`; gives the position behind its `]`.
-#[inline]
-fn plain_row<T: Element>(
-    text: &[u8],
-    at: usize,
-    width: usize,
-    separators: &mut Separators<'_>,
-    values: &mut Vec<T>,
-) -> Option<usize> {
-    // A row of n numbers takes 2n bytes at least: the payload, not the model, bounds what is allocated.
-    if width == 0 || (text.len() - at) / 2 < width {
-        return None;
-    }
-    let first = values.len();
-    values.resize(first + width, T::default());
-    let mut start = at;
-    for (index, slot) in values[first..].iter_mut().enumerate() {
-        let end = separators.next()?;
-        if (text[end] == b']') != (index + 1 == width) {
-            return None;
-        }
-        start += usize::from(text[start] == b' ');
-        *slot = T::of(plain_number(text, start, end)?);
-        if !slot.finite() {
-            return None;
-        }
-        start = end + 1;
-    }
-    Some(start)
-}
-
-#[inline]
-fn plain_number(text: &[u8], start: usize, end: usize) -> Option<f64> {
-    number::short(text, start, end).or_else(|| number::parse(text.get(start..end)?))
-}
-
-/// The next byte that is not white space, and the position behind it.
-#[inline]
-fn token(text: &[u8], mut at: usize) -> Option<(u8, usize)> {
-    while matches!(text.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-        at += 1;
-    }
-    text.get(at).map(|byte| (*byte, at + 1))
-}
-
-/// The position behind `word`, where it comes next.
-#[inline]
-fn expect(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
-    let start = token(text, at)?.1 - 1;
-    text[start..].starts_with(word).then_some(start + word.len())
-}
-
-/// The positions of `,` and `]`, found 64 bytes at a time so that the numbers between them do not wait for each other.
-struct Separators<'a> {
-    text: &'a [u8],
-    base: usize,
-    mask: u64,
-}
-
-impl<'a> Separators<'a> {
-    fn new(text: &'a [u8], base: usize) -> Self {
-        Self { text, base, mask: separators(&text[base..]) }
-    }
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        while self.mask == 0 {
-            self.base += 64;
-            self.mask = separators(self.text.get(self.base..).filter(|rest| !rest.is_empty())?);
-        }
-        let position = self.base + self.mask.trailing_zeros() as usize;
-        self.mask &= self.mask - 1;
-        Some(position)
-    }
-}
-
-/// One bit for each of the first 64 bytes: whether it is `,` or `]`.
-fn separators(text: &[u8]) -> u64 {
-    match text.first_chunk::<64>() {
-        Some(block) => block_separators(block),
-        None => {
-            let mut block = [0; 64];
-            block[..text.len()].copy_from_slice(text);
-            block_separators(&block)
-        }
-    }
-}
-
-fn block_separators(block: &[u8; 64]) -> u64 {
-    const COMMAS: u64 = u64::MAX / 255 * b',' as u64;
-    const BRACKETS: u64 = u64::MAX / 255 * b']' as u64;
-    /// Gathers the high bits of eight bytes into the top byte, the lowest byte's bit lowest.
-    const GATHER: u64 = 0x0002_0408_1020_4081;
-    let (words, _) = block.as_chunks::<8>();
-    words.iter().enumerate().fold(0, |mask, (index, word)| {
-        let word = u64::from_le_bytes(*word);
-        let found = number::bytes_equal(word, COMMAS) | number::bytes_equal(word, BRACKETS);
-        mask | (found.wrapping_mul(GATHER) >> 56) << (8 * index)
-    })
 }
 
 /// Decodes the value of `instances`, whatever its form, and says what is wrong with each row that does not fit.
@@ -270,7 +145,7 @@ impl Row<'_> {
         let mut seen = vec![0_usize; self.signature.inputs.len()];
         let mut fields = FieldsSeen::default();
         for (name, value) in instance.members() {
-            match locate(self.signature, &name) {
+            match fields.next(self.signature, &name).or_else(|| locate(self.signature, &name)) {
                 Some((input, None)) if seen[input] == 0 => {
                     self.append(input, value)?;
                     seen[input] = self.signature.inputs[input].width;
@@ -323,14 +198,26 @@ impl Row<'_> {
 
 /// Which fields a row has named so far.
 #[derive(Default)]
-struct FieldsSeen(std::collections::HashSet<(usize, usize)>);
+struct FieldsSeen {
+    seen: HashSet<(usize, usize)>,
+    latest: Option<(usize, usize)>,
+}
 
 impl FieldsSeen {
     fn first_time(&mut self, input: usize, index: usize) -> bool {
-        self.0.insert((input, index))
+        self.latest = Some((input, index));
+        self.seen.insert((input, index))
     }
 
     fn has(&self, input: usize, index: usize) -> bool {
-        self.0.contains(&(input, index))
+        self.seen.contains(&(input, index))
+    }
+
+    /// The field behind the latest one, where that has this name: rows mostly name fields in order, and to search all
+    /// of them for each would take the square of their number.
+    fn next(&self, signature: &Signature, name: &str) -> Option<(usize, Option<usize>)> {
+        let (input, index) = self.latest?;
+        let next = signature.inputs[input].fields.get(index + 1)?;
+        (next == name).then_some((input, Some(index + 1)))
     }
 }

@@ -16,9 +16,11 @@ mod arrow_request;
 mod columns;
 mod content_type;
 mod json;
+mod json_check;
 mod kserve_v1;
 mod number;
 mod open_inference;
+mod plain;
 mod reply;
 mod tensors;
 #[cfg(test)]
@@ -160,8 +162,11 @@ fn decode_json(payload: &[u8], rows: &mut RowsBuilder, limits: &Limits) -> Resul
     if let Some(request) = kserve_v1::decode_plain(payload, rows, limits) {
         return Ok(request);
     }
-    let document = json::document(payload)?;
-    let members = json::Members::of(document)?;
+    let fields = match rows.signature().inputs.as_slice() {
+        [only] => &only.fields[..],
+        _ => &[],
+    };
+    let members = json::Members::of(json::document(payload, fields)?)?;
     match (members.instances, members.inputs) {
         (Some(instances), None) => kserve_v1::decode(instances, rows, limits),
         (None, Some(_)) => open_inference::decode(&members, rows, limits),

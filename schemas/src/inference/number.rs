@@ -1,13 +1,15 @@
 //! JSON numbers to doubles, correctly rounded: the same bits as `str::parse::<f64>`.
 //!
-//! Detector events are mostly numbers of a few digits, so [`short`] reads up to eight characters in one word; the
-//! others take [`parse`], which needs the library's algorithm only beyond 2^53 or 10^±22.
+//! Detector events are mostly numbers like `-0.635`, so [`quick`] reads those in one word; the others take [`Scanned`],
+//! which needs the library's algorithm only beyond 2^53 or 10^±22.
 
 /// Powers of ten that a double holds exactly.
 const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
+/// The same as integers, for the digits that one word holds.
+const WHOLE_POWERS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 /// Integers up to here are exact as doubles.
 const EXACT: u64 = 1 << 53;
 /// Any u64 holds this many decimal digits.
@@ -16,8 +18,6 @@ const DIGITS: usize = 19;
 const ONES: u64 = u64::MAX / 255;
 const HIGH_BITS: u64 = ONES * 0x80;
 const ZEROS: u64 = ONES * b'0' as u64;
-/// A dot after `ZEROS` has been taken off.
-const DOTS: u64 = ONES * (b'.' ^ b'0') as u64;
 
 /// The high bit of every byte of `word` that equals the bytes of `pattern`.
 pub(super) fn bytes_equal(word: u64, pattern: u64) -> u64 {
@@ -25,43 +25,76 @@ pub(super) fn bytes_equal(word: u64, pattern: u64) -> u64 {
     !(((difference & !HIGH_BITS) + !HIGH_BITS) | difference) & HIGH_BITS
 }
 
-/// Reads `bytes[start..end]` where that is a plain JSON number (no exponent) of at most eight characters and a sign,
-/// and at least eight bytes precede `end`. `None` says only that [`parse`] must look.
-///
-/// Everything happens in one register without a branch on the digits, because their number is not predictable.
+/// The high bit of every byte of `values` that is not a digit's value.
 #[inline(always)]
-pub(super) fn short(bytes: &[u8], start: usize, end: usize) -> Option<f64> {
-    let negative = *bytes.get(start)? == b'-';
-    let start = start + usize::from(negative);
-    let len = end.wrapping_sub(start);
-    if len.wrapping_sub(1) > 7 {
-        return None;
-    }
-    let word = u64::from_le_bytes(bytes.get(end.checked_sub(8)?..end)?.try_into().ok()?);
-    let text = (word ^ ZEROS) & (u64::MAX << (64 - 8 * len));
-    let (digits, fraction, dot) = without_dot(text);
-    let whole = len - fraction - usize::from(dot);
-    let leading_zero = whole > 1 && bytes[start] == b'0';
-    let bare_dot = dot && (whole == 0 || fraction == 0);
-    let not_digits = (digits.wrapping_add(ONES * 0x76) | digits) & HIGH_BITS != 0;
-    if leading_zero || bare_dot || not_digits {
-        return None;
-    }
-    Some(signed(eight_digits(digits) as f64 / POWERS[fraction], negative))
+fn not_digits(values: u64) -> u64 {
+    (values.wrapping_add(ONES * 0x76) | values) & HIGH_BITS
 }
 
-/// Closes the gap that the dot leaves; gives the digits, how many follow the dot, and whether there is one.
-#[inline]
-fn without_dot(text: u64) -> (u64, usize, bool) {
-    let dots = bytes_equal(text, DOTS);
-    if dots == 0 {
-        return (text, 0, false);
+/// Reads the JSON number that starts at `at`; gives it, infinite where it is beyond the range, and where it ends.
+#[inline(always)]
+pub(super) fn scan(text: &[u8], at: usize) -> Option<(f64, usize)> {
+    quick(text, at).or_else(|| slow(text, at))
+}
+
+/// Where the JSON number that starts at `at` ends.
+pub(super) fn end(text: &[u8], at: usize) -> Option<usize> {
+    let slow = || Scanned::of(text.get(at..)?).map(|scanned| at + scanned.len);
+    quick(text, at).map(|(_, end)| end).or_else(slow)
+}
+
+/// The number that all of `text` spells.
+pub(super) fn parse(text: &[u8]) -> Option<f64> {
+    scan(text, 0).filter(|(_, end)| *end == text.len()).map(|(number, _)| number)
+}
+
+/// Reads a number of one digit, a dot, and up to 13 more digits, in registers and without a branch on the sign or the
+/// number of digits, which are not predictable. `None` says only that [`slow`] must look.
+#[inline(always)]
+fn quick(text: &[u8], at: usize) -> Option<(f64, usize)> {
+    let word = word_at(text, at)?;
+    let negative = word as u8 == b'-';
+    let sign_bits = u32::from(negative) * 8;
+    let values = word ^ ZEROS;
+    let ends = (not_digits(values) >> sign_bits) >> 16;
+    let values = values >> sign_bits;
+    let whole = u64::from(values as u16 ^ u16::from(b'.' ^ b'0') << 8);
+    let bits = ends.trailing_zeros() & !7;
+    if whole > 9 || bits == 0 {
+        return None;
     }
-    let dot = dots & dots.wrapping_neg();
-    let before = (dot >> 7).wrapping_sub(1);
-    let after = !((dot << 1).wrapping_sub(1));
-    let fraction = 7 - dot.trailing_zeros() as usize / 8;
-    ((text & after) | ((text & before) << 8), fraction, true)
+    let (mantissa, fraction, end) = if ends != 0 {
+        let fraction = bits as usize / 8;
+        let mantissa = whole * WHOLE_POWERS[fraction] + eight_digits((values >> 16) << (64 - bits));
+        (mantissa, fraction, at + usize::from(negative) + 2 + fraction)
+    } else {
+        let (first, second) = (6 - usize::from(negative), word_at(text, at + 8)? ^ ZEROS);
+        let bits = not_digits(second).trailing_zeros() & !7;
+        let more = bits as usize / 8;
+        if more == 8 {
+            return None;
+        }
+        let head = whole * WHOLE_POWERS[first] + eight_digits((values >> 16) << (16 + sign_bits));
+        let tail = eight_digits((second << 8) << (56 - bits));
+        (head * WHOLE_POWERS[more] + tail, first + more, at + 8 + more)
+    };
+    if matches!(text.get(end), Some(b'e' | b'E')) {
+        return None;
+    }
+    Some((signed(small_to_double(mantissa) / POWERS[fraction], negative), end))
+}
+
+#[inline(always)]
+fn word_at(text: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*text.get(at..)?.first_chunk::<8>()?))
+}
+
+/// Exact below 2^52. The plain conversion instruction waits for its register's old value, which here is the number
+/// before: all numbers of a row would stand in line for the divider.
+#[inline]
+fn small_to_double(value: u64) -> f64 {
+    const TWO_52: f64 = 4_503_599_627_370_496.0;
+    f64::from_bits(TWO_52.to_bits() | value) - TWO_52
 }
 
 /// Eight digit values, the most significant in the lowest byte, as a number.
@@ -80,20 +113,15 @@ fn signed(magnitude: f64, negative: bool) -> f64 {
     f64::from_bits(magnitude.to_bits() | (u64::from(negative) << 63))
 }
 
-/// The number that all of `text` spells, infinite where it is beyond the range; `None` where it is not a JSON number.
-pub(super) fn parse(text: &[u8]) -> Option<f64> {
+/// Any JSON number.
+fn slow(text: &[u8], at: usize) -> Option<(f64, usize)> {
+    let text = text.get(at..)?;
     let scanned = Scanned::of(text)?;
-    if scanned.len != text.len() {
-        return None;
-    }
-    scanned.exact().or_else(|| fast_float2::parse(text).ok())
+    let number = scanned.exact().or_else(|| fast_float2::parse(&text[..scanned.len]).ok())?;
+    Some((number, at + scanned.len))
 }
 
-/// Length of the JSON number at the start of `text`; `None` where there is none.
-pub(super) fn length(text: &[u8]) -> Option<usize> {
-    Scanned::of(text).map(|scanned| scanned.len)
-}
-
+/// The parts of a number, as far as a u64 holds them.
 struct Scanned {
     negative: bool,
     /// Wrong (wrapped) where there are more than [`DIGITS`] digits.
@@ -149,12 +177,17 @@ impl Scanned {
 #[inline]
 fn digits(text: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
     while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let digits = u64::from_le_bytes(*chunk) ^ ZEROS;
-        if (digits.wrapping_add(ONES * 0x76) | digits) & HIGH_BITS != 0 {
-            break;
+        let values = u64::from_le_bytes(*chunk) ^ ZEROS;
+        let bits = not_digits(values).trailing_zeros() & !7;
+        if bits == 0 {
+            return (value, at);
         }
-        value = value.wrapping_mul(100_000_000).wrapping_add(eight_digits(digits));
-        at += 8;
+        let count = bits as usize / 8;
+        value = value.wrapping_mul(WHOLE_POWERS[count]).wrapping_add(eight_digits(values << (64 - bits)));
+        at += count;
+        if count < 8 {
+            return (value, at);
+        }
     }
     while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
         value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
@@ -181,23 +214,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn short_of(text: &str) -> Option<f64> {
-        let padded = format!("########{text},");
-        short(padded.as_bytes(), 8, padded.len() - 1)
-    }
-
     #[test]
     fn what_is_not_a_json_number_is_refused() {
         for text in ["", "-", "+1", "01", "-01", ".5", "1.", "1.e5", "1e", "1e+", "0x1", "1.2.3", "1 ", "NaN", "--1"] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
-            assert_eq!(short_of(text), None, "{text}");
+            let padded = format!("{text},        ");
+            let whole = scan(padded.as_bytes(), 0).filter(|(_, end)| *end == text.len());
+            assert_eq!(whole, None, "{text}");
         }
     }
 
     #[test]
     fn extremes_round_as_the_standard_library_does() {
+        let huge = format!("0.{}1e400", "0".repeat(380));
         for text in
-            ["1e400", "-1e400", "1e-400", "5e-324", "2.2250738585072011e-308", "9007199254740993", "0e999999999"]
+            ["1e400", "-1e400", "1e-400", "5e-324", "2.2250738585072011e-308", "9007199254740993", "0e999999999", &huge]
         {
             let expected: f64 = text.parse().unwrap();
             assert_eq!(parse(text.as_bytes()).unwrap().to_bits(), expected.to_bits(), "{text}");
@@ -207,24 +238,30 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_have_the_bits_of_the_standard_library(
-            text in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?"
+            text in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?",
+            behind in "[,\\]} ].{0,9}",
         ) {
             let expected: f64 = text.parse().unwrap();
-            prop_assert_eq!(parse(text.as_bytes()).unwrap().to_bits(), expected.to_bits());
-            if let Some(value) = short_of(&text) {
-                prop_assert_eq!(value.to_bits(), expected.to_bits());
+            let followed = format!("{text}{behind}");
+            for read in [scan(text.as_bytes(), 0), scan(followed.as_bytes(), 0)] {
+                prop_assert_eq!(read.map(|(number, end)| (number.to_bits(), end)), Some((expected.to_bits(), text.len())));
             }
+            prop_assert_eq!(end(followed.as_bytes(), 0), Some(text.len()));
         }
 
         #[test]
-        fn plain_numbers_of_eight_characters_take_the_short_way(text in "-?(0|[1-9][0-9]{0,2})(\\.[0-9]{1,4})?") {
+        fn usual_numbers_take_the_quick_way(text in "-?[0-9]\\.[0-9]{1,12}") {
             let expected: f64 = text.parse().unwrap();
-            prop_assert_eq!(short_of(&text).map(f64::to_bits), Some(expected.to_bits()));
+            let read = quick(format!("{text},12345678901").as_bytes(), 0);
+            prop_assert_eq!(read.map(|(number, end)| (number.to_bits(), end)), Some((expected.to_bits(), text.len())));
         }
 
         #[test]
-        fn short_accepts_only_what_parse_accepts(text in "[-+.0-9eE ]{0,10}") {
-            prop_assert!(short_of(&text).is_none() || parse(text.as_bytes()).is_some());
+        fn the_quick_way_agrees_with_the_slow_one_on_any_text(text in "[-+.0-9eE, ]{0,12}") {
+            if let Some((number, end)) = quick(text.as_bytes(), 0) {
+                let slow = slow(text.as_bytes(), 0).map(|(number, end)| (number.to_bits(), end));
+                prop_assert_eq!(Some((number.to_bits(), end)), slow);
+            }
         }
     }
 }

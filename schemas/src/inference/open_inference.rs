@@ -29,7 +29,7 @@ pub(super) fn decode_binary(
         let text = format!("{json_length} bytes of JSON are announced, the payload has {len}; send all of it");
         Rejection::new(ErrorClass::Header, text)
     })?;
-    let members = Members::of(json::document(header)?)?;
+    let members = Members::of(json::document(header, &[])?)?;
     decode_members(&members, raw, Format::OpenInferenceBinary, rows, limits)
 }
 

@@ -10,6 +10,7 @@ use crate::signature::TensorSpec;
 
 use super::columns::{self, Failures, not_a_number, too_large};
 use super::json::{Value, once, shorten};
+use super::plain;
 
 /// More dimensions than any tensor here has; bounds the recursion into nested data.
 const MAX_DIMENSIONS: usize = 8;
@@ -149,6 +150,9 @@ impl<'a> Tensor<'a> {
         match self.data {
             Data::Raw(bytes) => self.fill_raw(bytes, target, failures),
             Data::Json(data) => {
+                if target.copy_plain(data, self.rows() * self.width()) {
+                    return Ok(());
+                }
                 let mut index = 0;
                 self.fill_json(data, &self.shape, &mut index, target, failures)?;
                 if index == self.rows() * self.width() { Ok(()) } else { Err(self.wrong_count(Some(index))) }
@@ -253,6 +257,20 @@ impl Target<'_> {
             _ => {}
         }
         self.put(index, number.unwrap_or(f64::NAN), failures, || shorten(value.text()));
+    }
+
+    /// Appends a flat array of `count` numbers and nulls; false, and nothing appended, where the data are not that.
+    fn copy_plain(&mut self, data: Value<'_>, count: usize) -> bool {
+        let before = self.values.len();
+        let end = match (&mut *self.values, self.field) {
+            (Values::F32(values), None) => plain::array(data.text(), 1, count, values),
+            (Values::F64(values), None) => plain::array(data.text(), 1, count, values),
+            _ => None,
+        };
+        if end.is_none() {
+            self.values.truncate(before);
+        }
+        end.is_some()
     }
 
     /// Appends all at once where the element types are the same; false where they are not.

@@ -67,15 +67,15 @@ impl Outcome {
     }
 }
 
-/// A child whose output goes to two files.
+/// A command that runs beside the test; killed when dropped.
 #[derive(Debug)]
-pub(super) struct Captured {
+pub struct Running {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
 }
 
-impl Captured {
+impl Running {
     /// Starts `command`; its output goes to `base.out` and `base.err`.
     pub(super) fn spawn(command: &mut Command, base: PathBuf, stdin: Option<PathBuf>) -> Self {
         let (stdout, stderr) = (base.with_extension("out"), base.with_extension("err"));
@@ -85,9 +85,35 @@ impl Captured {
         Self { child, stdout, stderr }
     }
 
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Standard output so far.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.stdout).unwrap_or_default()).into_owned()
+    }
+
+    /// Standard error so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.stderr).unwrap_or_default()).into_owned()
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn signal_terminate(&self) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid())]).status();
+        assert!(sent.expect("sh").success(), "SIGTERM could not be sent");
+    }
+
     /// Waits for its end.
     #[track_caller]
-    pub(super) fn outcome(mut self, within: Duration) -> Outcome {
+    pub fn outcome(mut self, within: Duration) -> Outcome {
         let status = self.exit(within);
         let read = |path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
         Outcome { code: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
@@ -98,14 +124,9 @@ impl Captured {
         let what = format!("the end of pid {}; its log: {}", self.child.id(), self.log());
         until(within, &what, || self.child.try_wait().expect("a child of ours"))
     }
-
-    /// Standard error so far.
-    fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.stderr).unwrap_or_default()).into_owned()
-    }
 }
 
-impl Drop for Captured {
+impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
@@ -125,13 +146,13 @@ fn tail(log: &str) -> String {
 
 /// Runs a command to its end.
 pub(super) fn run_to_end(command: &mut Command, base: PathBuf, stdin: Option<PathBuf>) -> Outcome {
-    Captured::spawn(command, base, stdin).outcome(COMMAND)
+    Running::spawn(command, base, stdin).outcome(COMMAND)
 }
 
 /// `lunapark run`, up and ready; killed when dropped.
 #[derive(Debug)]
 pub struct Service {
-    captured: Captured,
+    running: Running,
     /// Where its HTTP endpoints are.
     pub http: SocketAddr,
 }
@@ -148,21 +169,21 @@ impl Service {
     /// Starts it and waits only until its HTTP port is open.
     #[track_caller]
     pub(super) fn spawn(command: &mut Command, base: PathBuf) -> Self {
-        let mut captured = Captured::spawn(command, base, None);
+        let mut running = Running::spawn(command, base, None);
         let http = until(START, "the service says where its HTTP endpoints are", || {
-            if let Some(status) = captured.child.try_wait().unwrap() {
-                panic!("the service ended with {status}:\n{}", captured.log());
+            if let Some(status) = running.child.try_wait().unwrap() {
+                panic!("the service ended with {status}:\n{}", running.log());
             }
-            address(&captured.log())
+            address(&running.log())
         });
-        Self { captured, http }
+        Self { running, http }
     }
 
     /// Waits until every stream thread polls.
     #[track_caller]
     pub fn wait_ready(&mut self, within: Duration) {
         let ready = |service: &mut Self| {
-            if let Some(status) = service.captured.child.try_wait().unwrap() {
+            if let Some(status) = service.running.child.try_wait().unwrap() {
                 panic!("the service ended with {status}:\n{}", service.log());
             }
             http::get(service.http, "/readyz").filter(|answer| answer.status == 200)
@@ -178,23 +199,22 @@ impl Service {
 
     /// Process id.
     pub fn pid(&self) -> u32 {
-        self.captured.child.id()
+        self.running.pid()
     }
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.captured.log()
+        self.running.log()
     }
 
     /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.captured.child.try_wait(), Ok(None))
+        self.running.is_running()
     }
 
     /// SIGTERM, without waiting.
     pub fn signal_terminate(&self) {
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid())]).status();
-        assert!(sent.expect("sh").success(), "SIGTERM could not be sent");
+        self.running.signal_terminate();
     }
 
     /// SIGTERM, then its end.
@@ -206,15 +226,15 @@ impl Service {
 
     /// kill -9.
     pub fn kill9(mut self) {
-        self.captured.child.kill().expect("a child of ours");
-        self.captured.child.wait().expect("a child of ours");
+        self.running.child.kill().expect("a child of ours");
+        self.running.child.wait().expect("a child of ours");
     }
 
     /// Waits until it ends by itself.
     #[track_caller]
     pub fn outcome(self, within: Duration) -> Outcome {
-        let Self { captured, .. } = self;
-        captured.outcome(within)
+        let Self { running, .. } = self;
+        running.outcome(within)
     }
 }
 

@@ -6,8 +6,8 @@ mod place;
 mod records;
 mod wait;
 
-pub use child::{Outcome, Service};
+pub use child::{Outcome, Running, Service};
 pub use http::{Answer, get};
-pub use place::{Backend, Kafka, Workplace, quoted};
+pub use place::{Backend, Kafka, Workplace, quoted, variable};
 pub use records::{Event, OwnedRecord, header_list};
 pub use wait::until;

@@ -14,7 +14,7 @@ use lunapark_topics::kafka::{KafkaLog, KafkaOptions};
 use lunapark_topics::{Catalog, Limit, Log};
 use tempfile::TempDir;
 
-use super::child::{Outcome, Service, run_to_end};
+use super::child::{Outcome, Running, Service, run_to_end};
 use super::records::{Event, OwnedRecord};
 
 /// A read to the end must be done within this; a killed instance's transaction may hold it up for 10 s.
@@ -36,7 +36,7 @@ impl Kafka {
 
 /// An environment variable that `tests/run` sets.
 #[track_caller]
-pub(crate) fn variable(name: &str) -> String {
+pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run, which starts the servers"))
 }
 
@@ -285,6 +285,13 @@ impl Workplace {
         run_to_end(command.args(arguments), base, Some(stdin))
     }
 
+    /// Starts a command that runs beside the test.
+    #[track_caller]
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let (mut command, base) = self.command(&[]);
+        Running::spawn(command.args(arguments), base, None)
+    }
+
     /// Runs a command with `--json`; what it prints.
     #[track_caller]
     pub fn cli_json(&self, arguments: &[&str]) -> serde_json::Value {
@@ -299,13 +306,20 @@ impl Workplace {
         let base = self.dir.path().join(format!("run-{run}"));
         let config = base.with_extension("toml");
         std::fs::write(&config, self.config(settings)).unwrap();
+        let mut command = self.bare_command();
+        command.arg("--config").arg(config);
+        (command, base)
+    }
+
+    /// The binary without any configuration.
+    pub fn bare_command(&self) -> Command {
         let mut command = Command::new(binary());
         // Only what a test sets on purpose may reach the binary.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LUNAPARK_")) {
             command.env_remove(name);
         }
-        command.current_dir(self.dir.path()).arg("--config").arg(config);
-        (command, base)
+        command.current_dir(self.dir.path());
+        command
     }
 
     /// The configuration as TOML: `settings` over those of the workplace.

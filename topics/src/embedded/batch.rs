@@ -54,7 +54,9 @@ impl Run {
     pub fn parse(bytes: Vec<u8>) -> Result<Self, Damaged> {
         match (bytes.len() >= HEADER, bytes.first()) {
             (true, Some(&VERSION)) => Ok(Self { bytes }),
-            (true, Some(version)) => Err(Damaged(format!("stored with format {version}, this program reads {VERSION}"))),
+            (true, Some(version)) => {
+                Err(Damaged(format!("stored with format {version}, this program reads {VERSION}")))
+            }
             _ => Err(Damaged(format!("{} bytes are too few for a run of records", bytes.len()))),
         }
     }
@@ -89,7 +91,8 @@ impl Run {
         match self.bytes.get(place..) {
             Some([]) => Ok(None),
             Some(bytes) => {
-                let (entry, len) = entry(bytes).ok_or_else(|| Damaged(format!("a record is cut off at byte {place}")))?;
+                let (entry, len) =
+                    entry(bytes).ok_or_else(|| Damaged(format!("a record is cut off at byte {place}")))?;
                 Ok(Some((entry, place + len)))
             }
             None => Err(Damaged(format!("byte {place} lies past the end of a run"))),

@@ -26,12 +26,8 @@ impl Books {
     /// Reads them from the file, with the offsets that groups committed.
     pub fn load(store: &Store) -> Result<(Self, Committed), LogError> {
         store.read(|txn| {
-            let books = Self {
-                topics: topics(txn)?,
-                ends: ends(txn)?,
-                epochs: epochs(txn)?,
-                next_topic: next_topic(txn)?,
-            };
+            let books =
+                Self { topics: topics(txn)?, ends: ends(txn)?, epochs: epochs(txn)?, next_topic: next_topic(txn)? };
             Ok((books, committed(txn)?))
         })
     }

@@ -133,6 +133,7 @@ pub(crate) fn closed() -> LogError {
 }
 
 fn late(within: Duration) -> LogError {
-    let message = format!("the embedded log did not confirm within {within:?}; whether the records are there is unknown");
+    let message =
+        format!("the embedded log did not confirm within {within:?}; whether the records are there is unknown");
     LogError::new(LogErrorKind::Timeout, message)
 }

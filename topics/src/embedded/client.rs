@@ -59,7 +59,8 @@ struct Ends {
 impl Connection {
     fn open(dir: &Path) -> Result<Self, LogError> {
         let unreachable = |error: std::io::Error| {
-            let message = format!("nobody serves the embedded log {}: {error}; start `lunapark run` first", dir.display());
+            let message =
+                format!("nobody serves the embedded log {}: {error}; start `lunapark run` first", dir.display());
             LogError::new(LogErrorKind::Unreachable, message)
         };
         let to = connect(dir).map_err(unreachable)?;

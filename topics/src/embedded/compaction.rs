@@ -68,11 +68,7 @@ fn runs(core: &Core, topic: &TopicState, partition: u32) -> Result<Vec<Arc<Batch
     }
 }
 
-fn each<'b>(
-    runs: &'b [Arc<Batch>],
-    at: &TopicPartition,
-    mut look: impl FnMut(i64, Entry<'b>),
-) -> Result<(), LogError> {
+fn each<'b>(runs: &'b [Arc<Batch>], at: &TopicPartition, mut look: impl FnMut(i64, Entry<'b>)) -> Result<(), LogError> {
     for batch in runs {
         let mut place = batch.run.start();
         while let Some((entry, next)) = batch.run.entry_at(place).map_err(|e| e.stored(at.clone(), batch.base))? {

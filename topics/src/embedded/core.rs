@@ -134,8 +134,10 @@ impl Core {
 
     /// Next offsets of a group.
     pub fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        let ids: Vec<_> =
-            partitions.iter().map(|at| self.place(at).map(|(state, p)| (state.stored.id, p))).collect::<Result<_, _>>()?;
+        let ids: Vec<_> = partitions
+            .iter()
+            .map(|at| self.place(at).map(|(state, p)| (state.stored.id, p)))
+            .collect::<Result<_, _>>()?;
         let committed = read(&self.committed);
         let of_group = committed.get(group);
         Ok(ids.iter().map(|at| of_group.and_then(|offsets| offsets.get(at)).copied()).collect())
@@ -178,7 +180,11 @@ impl Core {
             return Err(out_of_range(state, want, ends));
         }
         if offset == ends.end {
-            return Ok((offset > want.offset).then(|| Fetched { want: index, batches: Vec::new(), skip_to: Some(offset) }));
+            return Ok((offset > want.offset).then(|| Fetched {
+                want: index,
+                batches: Vec::new(),
+                skip_to: Some(offset),
+            }));
         }
         let batches = self.read_runs(state, want.partition, offset, ends.end, max_bytes)?;
         let skip_to = batches.is_empty().then_some(ends.end);

@@ -136,7 +136,8 @@ impl Cursor {
                         self.place = place;
                         return Ok(());
                     }
-                    let at = At { topic: &self.at.topic, partition: self.at.partition, offset, timestamp: entry.timestamp };
+                    let at =
+                        At { topic: &self.at.topic, partition: self.at.partition, offset, timestamp: entry.timestamp };
                     into.push_encoded(at, entry.key, entry.value, entry.headers);
                     self.next = offset + 1;
                 }

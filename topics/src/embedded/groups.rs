@@ -154,7 +154,12 @@ impl Groups {
     /// When the first member of this group that is not inside a call will have been silent for too long.
     pub fn next_expiry(&self, seat: &Seat) -> Option<Instant> {
         let group = self.by_name.get(&seat.group)?;
-        group.members.values().filter(|member| !member.busy && !member.out).map(|member| member.seen + member.timeout).min()
+        group
+            .members
+            .values()
+            .filter(|member| !member.busy && !member.out)
+            .map(|member| member.seen + member.timeout)
+            .min()
     }
 
     /// Gives partitions up.
@@ -186,7 +191,8 @@ impl Groups {
     ) -> Result<(), LogError> {
         let (group, member) = self.member(seat)?;
         if member.out {
-            let message = format!("`{}` was silent for too long and lost its partitions; abort and release them", seat.member);
+            let message =
+                format!("`{}` was silent for too long and lost its partitions; abort and release them", seat.member);
             return Err(LogError::new(LogErrorKind::Rebalanced, message));
         }
         match partitions.find(|partition| group.owners.get(partition) != Some(&seat.member)) {
@@ -320,7 +326,8 @@ impl Places {
 
 /// The error of a stream or transaction whose name somebody else uses now.
 pub(crate) fn fenced(name: &str) -> LogError {
-    let message = format!("`{name}` was opened again elsewhere; this one must stop, its open transaction is thrown away");
+    let message =
+        format!("`{name}` was opened again elsewhere; this one must stop, its open transaction is thrown away");
     LogError::new(LogErrorKind::Fenced, message)
 }
 

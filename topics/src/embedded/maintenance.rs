@@ -134,7 +134,8 @@ fn first_kept(core: &Core, topic: u32, partition: u32, oldest: i64) -> Result<Op
     core.store.read(|txn| {
         let index = txn.open_table(INDEX).map_err(disk)?;
         let mut below = None;
-        for row in index.range((topic, partition, 0)..=(topic, partition, u64::MAX)).map_err(disk)?.take(MAX_INDEX_ROWS) {
+        for row in index.range((topic, partition, 0)..=(topic, partition, u64::MAX)).map_err(disk)?.take(MAX_INDEX_ROWS)
+        {
             let (_, value) = row.map_err(disk)?;
             let (last, newest, _) = value.value();
             if newest >= oldest {

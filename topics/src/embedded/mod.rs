@@ -37,8 +37,6 @@ mod tables;
 mod topics;
 mod wire;
 mod writing;
-#[cfg(test)]
-mod speed_tmp;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +74,7 @@ pub fn connect(dir: &Path) -> Result<Arc<dyn Log>, LogError> {
 }
 
 /// Whichever of the two is possible.
+#[expect(clippy::disallowed_methods, reason = "another process's start cannot be waited for; the loop has a deadline")]
 pub fn open_or_connect(dir: &Path, options: &EmbeddedOptions) -> Result<Arc<dyn Log>, LogError> {
     let patience = Instant::now() + PATIENCE;
     loop {
@@ -185,5 +184,123 @@ impl Log for EmbeddedLog {
 
     fn stream(&self, spec: &StreamSpec) -> Result<Box<dyn Stream>, LogError> {
         Ok(Box::new(LogStream::open(self.owner.clone(), spec)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::atomic::Ordering;
+
+    use lunapark_schemas::{Headers, Messages, Record};
+
+    use super::*;
+    use crate::log::Limit;
+
+    fn record(value: &[u8]) -> Record<'_> {
+        let headers = Headers::default();
+        Record { topic: "t", partition: Some(0), key: None, value: Some(value), headers, timestamp: None }
+    }
+
+    fn values(log: &dyn Log) -> Vec<(i64, Vec<u8>)> {
+        let mut reader = log.reader(&[TopicPartition::new("t", 0).at(0)]).unwrap();
+        let mut messages = Messages::new();
+        reader.poll(&mut messages, Limit { messages: 100, bytes: 1 << 20 }, Duration::from_secs(10)).unwrap();
+        messages.iter().map(|message| (message.offset, message.value.unwrap().to_vec())).collect()
+    }
+
+    #[test]
+    fn a_full_disk_costs_the_write_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = EmbeddedLog::open(dir.path(), &EmbeddedOptions::default()).unwrap();
+        log.create_topic(&TopicSpec::new("t", 1)).unwrap();
+        let mut transaction = log.transaction("id").unwrap();
+        let mut commit = |value: &[u8]| {
+            transaction.produce(&record(value)).unwrap();
+            transaction.commit()
+        };
+        commit(b"before").unwrap();
+        log.owner.core().store.disk_full.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let failed = commit(b"meanwhile").unwrap_err();
+            assert!(matches!(failed.kind, LogErrorKind::Internal | LogErrorKind::Unreachable), "{failed}");
+        }
+        assert_eq!(values(&log), [(0, b"before".to_vec())]);
+        log.owner.core().store.disk_full.store(false, Ordering::Relaxed);
+        commit(b"after").unwrap();
+        let expected = [(0, b"before".to_vec()), (1, b"after".to_vec())];
+        assert_eq!(values(&log), expected);
+        drop((transaction, log));
+        let log = EmbeddedLog::open(dir.path(), &EmbeddedOptions::default()).unwrap();
+        assert_eq!(values(&log), expected);
+    }
+
+    #[test]
+    fn a_long_path_has_a_socket_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let long: PathBuf = dir.path().join("x".repeat(120)).join("y".repeat(120));
+        let owner = open(&long, &EmbeddedOptions::default()).unwrap();
+        owner.create_topic(&TopicSpec::new("t", 1)).unwrap();
+        let remote = connect(&long).unwrap();
+        assert_eq!(remote.topics().unwrap().len(), 1);
+        drop(owner);
+        assert_eq!(connect(&long).map(drop).unwrap_err().kind, LogErrorKind::Unreachable);
+    }
+
+    #[test]
+    fn an_owner_ends_though_clients_wait_and_its_folder_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = open(dir.path(), &EmbeddedOptions::default()).unwrap();
+        owner.create_topic(&TopicSpec::new("t", 1)).unwrap();
+        let remote = connect(dir.path()).unwrap();
+        let mut reader = remote.reader(&[TopicPartition::new("t", 0).at(0)]).unwrap();
+        let waiting = std::thread::spawn(move || {
+            let mut messages = Messages::new();
+            reader.poll(&mut messages, Limit { messages: 1, bytes: 1 }, Duration::from_secs(60)).unwrap_err()
+        });
+        drop(dir);
+        drop(owner);
+        assert_eq!(waiting.join().unwrap().kind, LogErrorKind::Unreachable);
+    }
+
+    #[test]
+    fn commits_that_wait_together_all_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = EmbeddedLog::open(dir.path(), &EmbeddedOptions::default()).unwrap();
+        log.create_topic(&TopicSpec::new("t", 1)).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let log = &log;
+                scope.spawn(move || {
+                    let mut transaction = log.transaction(&format!("id-{thread}")).unwrap();
+                    for _ in 0..50 {
+                        transaction.produce(&record(b"v")).unwrap();
+                        transaction.produce(&record(b"v")).unwrap();
+                        transaction.commit().unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(log.watermarks(&TopicPartition::new("t", 0)).unwrap().high, 8 * 50 * 2);
+    }
+
+    #[test]
+    fn a_member_that_commits_takes_no_part_in_anothers_fence() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = EmbeddedLog::open(dir.path(), &EmbeddedOptions::default()).unwrap();
+        log.create_topic(&TopicSpec::new("t", 1)).unwrap();
+        let mut first = log.transaction("first").unwrap();
+        let mut second = log.transaction("second").unwrap();
+        first.produce(&record(b"1")).unwrap();
+        second.produce(&record(b"2")).unwrap();
+        first.commit().unwrap();
+        second.commit().unwrap();
+        let _newer = log.transaction("first").unwrap();
+        first.produce(&record(b"3")).unwrap();
+        assert_eq!(first.commit().unwrap_err().kind, LogErrorKind::Fenced);
+        second.produce(&record(b"4")).unwrap();
+        second.commit().unwrap();
+        let read: Vec<_> = values(&log).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(read, [b"1", b"2", b"4"]);
     }
 }

@@ -128,8 +128,10 @@ pub(crate) fn check_size(topic: &StoredTopic, partition: u32, size: usize) -> Re
     if size <= most {
         return Ok(());
     }
-    let message = format!("a record of {size} bytes, overhead included, is larger than the {most} that the topic takes; \
-                           make it smaller, or the topic's max_message_bytes larger");
+    let message = format!(
+        "a record of {size} bytes, overhead included, is larger than the {most} that the topic takes; \
+                           make it smaller, or the topic's max_message_bytes larger"
+    );
     Err(LogError::new(LogErrorKind::TooLarge, message).at(TopicPartition::new(topic.name.clone(), partition as i32)))
 }
 
@@ -145,6 +147,7 @@ pub(crate) fn check_key(topic: &StoredTopic, has_key: bool) -> Result<(), LogErr
 }
 
 fn too_much(most: usize) -> LogError {
-    let message = format!("more than {most} bytes wait to be committed; commit more often, or raise max_transaction_bytes");
+    let message =
+        format!("more than {most} bytes wait to be committed; commit more often, or raise max_transaction_bytes");
     LogError::new(LogErrorKind::Invalid, message)
 }

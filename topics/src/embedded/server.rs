@@ -87,6 +87,7 @@ fn join(thread: JoinHandle<()>) {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "paces a loop that fails for lack of file handles or threads")]
 fn accept(listener: &UnixListener, core: &Arc<Core>, connections: &Connections) {
     for (number, connection) in (0u64..).zip(listener.incoming()) {
         if core.closing.load(Ordering::Relaxed) {

@@ -4,10 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::batch::{Batch, Run};
 use super::options::{EmbeddedOptions, Sync};
@@ -44,14 +46,23 @@ pub(crate) struct Store {
     sync: Sync,
     page_cache_bytes: usize,
     db: RwLock<Option<Database>>,
+    /// Makes every write fail, as a full disk does.
+    #[cfg(test)]
+    pub disk_full: Arc<AtomicBool>,
 }
 
 impl Store {
     /// Opens the file of this folder, creating it where there is none.
     pub fn open(dir: &Path, options: &EmbeddedOptions) -> Result<Self, LogError> {
         let path = dir.join(FILE);
-        let store =
-            Self { path, sync: options.sync, page_cache_bytes: options.page_cache_bytes, db: RwLock::new(None) };
+        let store = Self {
+            path,
+            sync: options.sync,
+            page_cache_bytes: options.page_cache_bytes,
+            db: RwLock::new(None),
+            #[cfg(test)]
+            disk_full: Arc::default(),
+        };
         store.reopen()?;
         Ok(store)
     }
@@ -70,13 +81,15 @@ impl Store {
             LogError::new(LogErrorKind::Unreachable, format!("the embedded log {path} cannot be opened: {error}"))
         };
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
-        let backend = Backend::new(file.map_err(|e| cannot(e.to_string()))?, self.sync);
+        let backend = Backend::new(file.map_err(|e| cannot(e.to_string()))?, self);
         let mut builder = Database::builder();
         builder.set_cache_size(self.page_cache_bytes);
         let db = builder
             .create_with_backend(backend.map_err(|e| cannot(e.to_string()))?)
             .map_err(|e| cannot(e.to_string()))?;
-        prepare(&db)?;
+        if !is_prepared(&db)? {
+            prepare(&db)?;
+        }
         Ok(db)
     }
 
@@ -84,7 +97,9 @@ impl Store {
     pub fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, LogError>) -> Result<T, LogError> {
         match read(&self.db).as_ref() {
             Some(db) => work(db),
-            None => Err(LogError::new(LogErrorKind::Internal, "the embedded log's file is closed after a failed write")),
+            None => {
+                Err(LogError::new(LogErrorKind::Internal, "the embedded log's file is closed after a failed write"))
+            }
         }
     }
 
@@ -156,30 +171,37 @@ fn base_of(txn: &ReadTransaction, (topic, partition): (u32, u32), offset: i64) -
     }
 }
 
-/// Creates the tables, so that readers always find them, and checks the format.
-fn prepare(db: &Database) -> Result<(), LogError> {
-    let txn = db.begin_write().map_err(disk)?;
-    {
-        let mut meta = txn.open_table(META).map_err(disk)?;
-        let found = meta.get(FORMAT).map_err(disk)?.map(|value| value.value());
-        match found {
-            None => drop(meta.insert(FORMAT, FORMAT_VERSION).map_err(disk)?),
-            Some(FORMAT_VERSION) => {}
-            Some(other) => {
-                let message = format!(
-                    "the embedded log has format {other}, this program reads {FORMAT_VERSION}: use the program that wrote it"
-                );
-                return Err(LogError::new(LogErrorKind::Corrupt, message));
-            }
+/// Whether the tables are there, in the format that this program knows.
+fn is_prepared(db: &Database) -> Result<bool, LogError> {
+    let txn = db.begin_read().map_err(disk)?;
+    let meta = match txn.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(false),
+        meta => meta.map_err(disk)?,
+    };
+    match meta.get(FORMAT).map_err(disk)?.map(|value| value.value()) {
+        Some(FORMAT_VERSION) => Ok(true),
+        other => {
+            let message = format!(
+                "the embedded log has format {other:?}, this program reads {FORMAT_VERSION}: use the program that \
+                 wrote it"
+            );
+            Err(LogError::new(LogErrorKind::Corrupt, message))
         }
-        txn.open_table(BATCHES).map_err(disk)?;
-        txn.open_table(INDEX).map_err(disk)?;
-        txn.open_table(ENDS).map_err(disk)?;
-        txn.open_table(OFFSETS).map_err(disk)?;
-        txn.open_table(EPOCHS).map_err(disk)?;
-        txn.open_table(TOPICS).map_err(disk)?;
-        txn.open_table(DOOMED).map_err(disk)?;
     }
+}
+
+/// Creates the tables, so that readers always find them.
+fn prepare(db: &Database) -> Result<(), LogError> {
+    let mut txn = db.begin_write().map_err(disk)?;
+    txn.set_quick_repair(true);
+    txn.open_table(META).map_err(disk)?.insert(FORMAT, FORMAT_VERSION).map_err(disk)?;
+    txn.open_table(BATCHES).map_err(disk)?;
+    txn.open_table(INDEX).map_err(disk)?;
+    txn.open_table(ENDS).map_err(disk)?;
+    txn.open_table(OFFSETS).map_err(disk)?;
+    txn.open_table(EPOCHS).map_err(disk)?;
+    txn.open_table(TOPICS).map_err(disk)?;
+    txn.open_table(DOOMED).map_err(disk)?;
     txn.commit().map_err(disk)
 }
 
@@ -199,11 +221,18 @@ pub(crate) fn disk(error: impl Into<redb::Error>) -> LogError {
 struct Backend {
     file: FileBackend,
     sync: Sync,
+    #[cfg(test)]
+    disk_full: Arc<AtomicBool>,
 }
 
 impl Backend {
-    fn new(file: File, sync: Sync) -> Result<Self, redb::DatabaseError> {
-        Ok(Self { file: FileBackend::new(file)?, sync })
+    fn new(file: File, store: &Store) -> Result<Self, redb::DatabaseError> {
+        Ok(Self {
+            file: FileBackend::new(file)?,
+            sync: store.sync,
+            #[cfg(test)]
+            disk_full: store.disk_full.clone(),
+        })
     }
 }
 
@@ -228,6 +257,10 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        #[cfg(test)]
+        if self.disk_full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.file.write(offset, data)
     }
 

@@ -32,7 +32,11 @@ impl StoredTopic {
         };
         // Kafka's rule for names, so that a pipeline moves between the logs unchanged.
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if spec.name.is_empty() || spec.name.len() > 249 || !spec.name.chars().all(legal) || [".", ".."].contains(&&*spec.name) {
+        if spec.name.is_empty()
+            || spec.name.len() > 249
+            || !spec.name.chars().all(legal)
+            || [".", ".."].contains(&&*spec.name)
+        {
             return invalid("names are 1 to 249 letters, digits, `.`, `_` or `-`");
         }
         if !(1..=MAX_PARTITIONS).contains(&spec.partitions) {

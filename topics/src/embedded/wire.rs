@@ -23,7 +23,9 @@ const FIRST_CAPACITY: u64 = 1 << 20;
 /// What a client asks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    Hello { protocol: u32 },
+    Hello {
+        protocol: u32,
+    },
     Create(StoredTopic),
     Delete(String),
     Infos,
@@ -32,28 +34,46 @@ pub(crate) enum Ask {
     OffsetForTime(TopicPartition, i64),
     Groups,
     Committed(String, Vec<TopicPartition>),
-    Fetch { wants: Vec<Want>, max_bytes: usize, wait_ms: u64 },
+    Fetch {
+        wants: Vec<Want>,
+        max_bytes: usize,
+        wait_ms: u64,
+    },
     /// Topic, partition and length of each run in the body; transactional id and epoch.
-    Append { lots: Vec<(u32, u32, usize)>, fence: Option<(String, u64)> },
+    Append {
+        lots: Vec<(u32, u32, usize)>,
+        fence: Option<(String, u64)>,
+    },
     OpenId(String),
 }
 
 /// What the owner answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    Hello { max_transaction_bytes: usize },
+    Hello {
+        max_transaction_bytes: usize,
+    },
     Done,
-    Created { new: bool },
+    Created {
+        new: bool,
+    },
     Infos(Vec<(StoredTopic, u64)>),
     Info(StoredTopic, u64),
-    Watermarks { low: i64, high: i64 },
+    Watermarks {
+        low: i64,
+        high: i64,
+    },
     Offset(i64),
     Names(Vec<String>),
     Offsets(Vec<Option<i64>>),
     /// The runs lie in the body.
     Fetched(Vec<Found>),
     Epoch(u64),
-    Failed { kind: LogErrorKind, at: Option<TopicPartition>, message: String },
+    Failed {
+        kind: LogErrorKind,
+        at: Option<TopicPartition>,
+        message: String,
+    },
 }
 
 /// What was found for one place: base and length of each run.
@@ -113,7 +133,8 @@ fn exactly(from: &mut impl Read, len: u64) -> Result<Vec<u8>, LogError> {
 
 /// Cuts a body into pieces of these lengths, which must make up all of it.
 pub(crate) fn pieces(mut body: &[u8], lengths: impl Iterator<Item = usize>) -> Result<Vec<Vec<u8>>, LogError> {
-    let wrong = || LogError::from(Damaged::from_text("the body of a frame does not have the length that its head says"));
+    let wrong =
+        || LogError::from(Damaged::from_text("the body of a frame does not have the length that its head says"));
     let mut pieces = Vec::new();
     for length in lengths {
         let (piece, rest) = body.split_at_checked(length).ok_or_else(wrong)?;

@@ -66,7 +66,8 @@ impl KafkaOptions {
         for (key, value) in &self.properties {
             config.set(key, value);
         }
-        config.set_log_level(RDKafkaLogLevel::Info);
+        let debug = self.properties.contains_key("debug");
+        config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config
     }
 
@@ -78,7 +79,7 @@ impl KafkaOptions {
     }
 
     /// A consumer that sees committed records only and never moves offsets by itself.
-    pub(super) fn consumer(&self) -> ClientConfig {
+    pub fn consumer(&self) -> ClientConfig {
         let mut config = self.base();
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");
@@ -98,13 +99,14 @@ impl KafkaOptions {
     }
 
     /// The group member of a stream thread: static, so that a restart under the same name moves no partition.
-    pub(super) fn stream_consumer(&self, spec: &StreamSpec) -> ClientConfig {
+    pub fn stream_consumer(&self, spec: &StreamSpec) -> ClientConfig {
         let mut config = self.consumer();
         config.set("group.id", &spec.group);
         config.set("group.instance.id", &spec.member);
         config.set("partition.assignment.strategy", "cooperative-sticky");
         config.set("session.timeout.ms", millis(self.session_timeout));
-        config.set("heartbeat.interval.ms", millis(self.session_timeout / 5));
+        // A member learns of a rebalance with its next heartbeat, and a cooperative rebalance takes two of them.
+        config.set("heartbeat.interval.ms", millis(self.session_timeout / 20));
         config
     }
 
@@ -123,7 +125,7 @@ impl KafkaOptions {
     }
 
     /// The producer of a stream thread. No batch may exceed the smallest of its topics' limits.
-    pub(super) fn stream_producer(&self, spec: &StreamSpec, max_batch_bytes: usize) -> ClientConfig {
+    pub fn stream_producer(&self, spec: &StreamSpec, max_batch_bytes: usize) -> ClientConfig {
         let mut config = match spec.delivery {
             Delivery::ExactlyOnce => self.transactional(&spec.member),
             Delivery::AtLeastOnce => self.producer(),

@@ -7,7 +7,7 @@ use crate::error::{LogError, LogErrorKind as Kind};
 /// The error of an operation, in our words. `detail` is the client's last error report, if any.
 pub(super) fn log_error(doing: &str, error: &KafkaError, detail: Option<String>) -> LogError {
     let kind = kind_of(error);
-    let detail = detail.filter(|_| matches!(kind, Kind::Unreachable | Kind::Timeout | Kind::Unauthorised));
+    let detail = detail.filter(|_| matches!(kind, Kind::Unreachable | Kind::Timeout | Kind::Unauthorised | Kind::Fenced));
     let detail = detail.map(|d| format!(" ({d})")).unwrap_or_default();
     LogError::new(kind, format!("{doing}: {error}{detail}{}", advice(kind)))
 }

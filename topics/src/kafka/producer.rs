@@ -14,8 +14,9 @@ use super::error::{kind_of_code, log_error};
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Transaction, Writer};
 
-/// `poll` sleeps for the whole of the time given: short naps keep a commit from waiting 100 ms for nothing.
-const NAP: Duration = Duration::from_millis(1);
+/// How long to wait between two looks at the queue. Not by `poll` or `flush`: rust-rdkafka's spin through the last
+/// millisecond of any wait, which costs the broker beside us a core.
+const NAP: Duration = Duration::from_micros(100);
 /// Delivery reports are served once per so many records, so that none waits behind a long batch.
 const SERVE_EVERY: u32 = 4096;
 
@@ -34,12 +35,12 @@ impl Sink {
     }
 
     /// Registers the transactional id and ends what an earlier owner of it left open.
-    pub(super) fn init_transactions(&self) -> Result<(), LogError> {
+    pub(super) fn init_transactions(&mut self) -> Result<(), LogError> {
         let deadline = Instant::now() + self.timeout;
         loop {
             match self.producer.init_transactions(self.timeout) {
                 Ok(()) => return Ok(()),
-                Err(error) if retriable(&error) && Instant::now() < deadline => self.producer.poll(NAP),
+                Err(error) if retriable(&error) && Instant::now() < deadline => self.nap(),
                 Err(error) => return Err(self.error("init transactions", &error)),
             }
         }
@@ -55,16 +56,19 @@ impl Sink {
             self.serve();
         }
         let mut outgoing = base_record(record, tag);
-        let deadline = Instant::now() + self.timeout;
+        // The clock is only read once the queue is full: a look at it costs as much as a short header.
+        let mut deadline = None;
         loop {
-            match self.producer.send(outgoing) {
+            let (error, back) = match self.producer.send(outgoing) {
                 Ok(()) => return Ok(()),
-                Err((error, back)) if queue_full(&error) && Instant::now() < deadline => {
-                    self.producer.poll(NAP);
-                    outgoing = back;
-                }
-                Err((error, _)) => return Err(self.error(&format!("produce to {}", record.topic), &error)),
+                Err(refused) => refused,
+            };
+            let until = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
+            if !queue_full(&error) || Instant::now() >= until {
+                return Err(self.error(&format!("produce to {}", record.topic), &error));
             }
+            self.nap();
+            outgoing = back;
         }
     }
 
@@ -74,17 +78,22 @@ impl Sink {
         self.producer.poll(Duration::ZERO);
     }
 
+    fn nap(&mut self) {
+        std::thread::park_timeout(NAP);
+        self.serve();
+    }
+
     /// Waits until nothing is in flight; then says which records failed.
     pub(super) fn drain(&mut self, within: Duration) -> Result<Vec<FailedDelivery>, LogError> {
         let deadline = Instant::now() + within;
-        // A flush with no time to wait sends what lingers; the naps below do the waiting.
-        let _pending = self.producer.flush(Duration::ZERO);
         while self.producer.in_flight_count() > 0 {
             if Instant::now() > deadline {
                 let message = format!("{} records not acknowledged in {within:?}", self.producer.in_flight_count());
                 return Err(LogError::new(Kind::Timeout, self.with_detail(message)));
             }
-            let _pending = self.producer.flush(NAP);
+            // With no time to wait a flush only sends what lingers.
+            let _pending = self.producer.flush(Duration::ZERO);
+            self.nap();
         }
         self.serve();
         Ok(self.producer.context().take_failed())
@@ -93,7 +102,10 @@ impl Sink {
     pub(super) fn commit_transaction(&self) -> Result<(), LogError> {
         self.producer.commit_transaction(self.timeout).map_err(|e| match &e {
             // Whether the commit took effect is unknown, and librdkafka cannot find out (no KIP-890): give up.
-            KafkaError::Transaction(t) if t.is_retriable() => LogError::new(Kind::Timeout, format!("commit: {e}")),
+            KafkaError::Transaction(t) if t.is_retriable() => {
+                let what = format!("commit not confirmed within {:?}", self.timeout);
+                LogError::new(Kind::Timeout, self.with_detail(what))
+            }
             _ => self.error("commit transaction", &e),
         })
     }
@@ -114,7 +126,9 @@ impl Sink {
     }
 
     pub(super) fn error(&self, doing: &str, error: &KafkaError) -> LogError {
-        log_error(doing, error, self.producer.context().events.last_error())
+        // After a fatal error every call only says that there was one; the client remembers which.
+        let fatal = self.producer.client().fatal_error().map(|(_, reason)| reason);
+        log_error(doing, error, fatal.or_else(|| self.producer.context().events.last_error()))
     }
 
     fn with_detail(&self, message: String) -> String {
@@ -189,7 +203,7 @@ pub(super) struct KafkaTransaction {
 
 impl KafkaTransaction {
     pub(super) fn open(options: &KafkaOptions, id: &str) -> Result<Self, LogError> {
-        let sink = Sink::open(&options.transactional(id), options.transaction_timeout.max(options.request_timeout))?;
+        let mut sink = Sink::open(&options.transactional(id), options.transaction_timeout.max(options.request_timeout))?;
         sink.init_transactions()?;
         Ok(Self { sink, open: false })
     }

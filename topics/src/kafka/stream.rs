@@ -42,7 +42,7 @@ impl KafkaStream {
     ) -> Result<Self, LogError> {
         let smallest = limits.iter().map(|(_, bytes)| *bytes).min().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
         let timeout = options.transaction_timeout.max(options.request_timeout);
-        let sink = Sink::open(&options.stream_producer(spec, smallest), timeout)?;
+        let mut sink = Sink::open(&options.stream_producer(spec, smallest), timeout)?;
         if spec.delivery == Delivery::ExactlyOnce {
             sink.init_transactions()?;
         }

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use super::{Fixture, parsed, printed, scorer};
 use crate::cli::audit;
 
-const WORDS: [&str; 9] =
-    ["score", "dead", "score", "filtered", "partial", "score", "score", "filtered", "score"];
+const WORDS: [&str; 9] = ["score", "dead", "score", "filtered", "partial", "score", "score", "filtered", "score"];
 
 fn scored() -> Fixture {
     let fixture = Fixture::new();

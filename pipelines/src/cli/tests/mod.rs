@@ -57,7 +57,9 @@ impl Fixture {
             max_message_bytes: 1 << 20,
             replication: 1,
         });
-        catalog.specs().iter().for_each(|spec| drop(log.create_topic(spec).unwrap()));
+        for spec in catalog.specs() {
+            log.create_topic(&spec).unwrap();
+        }
         Self { context: Context { log, catalog, group_of_pipeline: "lab.score".into(), json: false }, folder }
     }
 
@@ -78,7 +80,9 @@ impl Fixture {
     /// Produces one record outside of any pipeline.
     fn plant(&self, topic: &str, partition: i32, headers: &[(&str, &str)], value: &[u8]) {
         let mut buf = HeadersBuf::new();
-        headers.iter().for_each(|(name, value)| drop(buf.push_str(name, value)));
+        for (name, value) in headers {
+            buf.push_str(name, value);
+        }
         let (partition, value, headers) = (Some(partition), Some(value), buf.view());
         let mut writer = self.context.log.writer().unwrap();
         writer.produce(&Record { topic, partition, key: None, value, headers, timestamp: None }).unwrap();

@@ -42,15 +42,16 @@ fn dead_letters_are_counted_listed_and_shown() {
     let (count, _) = dlq(&fixture, &["count"]);
     assert_eq!((&count["total"], &count["redriven"]), (&4.into(), &0.into()));
     let reasons = count["reasons"].as_array().unwrap();
-    assert_eq!(reasons.iter().map(|r| (&r["class"], &r["count"])).collect::<Vec<_>>(), [
-        (&"malformed".into(), &3.into()),
-        (&"shape".into(), &1.into())
-    ]);
+    assert_eq!(
+        reasons.iter().map(|r| (&r["class"], &r["count"])).collect::<Vec<_>>(),
+        [(&"malformed".into(), &3.into()), (&"shape".into(), &1.into())]
+    );
     let list = printed(false, |out| dlq::execute(&fixture.context, &parsed(&["list", "--class", "shape"]), out)).0;
     assert!(list.lines().count() == 1 && list.contains("rows 2-3"), "{list}");
     let letter = &all(&fixture, "lab.inference.events.dead")[0];
     let show = |raw: &[&str]| {
-        let args = [&["show", &position(letter)], raw].concat();
+        let position = position(letter);
+        let args = [&["show", &position], raw].concat();
         printed(false, |out| dlq::execute(&fixture.context, &parsed(&args), out)).0
     };
     let text = show(&[]);

@@ -25,7 +25,8 @@ fn topics_are_created_listed_and_deleted() {
     let list: Value = serde_json::from_str(&topics(&fixture, true, &["list"])).unwrap();
     let made = list.as_array().unwrap().iter().find(|topic| topic["name"] == "calibration").unwrap();
     assert_eq!((&made["cleanup"], &made["retention_ms"]), (&"compact".into(), &43_200_000.into()));
-    let refused = topics::execute(&fixture.context, &parsed(&["delete", "calibration"]), &mut Output::new(vec![], false));
+    let refused =
+        topics::execute(&fixture.context, &parsed(&["delete", "calibration"]), &mut Output::new(vec![], false));
     assert!(refused.unwrap_err().to_string().contains("--yes"));
     topics(&fixture, false, &["delete", "calibration", "--yes"]);
     assert!(!topics(&fixture, false, &["list"]).contains("calibration"));
@@ -35,9 +36,8 @@ fn topics_are_created_listed_and_deleted() {
 fn work_left_is_counted_and_zero_when_caught_up() {
     let fixture = Fixture::new();
     fixture.produce_words(&["score"; 4]);
-    let describe = || -> Value {
-        serde_json::from_str(&topics(&fixture, true, &["describe", "lab.inference.events"])).unwrap()
-    };
+    let describe =
+        || -> Value { serde_json::from_str(&topics(&fixture, true, &["describe", "lab.inference.events"])).unwrap() };
     assert_eq!(describe()["groups"].as_array().unwrap().len(), 0);
     scorer::score(&fixture);
     assert_eq!((&describe()["groups"][0]["work_left"], &describe()["groups"][0]["exact"]), (&0.into(), &true.into()));
@@ -54,12 +54,12 @@ fn lines_become_messages_verbatim() {
     let lines = ["{\"id\":\"a\", \"x\":1}", "", "  ", "{\"id\":7}\r"];
     let options = ["--key-field", "id", "--header", "ce_id=mine", "--header", "run=7", "--partition", "1"];
     let summary = fixture.produce(&lines, &options);
-    assert!(summary.starts_with("2 messages, 26 B to lab.inference.events in"), "{summary}");
+    assert!(summary.starts_with("2 messages, 25 B to lab.inference.events in"), "{summary}");
     let messages = consume(&fixture, &[]);
-    assert_eq!(messages.iter().map(|m| (&m["key"], &m["value"])).collect::<Vec<_>>(), [
-        (&"a".into(), &lines[0].into()),
-        (&"7".into(), &"{\"id\":7}".into())
-    ]);
+    assert_eq!(
+        messages.iter().map(|m| (&m["key"], &m["value"])).collect::<Vec<_>>(),
+        [(&"a".into(), &lines[0].into()), (&"7".into(), &"{\"id\":7}".into())]
+    );
     let headers = messages[0]["headers"].as_array().unwrap();
     let headers: Vec<_> = headers.iter().map(|h| (h["name"].as_str().unwrap(), h["value"].as_str().unwrap())).collect();
     assert_eq!(headers, [("content-type", "application/json"), ("ce_id", "mine"), ("run", "7")]);

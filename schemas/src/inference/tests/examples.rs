@@ -146,7 +146,7 @@ fn write_arrow_examples(values: &[f32]) {
     let write = |name: &str, payload: &[u8]| std::fs::write(folder().join("arrow").join(name), payload).unwrap();
     let good = super::arrow::stream(&[list.clone(), list.clone()], None);
     write("ok-fixed-size-list.arrow", &good);
-    write("ok-zstd.arrow", &super::arrow::stream(&[list.clone()], Some(CompressionType::ZSTD)));
+    write("ok-zstd.arrow", &super::arrow::stream(std::slice::from_ref(&list), Some(CompressionType::ZSTD)));
     write("ok-lz4.arrow", &super::arrow::stream(&[list], Some(CompressionType::LZ4_FRAME)));
     let column = |index: usize| -> arrow_array::ArrayRef {
         Arc::new(arrow_array::Float64Array::from(vec![f64::from(values[index]), f64::from(values[index + 28])]))

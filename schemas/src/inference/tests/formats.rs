@@ -3,7 +3,7 @@
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Float64Array};
 
 use super::*;
-use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
+use crate::inference::wire::{V1Reply, V2Reply, V2Request};
 use crate::rows::f64_values;
 
 fn rejected(payload: &str, signature: &Arc<Signature>) -> Rejection {

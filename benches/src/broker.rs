@@ -1,0 +1,46 @@
+//! The real Kafka of a measurement: the one that `KAFKA_BOOTSTRAP` names, or one of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+/// The repository's root folder.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// A broker; stopped when dropped where it was started here.
+pub struct Broker {
+    /// `host:port`.
+    pub bootstrap: String,
+    own: bool,
+}
+
+impl Broker {
+    /// Starts a broker, or takes the one that is there.
+    pub fn start() -> anyhow::Result<Self> {
+        if let Some(bootstrap) = std::env::var("KAFKA_BOOTSTRAP").ok().filter(|b| !b.is_empty()) {
+            return Ok(Self { bootstrap, own: false });
+        }
+        let output = script().args(["start", "--dir", "bench", "--port", "9192"]).output();
+        let output = output.context("deploy/servers/kafka cannot be run")?;
+        ensure!(output.status.success(), "the broker did not start: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().find_map(|line| line.strip_prefix("KAFKA_BOOTSTRAP="));
+        Ok(Self { bootstrap: line.context("deploy/servers/kafka names no broker")?.to_owned(), own: true })
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.own {
+            let _status = script().args(["stop", "--dir", "bench"]).status();
+        }
+    }
+}
+
+fn script() -> Command {
+    Command::new(root().join("deploy/servers/kafka"))
+}

@@ -1,0 +1,104 @@
+//! The measurements: every one is a ratio of two sides inside one run, taken in alternation (see `README.md`).
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod arrow;
+mod bare;
+mod bench;
+mod broker;
+mod delivery;
+mod embedded;
+mod job;
+mod kernels;
+mod latency;
+mod machine;
+mod memory;
+mod parts;
+mod process;
+mod report;
+mod rig;
+mod spine;
+mod verify;
+mod watch;
+mod workload;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use report::Report;
+
+/// Measures Lunapark against its limits.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lunapark-benches",
+    version,
+    max_term_width = 110,
+    after_help = "Examples:
+  cargo run --release -p lunapark-benches -- spine
+  cargo run --release -p lunapark-benches -- spine --model xgb --threads 2
+  cargo run --release -p lunapark-benches -- latency --record     writes its section of benches/RESULTS.md
+
+A Kafka broker of its own is started on port 9192 and stopped at the end; KAFKA_BOOTSTRAP names another one."
+)]
+struct Cli {
+    /// Replace this measurement's section in benches/RESULTS.md.
+    #[arg(long, global = true)]
+    record: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The scorer against the bare loop: events/s and CPU, exactly once.
+    Spine(spine::Args),
+    /// What exactly once costs against at least once.
+    Delivery(delivery::Args),
+    /// 256 events per Arrow message against the bare model.
+    Arrow(arrow::Args),
+    /// Latency at half load, at least once, against the bare loop's.
+    Latency(latency::Args),
+    /// The embedded log against Kafka under the same pipeline.
+    Embedded(embedded::Args),
+    /// Memory of one scorer, and how soon it is ready.
+    Memory(memory::Args),
+    /// Decoding, encoding and the models alone, in memory.
+    Kernels(kernels::Args),
+    /// One bare loop, as a process of its own; started by the measurements.
+    #[command(hide = true)]
+    Bare {
+        /// What it is to do, as JSON.
+        job: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli).and_then(|report| publish(report, cli.record)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::note(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
+    match &cli.command {
+        Command::Spine(args) => spine::run(args).map(Some),
+        Command::Delivery(args) => delivery::run(args).map(Some),
+        Command::Arrow(args) => arrow::run(args).map(Some),
+        Command::Latency(args) => latency::run(args).map(Some),
+        Command::Embedded(args) => embedded::run(args).map(Some),
+        Command::Memory(args) => memory::run(args).map(Some),
+        Command::Kernels(args) => kernels::run(args).map(Some),
+        Command::Bare { job } => bare::run(&serde_json::from_str(job)?).map(|()| None),
+    }
+}
+
+fn publish(report: Option<Report>, record: bool) -> anyhow::Result<()> {
+    let Some(report) = report else { return Ok(()) };
+    writeln!(std::io::stdout(), "{}", report.markdown())?;
+    if record { report.record() } else { Ok(()) }
+}

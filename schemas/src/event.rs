@@ -1,0 +1,27 @@
+//! Events of our own topics: their keys and their JSON.
+
+use serde::Serialize;
+
+use crate::ledger::LedgerRecord;
+use crate::metrics::MetricsRecord;
+
+/// A payload that a typed topic carries as JSON.
+pub trait Event: Serialize {
+    /// The record's key; records of one key keep their order.
+    fn key(&self) -> String;
+}
+
+impl Event for LedgerRecord {
+    fn key(&self) -> String {
+        match self {
+            LedgerRecord::Range(range) => format!("{}/{}/{}", range.pipeline, range.topic, range.partition),
+            LedgerRecord::Redrive(redrive) => format!("{}/{}/{}", redrive.topic, redrive.partition, redrive.offset),
+        }
+    }
+}
+
+impl Event for MetricsRecord {
+    fn key(&self) -> String {
+        format!("{}/{}", self.pipeline, self.instance)
+    }
+}

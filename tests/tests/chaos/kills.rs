@@ -1,0 +1,74 @@
+//! `kill -9` of scorers: two instances with two stream threads each, killed at random moments under load.
+
+use std::time::{Duration, Instant};
+
+use lunapark_tests::harness::{Kafka, Service, Workplace};
+use lunapark_tests::verifier::{Moved, Random};
+
+use super::scene::{MOVES_AGAIN, Scene};
+use super::{alone, any_moment, times};
+
+const RATE: f64 = 2_000.0;
+const NAMES: [&str; 2] = ["left", "right"];
+
+/// What one kill cost, in seconds.
+struct Cost {
+    victim: &'static str,
+    comes_back: &'static str,
+    /// The longest pause of the partitions that were not the victim's.
+    others: f64,
+    /// From the kill until every partition was committed past what stood in the topic then.
+    after_kill: f64,
+    /// The same from the restart.
+    after_restart: f64,
+}
+
+/// A partition that moves this soon after a kill, while nobody has come back, was not the victim's.
+const NOT_TOUCHED: Duration = Duration::from_secs(5);
+
+#[test]
+fn kafka_scorers_killed_under_load() {
+    let _alone = alone();
+    let mut random = Random::from_environment("kafka_scorers_killed_under_load");
+    let scene = Scene::open(Workplace::kafka(), &Kafka::bootstrap(), RATE);
+    let mut services = NAMES.map(|name| Some(scene.instance(name)));
+    let mut costs = Vec::new();
+    let first = random.below(2);
+    for kill in 0..times(5, 20) {
+        // A returning instance has its share of the partitions after a few seconds: before, during and after that.
+        any_moment(&mut random, Duration::from_secs(4));
+        let victim = random.below(2);
+        let at_once = (kill + first) % 2 == 0;
+        costs.push(kill_one(&scene, &mut services[victim], NAMES[victim], at_once));
+    }
+    print(&costs);
+    scene.close(services.into_iter().flatten().collect());
+}
+
+fn kill_one(scene: &Scene, place: &mut Option<Service>, victim: &'static str, at_once: bool) -> Cost {
+    place.take().expect("it runs").kill9();
+    let killed = Instant::now();
+    let (mut others, mut after_kill) = (f64::NAN, None);
+    if !at_once {
+        let moved = scene.progress.moved_past(&scene.progress.ends(), killed, MOVES_AGAIN);
+        let pauses = moved.iter().filter(|moved| moved.after < NOT_TOUCHED).map(|moved| moved.pause);
+        others = pauses.max().map_or(f64::NAN, |pause| pause.as_secs_f64());
+        after_kill = Some(slowest(&moved));
+    }
+    let (restarted, ends) = (Instant::now(), scene.progress.ends());
+    *place = Some(scene.instance_unready(victim));
+    let after_restart = slowest(&scene.progress.moved_past(&ends, restarted, MOVES_AGAIN));
+    let after_kill = after_kill.unwrap_or((restarted - killed).as_secs_f64() + after_restart);
+    Cost { victim, comes_back: if at_once { "at once" } else { "after its session" }, others, after_kill, after_restart }
+}
+
+fn slowest(moved: &[Moved]) -> f64 {
+    moved.iter().map(|moved| moved.after).max().expect("partitions").as_secs_f64()
+}
+
+fn print(costs: &[Cost]) {
+    println!("kill  victim  comes back         others pause  all move after the kill  after the restart");
+    for (number, Cost { victim, comes_back, others, after_kill, after_restart }) in costs.iter().enumerate() {
+        println!("{number:4}  {victim:6}  {comes_back:17}  {others:10.2} s  {after_kill:21.2} s  {after_restart:15.2} s");
+    }
+}

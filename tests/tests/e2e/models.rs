@@ -1,0 +1,128 @@
+//! Which model scores an event, and where models come from.
+
+use std::time::{Duration, Instant};
+
+use lunapark_tests::harness::{Backend, Event, Workplace, quoted, variable};
+use object_store::ObjectStoreExt;
+
+use super::higgs::{self, Format, PERCEPTRON, TREES};
+use super::{on_both, wait_ends};
+
+on_both!(the_header_pins_the_model);
+
+fn entry(name: &str, version: &str, path: &str, sha256: &str) -> String {
+    let [name, version, path, sha256] = [name, version, path, sha256].map(quoted);
+    format!("{{ name = {name}, version = {version}, path = {path}, sha256 = {sha256} }}")
+}
+
+fn models(entries: &[String]) -> String {
+    format!("[{}]", entries.join(", "))
+}
+
+fn the_header_pins_the_model(backend: Backend) {
+    let (trees, perceptron) = ("builtin:higgs-xgb", "builtin:higgs-mlp");
+    let all = [entry("trees", "1", trees, ""), entry("net", "1", trees, ""), entry("net", "2", perceptron, "")];
+    let place = Workplace::new(backend).with("score.models", models(&all));
+    place.create_topics();
+    let events = higgs::sample(5);
+    let wanted = [None, Some("net/1"), Some("net/2"), Some("net"), Some("trees")];
+    let message = |(features, model): (&higgs::Features, &Option<&str>)| {
+        let event = Event::new(higgs::v1(std::slice::from_ref(features))).to(0);
+        model.map_or(event.clone(), |model| event.header("lunapark-model", model))
+    };
+    place.produce("inference.events", &events.iter().zip(&wanted).map(message).collect::<Vec<_>>());
+    let unknown = ["net/3", "trees/", "", "../net"].map(|model| message((&events[0], &Some(model))));
+    place.produce("inference.events", &unknown);
+    let service = place.service("one", &[]);
+    let (results, dead) = wait_ends(&place, 5, unknown.len());
+    let by_trees = higgs::scores(TREES, &events);
+    let by_perceptron = higgs::scores(PERCEPTRON, &events);
+    let expected = [
+        ("trees/1", TREES, by_trees[0]),
+        ("net/1", TREES, by_trees[1]),
+        ("net/2", PERCEPTRON, by_perceptron[2]),
+        ("net/2", PERCEPTRON, by_perceptron[3]),
+        ("trees/1", TREES, by_trees[4]),
+    ];
+    for (result, (name, bytes, score)) in results.iter().zip(expected) {
+        assert_eq!(result.header("lunapark-model"), Some(higgs::tag(name, bytes).as_str()));
+        assert_eq!(Format::KserveV1.scores(result), [score], "{name}");
+    }
+    assert!(dead.iter().all(|letter| letter.header("error-class") == Some("unknown-model")));
+    service.terminate().ok();
+}
+
+/// Puts an object into the test bucket; its `s3://` address.
+fn put(name: &str, bytes: &[u8]) -> String {
+    let (endpoint, bucket) = (variable("S3_ENDPOINT"), variable("S3_BUCKET"));
+    let builder = object_store::aws::AmazonS3Builder::from_env().with_endpoint(endpoint).with_allow_http(true);
+    let store = builder.with_bucket_name(&bucket).build().expect("an S3 client");
+    let key = format!("tests/{}/{name}", std::process::id());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(store.put(&key.as_str().into(), bytes.to_vec().into())).expect("the object is stored");
+    format!("s3://{bucket}/{key}")
+}
+
+fn with_store(place: Workplace) -> Workplace {
+    let place = place.with("store.s3_endpoint", quoted(&variable("S3_ENDPOINT")));
+    let place = place.with("store.s3_access_key_id", quoted(&variable("AWS_ACCESS_KEY_ID")));
+    place.with("store.s3_secret_access_key", quoted(&variable("AWS_SECRET_ACCESS_KEY")))
+}
+
+#[test]
+fn a_model_comes_from_s3_and_its_digest_is_checked() {
+    let address = put("higgs.json", TREES);
+    let digest = higgs::model(TREES).digest;
+    let place = with_store(Workplace::embedded());
+    place.create_topics();
+    place.produce("inference.events", &[Event::new(higgs::v1(&higgs::sample(1)))]);
+    let service = place.service("one", &[("score.models", &models(&[entry("higgs", "1", &address, &digest)]))]);
+    let (results, _) = wait_ends(&place, 1, 0);
+    assert_eq!(results[0].header("lunapark-model"), Some(higgs::tag("higgs/1", TREES).as_str()));
+    service.terminate().ok();
+
+    let wrong = "0".repeat(64);
+    let refused = |settings: &str| place.run_to_end(&[("score.models", settings)]).failed();
+    refused(&models(&[entry("higgs", "1", &address, &wrong)])).says(&["higgs/1", &address, &wrong, &digest]);
+    refused(&models(&[entry("higgs", "1", "s3://lunapark/no/such.json", "")])).says(&["s3://lunapark/no/such.json"]);
+    let shown = place.cli_json(&["model", "check", &address]);
+    assert_eq!((&shown["sha256"], &shown["format"]), (&digest.into(), &"xgboost-json".into()));
+}
+
+#[test]
+fn an_s3_server_that_is_not_there_is_named_within_seconds() {
+    let place = Workplace::embedded().with("store.s3_endpoint", "\"http://127.0.0.1:9\"");
+    let place = place.with("store.s3_access_key_id", "\"a\"").with("store.s3_secret_access_key", "\"hunter2\"");
+    let began = Instant::now();
+    let model = models(&[entry("higgs", "1", "s3://bucket/model.json", "")]);
+    let outcome = place.run_to_end(&[("score.models", &model)]).failed().says(&["s3://bucket/model.json", "127.0.0.1:9"]);
+    assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
+fn broken_model_files_are_refused_at_start() {
+    let place = Workplace::embedded();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = place.dir().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let text = String::from_utf8(TREES.to_vec()).unwrap();
+    let giant = text.replacen("\"num_nodes\":\"", "\"num_nodes\":\"1000000", 1);
+    assert_ne!(giant, text, "the fixture has another form");
+    let cases = [
+        (file("cut.json", &TREES[..TREES.len() / 2]), "truncated"),
+        (file("cut.safetensors", &PERCEPTRON[..PERCEPTRON.len() / 2]), "truncated"),
+        (file("empty.json", b""), "empty"),
+        (file("giant.json", giant.as_bytes()), "nodes"),
+        (file("picture.png", b"\x89PNG\r\n\x1a\n"), "XGBoost JSON"),
+        (place.dir().join("none.json").to_string_lossy().into_owned(), "check that it exists"),
+        ("builtin:none".to_owned(), "builtin:higgs-xgb"),
+    ];
+    for (path, word) in cases {
+        let outcome = place.run_to_end(&[("score.models", &models(&[entry("higgs", "1", &path, "")]))]).failed();
+        outcome.says(&["model higgs/1", &path, word]);
+        place.cli(&["model", "check", &path]).failed().says(&[word]);
+    }
+}
