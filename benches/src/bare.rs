@@ -16,13 +16,15 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::job::{self, COMMIT_MS, Job, Mode, PARTITIONS};
-use crate::process::cpu_seconds;
+use crate::process::{cpu_seconds, nap};
 use crate::workload::{Answers, Workload};
 
 /// Messages between two looks at the clock; the scorer's batch.
 const BATCH: usize = 4096;
-/// What the product's own waits are: short enough not to count.
-const NAP: Duration = Duration::from_millis(1);
+/// The product's own way of waiting (`topics/src/kafka/producer.rs`): rust-rdkafka's `poll` and `flush` spin through
+/// the last millisecond of any wait, and every flush wakes the client's threads.
+const NAP: Duration = Duration::from_micros(100);
+const NAPS_PER_FLUSH: u32 = 10;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until killed. What was spent on preparing the results is told first, so that it can be taken off.
@@ -117,15 +119,25 @@ impl Out<'_> {
                 Err((e, back)) if e.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => record = back,
                 sent => return sent.map_err(|(error, _)| error.into()),
             }
-            self.producer.poll(NAP);
+            self.nap();
         }
+    }
+
+    fn nap(&self) {
+        nap(NAP);
+        self.producer.poll(Duration::ZERO);
     }
 
     fn commit(&mut self, consumer: &BaseConsumer) -> anyhow::Result<()> {
         self.opened = None;
         // `flush` and `commit_transaction` nap 100 ms at a time; empty the queue before they are called.
+        let mut naps = 0;
         while self.producer.in_flight_count() > 0 {
-            let _pending = self.producer.flush(NAP);
+            if naps % NAPS_PER_FLUSH == 0 {
+                let _pending = self.producer.flush(Duration::ZERO);
+            }
+            self.nap();
+            naps += 1;
         }
         let mut offsets = TopicPartitionList::new();
         for (partition, next) in self.next.iter().enumerate().filter(|(_, next)| **next > 0) {

@@ -17,7 +17,8 @@ use crate::process::{Running, nap};
 const PERIOD: Duration = Duration::from_millis(5);
 /// A run without progress for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Of one look.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where committed offsets are asked for.
 pub enum Committed {
@@ -85,7 +86,7 @@ pub fn watch(committed: &Committed, running: &mut Running, total: u64) -> anyhow
         let now = Instant::now();
         let now_seen = match answer {
             // A broker that has just started, or a new group, is still looking for its coordinator.
-            Err(_) if first.is_none() && moved.elapsed() < TIMEOUT => 0,
+            Err(_) if first.is_none() && moved.elapsed() < PATIENCE => 0,
             answer => answer?,
         };
         if now_seen > seen {

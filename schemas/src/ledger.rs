@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// One entry of the topic `ledger`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly every record is a range: a box would only add an allocation")]
 pub enum LedgerRecord {
     /// A pipeline committed a range of one input partition.
     Range(LedgerRange),

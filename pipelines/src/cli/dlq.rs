@@ -24,6 +24,7 @@ pub const SUFFIX: &str = ".dead";
 
 /// Lists, counts, shows and redrives dead letters
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lunapark dlq count\n  lunapark dlq show inference.events.dead/2/17")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

@@ -12,6 +12,7 @@ use crate::models;
 
 /// Looks into a model file
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lunapark model check models/higgs.json")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

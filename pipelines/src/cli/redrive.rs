@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use lunapark_schemas::headers::dead;
 use lunapark_schemas::ledger::{LedgerRecord, Redrive};
 use lunapark_schemas::{Headers, HeadersBuf, Message, Position, Record, TopicPartition};
-use lunapark_topics::{Log, LogError, LogErrorKind, Transaction};
+use lunapark_topics::{Log, LogError, LogErrorKind, Topic, Transaction};
 use serde_json::json;
 
 use super::Context;
@@ -163,7 +163,7 @@ impl<'a> Redriver<'a> {
             let partition = Some(partition);
             let event = Record { topic: source_topic, partition, key, value, headers, timestamp: None };
             transaction.produce(&event).with_context(|| format!("cannot write {position} back"))?;
-            note_in_ledger(&mut **transaction, self.context.catalog.ledger.name(), position, source_topic)?;
+            note_in_ledger(&mut **transaction, &self.context.catalog.ledger, position, source_topic)?;
         }
         self.done.insert(position.clone());
         self.open = (self.open.0 + 1, self.open.1 + message.size());
@@ -207,7 +207,7 @@ impl<'a> Redriver<'a> {
             out.line(format_args!("{} {verb}, {} were redriven before", number(redriven), number(already)))?;
             if partial > 0 {
                 out.line(format_args!(
-                    "{} left: only some of their rows failed, the others have results; --partial scores them whole again",
+                    "{} left: only some of their rows failed; --partial scores the whole messages again",
                     number(partial)
                 ))?;
             }
@@ -278,7 +278,7 @@ fn target(log: &dyn Log, message: &Message<'_>) -> anyhow::Result<i32> {
 
 fn note_in_ledger(
     transaction: &mut dyn Transaction,
-    ledger: &str,
+    ledger: &Topic<LedgerRecord>,
     position: &Position,
     target: &str,
 ) -> anyhow::Result<()> {
@@ -288,8 +288,6 @@ fn note_in_ledger(
         offset: position.offset,
         target: target.to_owned(),
     });
-    let (key, value) = (position.to_string(), serde_json::to_vec(&redrive)?);
-    let (key, value, headers) = (Some(key.as_bytes()), Some(value.as_slice()), Headers::default());
-    let record = Record { topic: ledger, partition: Some(LEDGER_PARTITION), key, value, headers, timestamp: None };
-    transaction.produce(&record).with_context(|| format!("cannot note {position} in the ledger"))
+    let entry = ledger.encode(&redrive)?;
+    transaction.produce(&entry.record(Some(LEDGER_PARTITION))).with_context(|| format!("cannot note {position} in the ledger"))
 }

@@ -16,6 +16,7 @@ use crate::audit::scan::{Work, work};
 
 /// Creates, lists, describes and deletes topics
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lunapark topics create\n  lunapark topics describe inference.events")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

@@ -13,8 +13,8 @@ use super::columns::{self, Failures, check_rows, commit, locate, names, not_a_nu
 use super::json::{Value, shorten};
 use super::{Extra, Format, Limits, Request, plain};
 
-/// Decodes `{"instances":[[numbers and nulls],…]}` and nothing else, without an allocation. `None`, with `rows` unchanged, says
-/// only that the payload is not of this plain form.
+/// Decodes `{"instances":[[numbers and nulls],…]}` and nothing else, without an allocation. `None`, with `rows`
+/// unchanged, says only that the payload is not of this plain form.
 pub(super) fn decode_plain(payload: &[u8], rows: &mut RowsBuilder, limits: &Limits) -> Option<Request> {
     let [spec] = rows.signature().inputs.as_slice() else { return None };
     let (width, before) = (spec.width, rows.rows());

@@ -244,7 +244,8 @@ mod tests {
             let expected: f64 = text.parse().unwrap();
             let followed = format!("{text}{behind}");
             for read in [scan(text.as_bytes(), 0), scan(followed.as_bytes(), 0)] {
-                prop_assert_eq!(read.map(|(number, end)| (number.to_bits(), end)), Some((expected.to_bits(), text.len())));
+                let read = read.map(|(number, end)| (number.to_bits(), end));
+                prop_assert_eq!(read, Some((expected.to_bits(), text.len())));
             }
             prop_assert_eq!(end(followed.as_bytes(), 0), Some(text.len()));
         }

@@ -63,7 +63,8 @@ pub fn headers(backend: &dyn Backend) {
 pub fn nulls_and_empties(backend: &dyn Backend) {
     let context = Context::new(backend);
     let topic = context.topic("t", 1);
-    let parts: [(Option<&[u8]>, Option<&[u8]>); 5] =
+    type Part = Option<&'static [u8]>;
+    let parts: [(Part, Part); 5] =
         [(None, None), (Some(b""), Some(b"")), (None, Some(b"v")), (Some(b"k"), None), (Some(b"k"), Some(b""))];
     let mut writer = context.log.writer().unwrap();
     for (key, value) in parts {

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// sent again.
 pub struct EmbeddedLoad {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Produced>,
+    thread: Option<JoinHandle<Produced>>,
 }
 
 impl EmbeddedLoad {
@@ -43,14 +43,21 @@ impl EmbeddedLoad {
             }
             batches.produced
         };
-        Self { stop, thread: std::thread::Builder::new().name("load".into()).spawn(run).expect("a thread") }
+        Self { stop, thread: std::thread::Builder::new().name("load".into()).spawn(run).ok() }
     }
 
     /// Ends it; what was acknowledged.
     #[track_caller]
-    pub fn finish(self) -> Produced {
+    pub fn finish(mut self) -> Produced {
         self.stop.store(true, Ordering::Release);
-        self.thread.join().expect("the load ends by itself")
+        self.thread.take().expect("a thread").join().expect("the load ends by itself")
+    }
+}
+
+impl Drop for EmbeddedLoad {
+    /// A test that fails must not leave its load to the others.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
     }
 }
 

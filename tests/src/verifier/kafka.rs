@@ -1,5 +1,6 @@
 //! The verifier's own hands on Kafka: rdkafka directly, nothing of the pipeline's.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -132,26 +133,38 @@ impl Watched {
 
 /// Where a group stands and where the topic ends, asked by a client that is no member.
 pub struct Progress {
-    consumer: BaseConsumer,
+    bootstrap: String,
+    group: String,
     topic: String,
     partitions: i32,
+    consumer: RefCell<BaseConsumer>,
 }
 
 impl Progress {
     /// Of this group on this topic.
     #[track_caller]
     pub fn of(bootstrap: &str, group: &str, topic: &str) -> Self {
-        // An open transaction hides the offsets from `read_committed`; here the last stable ones are wanted.
-        let consumer = consumer(bootstrap, group, "read_uncommitted");
+        let consumer = Self::client(bootstrap, group);
         let partitions = partition_count(&consumer, topic);
-        Self { consumer, topic: topic.to_owned(), partitions }
+        let [bootstrap, group, topic] = [bootstrap, group, topic].map(str::to_owned);
+        Self { bootstrap, group, topic, partitions, consumer: RefCell::new(consumer) }
+    }
+
+    /// An open transaction hides the offsets from `read_committed`; here the last stable ones are wanted.
+    fn client(bootstrap: &str, group: &str) -> BaseConsumer {
+        consumer(bootstrap, group, "read_uncommitted")
     }
 
     /// The committed offset of each partition (0 where there is none yet); `None` while no broker answers.
     pub fn committed(&self) -> Option<Vec<i64>> {
         let mut asked = TopicPartitionList::new();
         (0..self.partitions).for_each(|p| drop(asked.add_partition(&self.topic, p)));
-        let found = self.consumer.committed_offsets(asked, Duration::from_secs(1)).ok()?;
+        let found = self.consumer.borrow().committed_offsets(asked, Duration::from_secs(1));
+        let Ok(found) = found else {
+            // A client that is no member may never learn of a coordinator that moved or came back.
+            self.consumer.replace(Self::client(&self.bootstrap, &self.group));
+            return None;
+        };
         let offset = |p| match found.find_partition(&self.topic, p)?.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => Some(0),
@@ -162,7 +175,8 @@ impl Progress {
     /// Where each partition ends.
     #[track_caller]
     pub fn ends(&self) -> Vec<i64> {
-        let end = |p| self.consumer.fetch_watermarks(&self.topic, p, REQUEST).expect("watermarks").1;
+        let consumer = self.consumer.borrow();
+        let end = |p| consumer.fetch_watermarks(&self.topic, p, REQUEST).expect("watermarks").1;
         (0..self.partitions).map(end).collect()
     }
 
@@ -225,7 +239,7 @@ impl ProducerContext for Acknowledged {
 /// A thread that produces the plan's events at a rate, idempotently, until it is stopped.
 pub struct KafkaLoad {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Produced>,
+    thread: Option<JoinHandle<Produced>>,
 }
 
 impl KafkaLoad {
@@ -249,14 +263,21 @@ impl KafkaLoad {
             producer.flush(LAST_ACKS).expect("the last acknowledgements");
             std::mem::take(&mut *lock(&producer.context().produced))
         };
-        Self { stop, thread: std::thread::Builder::new().name("load".into()).spawn(run).expect("a thread") }
+        Self { stop, thread: std::thread::Builder::new().name("load".into()).spawn(run).ok() }
     }
 
     /// Ends it; what was acknowledged.
     #[track_caller]
-    pub fn finish(self) -> Produced {
+    pub fn finish(mut self) -> Produced {
         self.stop.store(true, Ordering::Release);
-        self.thread.join().expect("the load ends by itself")
+        self.thread.take().expect("a thread").join().expect("the load ends by itself")
+    }
+}
+
+impl Drop for KafkaLoad {
+    /// A test that fails must not leave its load to the others.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
     }
 }
 

@@ -10,6 +10,7 @@ fn on_embedded(name: &str) {
     case(name).check(&Embedded::new());
 }
 
+#[expect(clippy::print_stderr, reason = "a half that is left out says so")]
 fn on_kafka(name: &str) {
     match kafka_or_reason() {
         Ok(kafka) => case(name).check(&kafka as &dyn Backend),

@@ -3,7 +3,7 @@
 use lunapark_tests::harness::{Backend, Event, OwnedRecord, Workplace, header_list};
 
 use super::higgs::{self, Features, Format, TREES};
-use super::{assert_proven, on_both, wait_ends};
+use super::{assert_proven, now_millis, on_both, wait_ends};
 
 on_both!(
     each_broken_event_is_one_dead_letter_and_its_neighbours_are_scored,
@@ -73,10 +73,11 @@ fn each_broken_event_is_one_dead_letter_and_its_neighbours_are_scored(backend: B
     place.create_topics();
     let kinds = every_kind();
     let mut sent = Vec::new();
+    let made_at = now_millis() - 3_600_000;
     for (number, kind) in kinds.iter().enumerate() {
         // Two of the same name and one without a value: all are kept.
         let event = kind.event.clone().header("experiment", "one").header("experiment", "two");
-        let mut event = event.key(format!("bad/{number}")).to(number as i32 % 2).at(1_700_000_000_000 + number as i64);
+        let mut event = event.key(format!("bad/{number}")).to(number as i32 % 2).at(made_at + number as i64);
         event.headers.push("empty", None);
         sent.extend([good(number).to(number as i32 % 2), event]);
     }

@@ -1,5 +1,6 @@
 //! End to end: the binary as a child process, on the embedded log and on a real Apache Kafka.
 
+mod absent;
 mod bad_input;
 mod breaker;
 mod clients;
@@ -15,7 +16,7 @@ mod scoring;
 mod security;
 mod start_up;
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use lunapark_tests::harness::{OwnedRecord, Workplace};
 
@@ -40,6 +41,11 @@ macro_rules! on_both {
     };
 }
 pub(crate) use on_both;
+
+/// Milliseconds since 1970.
+pub fn now_millis() -> i64 {
+    UNIX_EPOCH.elapsed().expect("a clock after 1970").as_millis() as i64
+}
 
 /// Results and dead letters, once there are as many as that.
 #[track_caller]

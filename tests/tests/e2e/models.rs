@@ -112,8 +112,8 @@ fn broken_model_files_are_refused_at_start() {
     let giant = text.replacen("\"num_nodes\":\"", "\"num_nodes\":\"1000000", 1);
     assert_ne!(giant, text, "the fixture has another form");
     let cases = [
-        (file("cut.json", &TREES[..TREES.len() / 2]), "truncated"),
-        (file("cut.safetensors", &PERCEPTRON[..PERCEPTRON.len() / 2]), "truncated"),
+        (file("cut.json", &TREES[..TREES.len() / 2]), "ends too early"),
+        (file("cut.safetensors", &PERCEPTRON[..PERCEPTRON.len() / 2]), "ends too early"),
         (file("empty.json", b""), "empty"),
         (file("giant.json", giant.as_bytes()), "nodes"),
         (file("picture.png", b"\x89PNG\r\n\x1a\n"), "XGBoost JSON"),

@@ -1,16 +1,17 @@
 //! Every event has exactly one result, with the right score, headers, partition, key and time, in order.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use lunapark_tests::harness::{Backend, Event, OwnedRecord, Workplace};
 
 use super::higgs::{self, Format, TREES};
-use super::{assert_proven, on_both, wait_ends};
+use super::{assert_proven, now_millis, on_both, wait_ends};
 
 /// Messages of each format.
 const MESSAGES: usize = 2000;
-/// Any time that is not now.
-const MADE_AT: i64 = 1_700_000_000_000;
+/// When the first message was made: not now, and not so long ago that retention would delete it.
+static MADE_AT: LazyLock<i64> = LazyLock::new(|| now_millis() - 3_600_000);
 
 on_both!(every_event_has_exactly_one_result_in_its_own_format, at_least_once_scores_the_same);
 
@@ -23,7 +24,7 @@ fn rows(format: Format) -> usize {
 fn messages(format: Format, partitions: i32) -> Vec<Event> {
     let events = higgs::sample(MESSAGES * rows(format));
     let message = |(number, events): (usize, &[higgs::Features])| {
-        let event = format.message(events).key(format!("{format:?}/{number}")).at(MADE_AT + number as i64);
+        let event = format.message(events).key(format!("{format:?}/{number}")).at(*MADE_AT + number as i64);
         event.to(number as i32 % partitions)
     };
     events.chunks(rows(format)).enumerate().map(message).collect()
@@ -70,7 +71,7 @@ fn check_format(format: Format, results: &[OwnedRecord]) {
         let Some(number) = key.strip_prefix(&prefix).map(|number| number.parse::<usize>().unwrap()) else { continue };
         let rows = rows(format);
         assert_eq!(format.scores(result), expected[number * rows..(number + 1) * rows], "{key}");
-        assert_eq!(result.timestamp, MADE_AT + number as i64, "{key}");
+        assert_eq!(result.timestamp, *MADE_AT + number as i64, "{key}");
         assert_eq!(result.header("lunapark-model"), Some(tag.as_str()), "{key}");
         checked += 1;
     }

@@ -267,7 +267,9 @@ mod tests {
         builder.take().unwrap()
     }
 
-    fn records() -> impl Strategy<Value = Vec<(i64, Option<Vec<u8>>, Option<Vec<u8>>)>> {
+    type Parts = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+    fn records() -> impl Strategy<Value = Vec<Parts>> {
         let part = || prop::option::of(prop::collection::vec(any::<u8>(), 0..20));
         prop::collection::vec((any::<i64>(), part(), part()), 1..20)
     }

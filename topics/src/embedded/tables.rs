@@ -35,13 +35,12 @@ pub(crate) enum Effect {
 /// A change that was staged, or refused without a trace.
 pub(crate) type Staged = Result<(Reply, Effect), LogError>;
 
-/// Stages `changes` and makes them durable; the outcome of each, and the partitions whose ends moved. An error means
-/// that none of it happened, and that `books` are no longer true.
-pub(crate) fn commit(
-    db: &Database,
-    books: &mut Books,
-    changes: &mut [Change],
-) -> Result<(Vec<Staged>, HashSet<(u32, u32)>), LogError> {
+/// The outcome of each change, and the partitions (topic id and number) whose ends moved.
+pub(crate) type Outcome = (Vec<Staged>, HashSet<(u32, u32)>);
+
+/// Stages `changes` and makes them durable. An error means that none of it happened, and that `books` are no longer
+/// true.
+pub(crate) fn commit(db: &Database, books: &mut Books, changes: &mut [Change]) -> Result<Outcome, LogError> {
     let mut txn = db.begin_write().map_err(disk)?;
     // Costs a second sync per commit and buys an opening after kill -9 that does not read the whole file.
     txn.set_quick_repair(true);
@@ -60,6 +59,8 @@ pub(crate) fn commit(
 }
 
 type Key = (u32, u32, u64);
+/// Base and bytes of runs, and the base of the first run after them.
+type Expired = (Vec<(u64, u64)>, Option<u64>);
 
 struct Tables<'t> {
     batches: Table<'t, Key, &'static [u8]>,
@@ -214,8 +215,8 @@ impl<'t> Tables<'t> {
         Ok(Ok((Reply::Removed(old.len()), Effect::Nothing)))
     }
 
-    /// The next runs that end below this offset (base and bytes), and the base of the first run after them.
-    fn expired(&self, (topic, partition): (u32, u32), below: i64) -> Result<(Vec<(u64, u64)>, Option<u64>), LogError> {
+    /// The next runs that end below this offset.
+    fn expired(&self, (topic, partition): (u32, u32), below: i64) -> Result<Expired, LogError> {
         let (mut old, mut total) = (Vec::new(), 0);
         for row in self.index.range((topic, partition, 0)..=(topic, partition, u64::MAX)).map_err(disk)? {
             let (key, value) = row.map_err(disk)?;

@@ -172,8 +172,11 @@ impl PartitionState {
 pub(crate) struct Tail {
     max_bytes: usize,
     held: AtomicUsize,
-    order: Mutex<VecDeque<(Arc<TopicState>, u32, i64, usize)>>,
+    order: Mutex<VecDeque<Remembered>>,
 }
+
+/// A run in memory: whose, which partition, its base, and the memory that it holds.
+type Remembered = (Arc<TopicState>, u32, i64, usize);
 
 impl Tail {
     /// An empty memory of at most so many bytes.

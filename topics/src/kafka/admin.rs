@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 
 use super::KafkaLog;
-use super::error::kind_of_code;
+use super::error::{advice, kind_of_code};
 use crate::catalog::{Cleanup, DEFAULT_MAX_MESSAGE_BYTES, TopicSpec};
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Created, TopicInfo};
@@ -48,7 +48,8 @@ fn existed(log: &KafkaLog, spec: &TopicSpec) -> Result<Created, LogError> {
 }
 
 fn refused(topic: &str, what: &str, code: RDKafkaErrorCode) -> LogError {
-    LogError::new(kind_of_code(code), format!("topic `{topic}` {what}: {code}"))
+    let kind = kind_of_code(code);
+    LogError::new(kind, format!("topic `{topic}` {what}: {code}{}", advice(kind)))
 }
 
 fn options(log: &KafkaLog) -> AdminOptions {
@@ -72,15 +73,29 @@ pub(super) fn list(log: &KafkaLog) -> Result<Vec<TopicInfo>, LogError> {
 }
 
 pub(super) fn describe(log: &KafkaLog, topic: &str) -> Result<TopicInfo, LogError> {
+    with_metadata(log, topic, |found| with_config(log, found))
+}
+
+/// Refuses a topic that does not exist or may not be seen.
+pub(super) fn require(log: &KafkaLog, topic: &str) -> Result<(), LogError> {
+    with_metadata(log, topic, |_| Ok(()))
+}
+
+fn with_metadata<T>(
+    log: &KafkaLog,
+    topic: &str,
+    use_it: impl FnOnce(&MetadataTopic) -> Result<T, LogError>,
+) -> Result<T, LogError> {
     let metadata = log.metadata.fetch_metadata(Some(topic), log.timeout()).map_err(|e| log.error(topic, &e))?;
     let missing = || {
-        let message = format!("topic `{topic}` does not exist on {}; create it with `lunapark topics create`", log.options.bootstrap);
+        let bootstrap = &log.options.bootstrap;
+        let message = format!("topic `{topic}` does not exist on {bootstrap}; create it with `lunapark topics create`");
         LogError::new(Kind::TopicMissing, message)
     };
     let found = metadata.topics().iter().find(|t| t.name() == topic).ok_or_else(missing)?;
     match found.error().map(RDKafkaErrorCode::from) {
         None if found.partitions().is_empty() => Err(missing()),
-        None => with_config(log, found),
+        None => use_it(found),
         Some(code) => match kind_of_code(code) {
             Kind::TopicMissing => Err(missing()),
             Kind::Unauthorised => Err(unauthorised(topic, &log.options.bootstrap)),

@@ -20,20 +20,42 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a client complains about on its own, between two calls.
+#[derive(Clone, Debug)]
+pub(super) struct Complaint {
+    /// librdkafka's code, where it has one.
+    pub(super) code: Option<RDKafkaErrorCode>,
+    /// In words.
+    pub(super) reason: String,
+}
+
 /// Logs and remembers the last error, which says why a cluster is unreachable.
 #[derive(Debug, Default)]
 pub(super) struct ClientEvents {
-    last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<Complaint>>,
 }
 
 impl ClientEvents {
-    pub(super) fn last_error(&self) -> Option<String> {
+    pub(super) fn last_error(&self) -> Option<Complaint> {
         lock(&self.last_error).clone()
+    }
+
+    /// Why a connection failed, where librdkafka tells that only to its log.
+    fn overhear(&self, line: &str) {
+        let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
+        let unversed = reason.contains("Disconnected") && reason.contains("APIVERSION_QUERY");
+        let hint = if unversed { "; does the broker want TLS? See kafka.\"security.protocol\"" } else { "" };
+        *lock(&self.last_error) = Some(Complaint { code: None, reason: format!("{reason}{hint}") });
     }
 
     fn record(&self, error: &KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka client error");
-        *lock(&self.last_error) = Some(reason.to_owned());
+        let code = error.rdkafka_error_code();
+        let mut last = lock(&self.last_error);
+        // That all brokers are down follows each broker's own complaint, and does not say why.
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) || last.is_none() {
+            *last = Some(Complaint { code, reason: reason.to_owned() });
+        }
     }
 }
 
@@ -41,11 +63,11 @@ fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
         // A property for producers is also given to consumers; that is meant.
         _ if facility == "CONFWARN" => tracing::debug!(facility, line, "librdkafka"),
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            tracing::error!(facility, line, "librdkafka");
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(facility, line, "librdkafka");
         }
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(facility, line, "librdkafka"),
-        _ => tracing::debug!(facility, line, "librdkafka"),
+        // What the client cannot mend comes back as the error of a call as well, and is reported there.
+        _ => tracing::warn!(facility, line, "librdkafka"),
     }
 }
 
@@ -57,6 +79,9 @@ pub(super) struct PlainContext {
 
 impl ClientContext for PlainContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if facility == "FAIL" {
+            self.events.overhear(line);
+        }
         log_line(level, facility, line);
     }
 
@@ -111,7 +136,10 @@ impl ClientContext for MemberContext {
 impl ConsumerContext for MemberContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
         if self.closing.load(Ordering::Acquire) {
-            let answered = consumer.incremental_unassign(tpl);
+            let answered = match err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => consumer.incremental_assign(tpl),
+                _ => consumer.incremental_unassign(tpl),
+            };
             tracing::debug!(?answered, "partitions given up on close");
             return;
         }

@@ -2,14 +2,18 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use super::context::Complaint;
 use crate::error::{LogError, LogErrorKind as Kind};
 
-/// The error of an operation, in our words. `detail` is the client's last error report, if any.
-pub(super) fn log_error(doing: &str, error: &KafkaError, detail: Option<String>) -> LogError {
+/// The error of an operation, in our words. `detail` is what the client last complained about, if anything.
+pub(super) fn log_error(doing: &str, error: &KafkaError, detail: Option<Complaint>) -> LogError {
     let kind = kind_of(error);
-    let detail = detail.filter(|_| matches!(kind, Kind::Unreachable | Kind::Timeout | Kind::Unauthorised | Kind::Fenced));
-    let detail = detail.map(|d| format!(" ({d})")).unwrap_or_default();
-    LogError::new(kind, format!("{doing}: {error}{detail}{}", advice(kind)))
+    let detail = detail.filter(|_| matches!(kind, Kind::Unreachable | Kind::Timeout | Kind::Unauthorised));
+    // A call only says that no broker answers; the connection knows that it was turned away.
+    let cause = detail.as_ref().and_then(|complaint| complaint.code).map(kind_of_code);
+    let advice = advice(cause.filter(|cause| *cause == Kind::Unauthorised).unwrap_or(kind));
+    let detail = detail.map(|complaint| format!(" ({})", complaint.reason)).unwrap_or_default();
+    LogError::new(kind, format!("{doing}: {error}{detail}{advice}"))
 }
 
 fn kind_of(error: &KafkaError) -> Kind {
@@ -60,7 +64,8 @@ pub(super) fn kind_of_code(code: Code) -> Kind {
     }
 }
 
-fn advice(kind: Kind) -> &'static str {
+/// What to do about it.
+pub(super) fn advice(kind: Kind) -> &'static str {
     match kind {
         Kind::Unreachable | Kind::Timeout => "; check kafka.bootstrap, and that the brokers are up",
         Kind::TopicMissing => "; create it with `lunapark topics create`",

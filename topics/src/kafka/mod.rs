@@ -28,6 +28,9 @@ use crate::catalog::TopicSpec;
 use crate::error::{LogError, LogErrorKind};
 use crate::log::{Created, Log, Reader, Stream, StreamSpec, TopicInfo, Transaction, Watermarks, Writer};
 
+/// Events that a client without messages may have gathered: some for each broker of a large cluster.
+const MAX_EVENTS: usize = 100;
+
 /// A Kafka cluster.
 pub struct KafkaLog {
     options: KafkaOptions,
@@ -55,8 +58,10 @@ impl KafkaLog {
 
     /// An error of an administrative call, with what the client last complained about.
     fn error(&self, doing: &str, error: &rdkafka::error::KafkaError) -> LogError {
-        // Errors of the connection arrive as events; one poll serves them.
-        let _event = self.metadata.poll(Duration::ZERO);
+        // Errors of the connection arrive as events, of which one poll serves one.
+        for _ in 0..MAX_EVENTS {
+            let _event = self.metadata.poll(Duration::ZERO);
+        }
         let detail = self.metadata.context().events.last_error();
         log_error(format!("kafka {} {doing}", self.options.bootstrap).trim(), error, detail)
     }
@@ -127,6 +132,9 @@ impl Log for KafkaLog {
     }
 
     fn reader(&self, from: &[Position]) -> Result<Box<dyn Reader>, LogError> {
+        let mut topics: Vec<_> = from.iter().map(|position| &position.topic).collect();
+        topics.dedup();
+        topics.into_iter().try_for_each(|topic| admin::require(self, topic))?;
         Ok(Box::new(reader::KafkaReader::open(&self.options, from)?))
     }
 

@@ -6,10 +6,10 @@ use lunapark_schemas::{Headers, Record};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::config::KafkaOptions;
-use super::context::{FailedDelivery, SinkContext};
+use super::context::{Complaint, FailedDelivery, SinkContext};
 use super::error::{kind_of_code, log_error};
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Transaction, Writer};
@@ -17,6 +17,10 @@ use crate::log::{Transaction, Writer};
 /// How long to wait between two looks at the queue. Not by `poll` or `flush`: rust-rdkafka's spin through the last
 /// millisecond of any wait, which costs the broker beside us a core.
 const NAP: Duration = Duration::from_micros(100);
+/// A record that began to linger while a flush was under way waits for so many naps at most.
+const NAPS_PER_FLUSH: u32 = 10;
+/// One try of an abort; reports of the purged records are served between two.
+const ABORT_SLICE: Duration = Duration::from_millis(10);
 /// Delivery reports are served once per so many records, so that none waits behind a long batch.
 const SERVE_EVERY: u32 = 4096;
 
@@ -91,9 +95,14 @@ impl Sink {
                 let message = format!("{} records not acknowledged in {within:?}", self.producer.in_flight_count());
                 return Err(LogError::new(Kind::Timeout, self.with_detail(message)));
             }
-            // With no time to wait a flush only sends what lingers.
+            // With no time to wait a flush only sends what lingers; each one wakes the client's threads.
             let _pending = self.producer.flush(Duration::ZERO);
-            self.nap();
+            for _ in 0..NAPS_PER_FLUSH {
+                self.nap();
+                if self.producer.in_flight_count() == 0 {
+                    break;
+                }
+            }
         }
         self.serve();
         Ok(self.producer.context().take_failed())
@@ -110,11 +119,22 @@ impl Sink {
         })
     }
 
+    /// Only librdkafka may purge: it moves the sequence numbers past what it threw away. A purge of our own would leave a
+    /// gap in them, and the next transaction would fail.
     pub(super) fn abort_transaction(&mut self) -> Result<(), LogError> {
-        // Purged records report back through the queue; unless it is served, abort waits for them in vain.
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        self.drain(self.timeout)?;
-        self.producer.abort_transaction(self.timeout).map_err(|e| self.error("abort transaction", &e))
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            // What was purged reports back through the queue, and the call waits for it: it must be served in between.
+            match self.producer.abort_transaction(ABORT_SLICE) {
+                Ok(()) => break,
+                Err(error) if retriable(&error) && Instant::now() < deadline => self.nap(),
+                Err(error) => return Err(self.error("abort transaction", &error)),
+            }
+        }
+        self.serve();
+        let thrown_away = self.producer.context().take_failed();
+        tracing::debug!(records = thrown_away.len(), "transaction aborted");
+        Ok(())
     }
 
     pub(super) fn producer(&self) -> &BaseProducer<SinkContext> {
@@ -127,13 +147,13 @@ impl Sink {
 
     pub(super) fn error(&self, doing: &str, error: &KafkaError) -> LogError {
         // After a fatal error every call only says that there was one; the client remembers which.
-        let fatal = self.producer.client().fatal_error().map(|(_, reason)| reason);
+        let fatal = self.producer.client().fatal_error().map(|(code, reason)| Complaint { code: Some(code), reason });
         log_error(doing, error, fatal.or_else(|| self.producer.context().events.last_error()))
     }
 
     fn with_detail(&self, message: String) -> String {
         match self.producer.context().events.last_error() {
-            Some(detail) => format!("{message} ({detail}); check that the brokers are up"),
+            Some(complaint) => format!("{message} ({}); check that the brokers are up", complaint.reason),
             None => message,
         }
     }

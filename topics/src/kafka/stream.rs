@@ -4,9 +4,10 @@
 //! the group. Offsets are assigned explicitly, so the first offset of every range in the ledger is the committed one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunapark_schemas::{Messages, Position, Record, TopicPartition};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
@@ -22,16 +23,28 @@ use crate::catalog::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Delivery, Limit, Polled, Start, Stream, StreamSpec};
 
-/// Asking for committed offsets while the transaction of a dead predecessor is still open waits in slices of this.
-const COMMITTED_SLICE: Duration = Duration::from_secs(2);
+/// How long one question for committed offsets and ends may take; then the partitions held are read on.
+const COMMITTED_SLICE: Duration = Duration::from_millis(500);
+/// Pause between two such questions while the open transaction of a dead predecessor hides the answer: its partitions
+/// stand still meanwhile, the others must not.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Patience of each poll while the consumer closes.
+const CLOSE_POLL: Duration = Duration::from_millis(10);
 
 pub(super) struct KafkaStream {
     consumer: BaseConsumer<MemberContext>,
     sink: Sink,
+    sink_config: ClientConfig,
+    /// A record was refused for good: its sequence number is missing, so this producer can never commit again.
+    sink_broken: bool,
+    assigned: Vec<TopicPartition>,
     spec: StreamSpec,
     limits: Vec<(Arc<str>, usize)>,
     in_transaction: bool,
     refused: Vec<(i32, i64)>,
+    /// When an assignment that waits for its committed offsets is looked at again.
+    ask_again: Option<Instant>,
 }
 
 impl KafkaStream {
@@ -42,37 +55,69 @@ impl KafkaStream {
     ) -> Result<Self, LogError> {
         let smallest = limits.iter().map(|(_, bytes)| *bytes).min().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
         let timeout = options.transaction_timeout.max(options.request_timeout);
-        let mut sink = Sink::open(&options.stream_producer(spec, smallest), timeout)?;
-        if spec.delivery == Delivery::ExactlyOnce {
-            sink.init_transactions()?;
-        }
+        let sink_config = options.stream_producer(spec, smallest);
+        let sink = open_sink(&sink_config, timeout, spec.delivery)?;
         let failed = |e| log_error("consumer", &e, None);
         let config = options.stream_consumer(spec);
         let consumer: BaseConsumer<_> = config.create_with_context(MemberContext::default()).map_err(failed)?;
         consumer.subscribe(&spec.topics.iter().map(|t| &**t).collect::<Vec<_>>()).map_err(failed)?;
-        Ok(Self { consumer, sink, spec: spec.clone(), limits, in_transaction: false, refused: Vec::new() })
+        Ok(Self {
+            consumer,
+            sink,
+            sink_config,
+            sink_broken: false,
+            assigned: Vec::new(),
+            spec: spec.clone(),
+            limits,
+            in_transaction: false,
+            refused: Vec::new(),
+            ask_again: None,
+        })
+    }
+
+    /// Closing the consumer waits for answers to its rebalances, which nobody would give any more.
+    fn answer_last_rebalances(&mut self) {
+        self.consumer.context().close();
+        while let Some(event) = self.consumer.context().next_group_event() {
+            let answered = match event {
+                GroupEvent::Assign(partitions) => self.consumer.incremental_assign(&partition_list(&partitions)),
+                GroupEvent::Revoke { partitions, .. } => self.consumer.incremental_unassign(&partition_list(&partitions)),
+                GroupEvent::Failed(_) => Ok(()),
+            };
+            tracing::debug!(?answered, "rebalance answered on close");
+        }
     }
 
     fn error(&self, doing: &str, error: &KafkaError) -> LogError {
         log_error(doing, error, self.consumer.context().events.last_error())
     }
 
-    fn answer(&mut self, event: GroupEvent) -> Result<Polled, LogError> {
-        match event {
-            GroupEvent::Revoke { partitions, lost: true } => Ok(Polled::Lost(partitions)),
-            GroupEvent::Revoke { partitions, lost: false } => Ok(Polled::Revoked(partitions)),
-            GroupEvent::Assign(partitions) => self.assign(partitions),
-            GroupEvent::Failed(code) => Err(LogError::new(Kind::Internal, format!("rebalance failed: {code}"))),
+    /// The next rebalance; none while an assignment waits for its committed offsets.
+    fn rebalance(&mut self) -> Result<Option<Polled>, LogError> {
+        if self.ask_again.is_some_and(|at| Instant::now() < at) {
+            return Ok(None);
+        }
+        match self.consumer.context().next_group_event() {
+            None => Ok(None),
+            Some(GroupEvent::Revoke { partitions, lost: true }) => Ok(Some(Polled::Lost(partitions))),
+            Some(GroupEvent::Revoke { partitions, lost: false }) => Ok(Some(Polled::Revoked(partitions))),
+            Some(GroupEvent::Assign(partitions)) => self.assign(partitions),
+            Some(GroupEvent::Failed(code)) => {
+                Err(LogError::new(Kind::Internal, format!("rebalance failed: {code}")))
+            }
         }
     }
 
-    fn assign(&mut self, partitions: Vec<TopicPartition>) -> Result<Polled, LogError> {
+    fn assign(&mut self, partitions: Vec<TopicPartition>) -> Result<Option<Polled>, LogError> {
         let Some(positions) = self.starts(&partitions)? else {
             self.consumer.context().put_back(GroupEvent::Assign(partitions));
-            return Ok(Polled::Messages(0));
+            self.ask_again = Some(Instant::now() + ASK_AGAIN);
+            return Ok(None);
         };
+        self.ask_again = None;
         self.consumer.incremental_assign(&offset_list(&positions)?).map_err(|e| self.error("assign", &e))?;
-        Ok(Polled::Assigned(positions))
+        self.assigned.extend(partitions);
+        Ok(Some(Polled::Assigned(positions)))
     }
 
     /// Where each partition starts; `None` while a predecessor's open transaction hides the committed offset.
@@ -120,6 +165,7 @@ impl KafkaStream {
     /// Waits for every acknowledgement; records refused as too large are remembered by their source.
     fn drain(&mut self) -> Result<(), LogError> {
         let failed = self.sink.drain(self.sink.timeout())?;
+        self.sink_broken |= !failed.is_empty();
         self.refused.extend(failed.iter().filter(|f| f.too_large()).filter_map(|f| source_of(f.tag)));
         delivery_error(&failed).map_or(Ok(()), Err)
     }
@@ -139,12 +185,12 @@ impl KafkaStream {
     fn send_offsets(&self, next: &[Position]) -> Result<(), LogError> {
         let offsets = offset_list(next)?;
         let no_group = || LogError::new(Kind::Internal, "the consumer has no group metadata");
-        let deadline = std::time::Instant::now() + self.sink.timeout();
+        let deadline = Instant::now() + self.sink.timeout();
         loop {
             let group = self.consumer.group_metadata().ok_or_else(no_group)?;
             match self.sink.producer().send_offsets_to_transaction(&offsets, &group, self.sink.timeout()) {
                 Ok(()) => return Ok(()),
-                Err(error) if retriable(&error) && std::time::Instant::now() < deadline => {}
+                Err(error) if retriable(&error) && Instant::now() < deadline => {}
                 Err(error) => return Err(self.sink.error("send offsets to transaction", &error)),
             }
         }
@@ -160,19 +206,18 @@ impl KafkaStream {
 impl Stream for KafkaStream {
     fn poll(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<Polled, LogError> {
         self.sink.serve();
-        if let Some(event) = self.consumer.context().next_group_event() {
-            return self.answer(event);
+        if let Some(rebalance) = self.rebalance()? {
+            return Ok(rebalance);
         }
+        let wait = self.ask_again.map_or(wait, |_| wait.min(ASK_AGAIN));
         match fill(&self.consumer, into, limit, wait).map_err(|e| self.error("consume", &e))? {
-            0 => match self.consumer.context().next_group_event() {
-                Some(event) => self.answer(event),
-                None => Ok(Polled::Messages(0)),
-            },
+            0 => Ok(self.rebalance()?.unwrap_or(Polled::Messages(0))),
             n => Ok(Polled::Messages(n)),
         }
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.assigned.retain(|held| !partitions.contains(held));
         self.consumer.incremental_unassign(&partition_list(partitions)).map_err(|e| self.error("release", &e))
     }
 
@@ -185,6 +230,12 @@ impl Stream for KafkaStream {
     }
 
     fn commit(&mut self, next: &[Position]) -> Result<(), LogError> {
+        // The coordinator only knows members by their generation: what was lost must not even be asked for.
+        let gone = next.iter().map(Position::topic_partition).find(|p| !self.assigned.contains(p));
+        if self.consumer.assignment_lost() || gone.is_some() {
+            let error = LogError::new(Kind::Rebalanced, "the group gave this member's partitions away");
+            return Err(gone.map_or(error.clone(), |at| error.at(at)));
+        }
         match self.spec.delivery {
             Delivery::ExactlyOnce => self.commit_exactly_once(next),
             Delivery::AtLeastOnce => self.commit_at_least_once(next),
@@ -192,8 +243,11 @@ impl Stream for KafkaStream {
     }
 
     fn abort(&mut self, rewind: &[Position]) -> Result<(), LogError> {
-        if std::mem::take(&mut self.in_transaction) {
-            self.sink.abort_transaction()?;
+        match (std::mem::take(&mut self.in_transaction), std::mem::take(&mut self.sink_broken)) {
+            // Opening under the same id ends the old transaction as an abort would.
+            (_, true) => self.sink = open_sink(&self.sink_config, self.sink.timeout(), self.spec.delivery)?,
+            (true, false) => self.sink.abort_transaction()?,
+            (false, false) => {}
         }
         if rewind.is_empty() {
             return Ok(());
@@ -212,23 +266,31 @@ impl Stream for KafkaStream {
         self.limits.iter().find(|(name, _)| &**name == topic).map(|(_, bytes)| *bytes)
     }
 
+    /// A static member sends no word of leaving: others take over once the session time-out has passed, and a restart
+    /// within it moves no partition.
     fn close(&mut self) -> Result<(), LogError> {
-        self.consumer.context().close();
+        self.answer_last_rebalances();
+        self.consumer.close_queue().map_err(|e| self.error("close", &e))?;
+        let deadline = Instant::now() + self.sink.timeout();
+        while !self.consumer.closed() && Instant::now() < deadline {
+            let _last_events = self.consumer.poll(CLOSE_POLL);
+        }
         Ok(())
     }
 }
 
 impl Drop for KafkaStream {
     fn drop(&mut self) {
-        // Dropping the consumer waits for its last revocation, which nobody would answer any more.
-        self.consumer.context().close();
-        while let Some(event) = self.consumer.context().next_group_event() {
-            if let GroupEvent::Revoke { partitions, .. } = event {
-                let answered = self.consumer.incremental_unassign(&partition_list(&partitions));
-                tracing::debug!(?answered, "partitions given up on close");
-            }
-        }
+        self.answer_last_rebalances();
     }
+}
+
+fn open_sink(config: &ClientConfig, timeout: Duration, delivery: Delivery) -> Result<Sink, LogError> {
+    let mut sink = Sink::open(config, timeout)?;
+    if delivery == Delivery::ExactlyOnce {
+        sink.init_transactions()?;
+    }
+    Ok(sink)
 }
 
 /// librdkafka gives a pointer-sized tag back with a failed record: partition in the upper 16 bits, offset + 1 below.

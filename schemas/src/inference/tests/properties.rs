@@ -67,11 +67,16 @@ fn single_byte_damage_never_panics() {
     }
 }
 
+fn finite() -> impl Strategy<Value = f32> {
+    use proptest::num::f32::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
+    POSITIVE | NEGATIVE | NORMAL | SUBNORMAL | ZERO
+}
+
 fn json_number() -> impl Strategy<Value = String> {
     prop_oneof![
-        "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,17})?([eE][-+]?[0-9]{1,2})?",
-        any::<f32>().prop_filter("finite", |v| v.is_finite()).prop_map(|v| format!("{v:?}")),
-        any::<f64>().prop_filter("finite as f32", |v| (*v as f32).is_finite()).prop_map(|v| format!("{v:?}")),
+        "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,17})?([eE][-+]?[12]?[0-9])?",
+        finite().prop_map(|value| format!("{value:?}")),
+        (-1.0..1.0_f64, -60..38).prop_map(|(digits, power)| format!("{:?}", digits * 10_f64.powi(power))),
         "-?[0-9]\\.[0-9]{1,4}",
         Just("null".to_owned()),
     ]
@@ -115,7 +120,6 @@ proptest! {
         let expected: Vec<f32> = values.iter().flatten()
             .map(|text| if text == "null" { f32::NAN } else { text.parse::<f64>().unwrap() as f32 })
             .collect();
-        prop_assume!(expected.iter().all(|value| !value.is_infinite()));
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
         let expected = bits(expected);
 
@@ -159,7 +163,7 @@ proptest! {
 
     /// A model that gives back its input: the reply, sent as a request again, decodes to the same values.
     #[test]
-    fn encode_undoes_decode(values in vec(any::<f32>().prop_filter("finite", |v| v.is_finite()), 1..20), v2: bool) {
+    fn encode_undoes_decode(values in vec(finite(), 1..20), v2: bool) {
         let list = values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(",");
         let count = values.len();
         let payload = match v2 {
