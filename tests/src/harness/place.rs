@@ -191,7 +191,8 @@ impl Workplace {
         let log = self.log();
         let topic = self.topic(topic);
         let info = log.topic(&topic).expect("the topic");
-        let partitions: Vec<_> = (0..info.partitions).map(|number| TopicPartition::new(topic.as_str(), number)).collect();
+        let partitions: Vec<_> =
+            (0..info.partitions).map(|number| TopicPartition::new(topic.as_str(), number)).collect();
         let ends: Vec<_> = partitions.iter().map(|at| (at, log.watermarks(at).expect("watermarks"))).collect();
         let starts: Vec<_> = ends.iter().map(|(at, ends)| at.at(ends.low)).collect();
         let mut reader = log.reader(&starts).expect("a reader");

@@ -13,7 +13,7 @@ use super::{alone, any_moment, times};
 const RATE: f64 = 1_000.0;
 const NAMES: [&str; 2] = ["left", "right"];
 /// A stream thread gives a silent broker up after its 10 s time-outs.
-const NOTICES: Duration = Duration::from_secs(60);
+const NOTICES: Duration = Duration::from_secs(90);
 /// After the broker is back: elections, coordinators, back-off of the stream threads, one session time-out; twice over,
 /// because a broker on a starved machine is fenced by its own controller once more.
 const RECOVERS: Duration = Duration::from_secs(120);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lunapark_schemas::TopicPartition;
 use lunapark_tests::harness::{Workplace, until};
-use lunapark_tests::verifier::{Baseline, EmbeddedLoad, Random};
+use lunapark_tests::verifier::{Baseline, EmbeddedLoad, Evidence, Random};
 
 use super::scene::{PARTITIONS, prove};
 use super::{alone, any_moment, times};
@@ -36,7 +36,7 @@ fn the_embedded_log_killed_under_load() {
     service.terminate().ok();
     let [events, results, dead] =
         ["inference.events", "inference.results", "inference.events.dead"].map(|topic| work.read_all(topic));
-    prove(&work, produced, events, results, dead);
+    prove(&work, &Evidence { events, results, dead, accepted: produced.accepted });
 }
 
 fn ends(work: &Workplace) -> Vec<Option<i64>> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lunapark_tests::harness::{Kafka, Service, Workplace};
-use lunapark_tests::verifier::{Moved, Random};
+use lunapark_tests::verifier::{Baseline, Fault, Moved, Random, verify};
 
 use super::scene::{MOVES_AGAIN, Scene};
 use super::{alone, any_moment, times};
@@ -71,4 +71,29 @@ fn print(costs: &[Cost]) {
     for (number, Cost { victim, comes_back, others, after_kill, after_restart }) in costs.iter().enumerate() {
         println!("{number:4}  {victim:6}  {comes_back:17}  {others:10.2} s  {after_kill:21.2} s  {after_restart:15.2} s");
     }
+}
+
+/// The control: without transactions the same kill must show, to the verifier and to `lunapark audit` alike.
+#[test]
+fn at_least_once_repeats_but_never_loses() {
+    let _alone = alone();
+    // Results go out at once and offsets follow seconds later, so that a kill always falls between the two.
+    let work = Workplace::kafka()
+        .with("score.delivery", "\"at_least_once\"")
+        .with("score.commit_interval", "\"4s\"")
+        .with("score.drain_budget", "\"9s\"");
+    let scene = Scene::open(work, &Kafka::bootstrap(), RATE);
+    let mut place = Some(scene.instance(NAMES[0]));
+    scene.work.wait_records("inference.results", 1000, MOVES_AGAIN);
+    kill_one(&scene, &mut place, NAMES[0], true);
+    let (work, evidence) = scene.end(place.into_iter().collect());
+    let (plan, baseline) = Baseline::higgs();
+    let faults = verify(plan, baseline, &evidence).faults;
+    let repeated = faults.iter().filter(|fault| matches!(fault, Fault::Duplicate { .. })).count();
+    let only_repeats = |fault: &&Fault| !matches!(fault, Fault::Duplicate { .. } | Fault::OutOfOrder { .. });
+    assert_eq!(faults.iter().find(only_repeats), None);
+    assert!(repeated > 0, "nothing was repeated: the control controls nothing");
+    let audit = work.cli(&["audit", "--deep", "--json"]).failed().json();
+    println!("repeated: {repeated}; audit: lost {}, duplicated {}", audit["lost"], audit["duplicated"]);
+    assert_eq!((&audit["lost"], &audit["duplicated"]), (&0.into(), &repeated.into()), "{:#}", audit["faults"]);
 }

@@ -46,7 +46,11 @@ fn every_kind() -> Vec<Broken> {
         broken(v1(with_feature(3, "NaN")), "malformed", &["NaN", "null"]),
         broken(v1(with_feature(5, "\"0.7\"")), "shape", &["row 0", "`jet1_pt`", "string"]),
         broken(v1(with_feature(5, "1e400")), "value", &["row 0", "`jet1_pt`", "1e400"]),
-        broken(Event::new(good.clone()).header("lunapark-model", "nosuch/9"), "unknown-model", &["nosuch/9", "higgs/1"]),
+        broken(
+            Event::new(good.clone()).header("lunapark-model", "nosuch/9"),
+            "unknown-model",
+            &["nosuch/9", "higgs/1"],
+        ),
         broken(Event::new(""), "empty", &["empty"]),
         broken(Event::default(), "empty", &["empty"]),
         broken(Event::new(deep), "malformed", &["nesting"]),
@@ -111,7 +115,8 @@ fn check_letter(place: &Workplace, kind: &Broken, sent: &Event, dead: &[OwnedRec
     assert_eq!((Some(letter.partition), Some(letter.timestamp)), (sent.partition, sent.timestamp));
     let own = header_list(sent.headers.view());
     assert_eq!(letter.headers[..own.len()], own, "{:?}", letter.headers);
-    let source = place.read_all("inference.events").into_iter().find(|event| event.key == sent.key).expect("its source");
+    let source =
+        place.read_all("inference.events").into_iter().find(|event| event.key == sent.key).expect("its source");
     let header = |name: &str| letter.header(name).unwrap_or_else(|| panic!("no header {name}"));
     assert_eq!(header("__streams.errors.topic"), source.topic);
     assert_eq!(header("__streams.errors.partition"), source.partition.to_string());
@@ -132,7 +137,8 @@ fn unknown_and_duplicate_headers_travel_through(backend: Backend) {
     let service = place.service("one", &[]);
     let (results, _) = wait_ends(&place, 1, 0);
     let ours = ["lunapark-model", "lunapark-source", "content-type"];
-    let others: Vec<_> = results[0].headers.iter().filter(|(name, _)| !ours.contains(&name.as_str())).cloned().collect();
+    let others: Vec<_> =
+        results[0].headers.iter().filter(|(name, _)| !ours.contains(&name.as_str())).cloned().collect();
     assert_eq!(others, header_list(event.headers.view()));
     service.terminate().ok();
 }
@@ -156,7 +162,11 @@ fn a_message_of_which_one_row_is_bad_has_a_result_and_a_dead_letter(backend: Bac
     let message = dead[0].header("__streams.errors.message").unwrap();
     assert!(message.contains("row 1") && message.contains("`jet1_pt`"), "{message}");
     let report = place.cli_json(&["audit", "--deep"]);
-    assert_eq!((&report["in"], &report["results"], &report["partial"]), (&2.into(), &2.into(), &1.into()), "{report:#}");
+    assert_eq!(
+        (&report["in"], &report["results"], &report["partial"]),
+        (&2.into(), &2.into(), &1.into()),
+        "{report:#}"
+    );
     assert_eq!((&report["rows"]["in"], &report["rows"]["dead"]), (&4.into(), &1.into()), "{report:#}");
     service.terminate().ok();
 }
@@ -178,7 +188,8 @@ fn a_message_of_100_mb_is_scored_or_rejected_like_any_other(backend: Backend) {
     let large = higgs::v1(&higgs::sample(rows));
     assert!(large.len() > SIZE * 99 / 100 && large.len() <= SIZE + 500_000, "{}", large.len());
     let nonsense = vec![b'['; SIZE];
-    place.produce("inference.events", &[good(0), Event::new(large).key("large"), Event::new(nonsense.clone()), good(1)]);
+    place
+        .produce("inference.events", &[good(0), Event::new(large).key("large"), Event::new(nonsense.clone()), good(1)]);
     let service = place.service("one", &[]);
     let (results, dead) = wait_ends(&place, 3, 1);
     assert_eq!((results.len(), dead.len()), (3, 1));
@@ -231,7 +242,8 @@ fn expired_events_are_filtered_counted_and_in_the_ledger(backend: Backend) {
 
 fn filtered_of(record: &OwnedRecord) -> Vec<[i64; 2]> {
     let range = record.json();
-    let reasons: u64 = range["reasons"].as_array().into_iter().flatten().map(|reason| reason[1].as_u64().unwrap()).sum();
+    let reasons: u64 =
+        range["reasons"].as_array().into_iter().flatten().map(|reason| reason[1].as_u64().unwrap()).sum();
     let filtered: Vec<[i64; 2]> = serde_json::from_value(range["filtered"].clone()).unwrap_or_default();
     assert_eq!(reasons, filtered.iter().map(|[from, to]| (to - from + 1) as u64).sum::<u64>(), "{range:#}");
     filtered

@@ -1,7 +1,5 @@
 //! The reject breaker: a bad deploy stops loudly, with nothing committed past the stop, and can be passed on purpose.
 
-use std::time::Duration;
-
 use lunapark_tests::harness::{Backend, Event, Workplace};
 
 use super::{assert_proven, higgs, on_both, wait_ends};
@@ -28,8 +26,7 @@ fn too_many_rejects_stop_the_pipeline_and_can_be_passed_on_purpose(backend: Back
 
 /// It ends by itself, and says where and how to go on; the offset at which it stopped.
 fn check_stop(place: &Workplace) -> i64 {
-    let service = place.service_unready("one", &[]);
-    let outcome = service.outcome(Duration::from_secs(60)).failed();
+    let outcome = place.run_to_end(&[("instance", "\"one\"")]).failed();
     let outcome = outcome.says(&["stopped at", "--accept-rejects-until", "50 %", "last 100 messages", "truncated"]);
     let position = format!("stopped at {}/0/", place.topic("inference.events"));
     let (_, rest) = outcome.stderr.split_once(&position).expect("the position");

@@ -19,7 +19,8 @@ fn example(marker: &str) -> &'static str {
 /// The README names the default topics and a broker on the usual port.
 fn adapted(code: &str, place: &Workplace) -> String {
     let code = code.replace("localhost:9092", &Kafka::bootstrap());
-    let code = code.replace("inference.events", "\u{0}events").replace("inference.results", &place.topic("inference.results"));
+    let code =
+        code.replace("inference.events", "\u{0}events").replace("inference.results", &place.topic("inference.results"));
     code.replace("\u{0}events", &place.topic("inference.events"))
 }
 

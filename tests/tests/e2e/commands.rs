@@ -35,7 +35,8 @@ fn topics_are_created_listed_described_and_deleted(backend: Backend) {
     assert_eq!(place.cli_json(&["topics", "create", &own, "--partitions", "3"])[0]["outcome"], "existed");
     place.cli(&["topics", "create", &own, "--partitions", "5"]).failed().says(&[&own, "3", "5"]);
     let all = names(&place.cli_json(&["topics", "list"]));
-    for topic in ["inference.events", "inference.results", "inference.events.dead", "ledger", "metrics", "calibration"] {
+    for topic in ["inference.events", "inference.results", "inference.events.dead", "ledger", "metrics", "calibration"]
+    {
         assert!(all.contains(&place.topic(topic)), "no {topic} in {all:?}");
     }
     assert!(!all.iter().any(|name| name.starts_with("__")), "{all:?}");
@@ -85,7 +86,9 @@ fn arrow_files_are_cut_into_messages_and_scored(backend: Backend) {
     let stream = higgs::arrow(&higgs::sample(1000));
     std::fs::write(place.dir().join("run.arrow"), &stream).unwrap();
     place.cli(&["produce", &topic, "run.arrow", "--partition", "1"]).ok();
-    place.cli_with_input(&["produce", &topic, "--arrow", "--rows-per-message", "100", "--partition", "2"], &stream).ok();
+    place
+        .cli_with_input(&["produce", &topic, "--arrow", "--rows-per-message", "100", "--partition", "2"], &stream)
+        .ok();
     // 256 rows of each message unless asked otherwise.
     let (results, dead) = wait_ends(&place, 4 + 10, 0);
     assert_eq!((results.len(), dead.len()), (14, 0));
@@ -146,7 +149,8 @@ fn followers_see_new_records_at_once(backend: Backend) {
     let late = |key: &str| Event::new(higgs::v1(&higgs::sample(1))).key(key);
     place.produce("inference.events", &[late("first"), late("second")]);
     let outcome = follower.outcome(PATIENCE).ok();
-    let mut keys: Vec<_> = outcome.json_lines().iter().map(|record| record["key"].as_str().unwrap().to_owned()).collect();
+    let mut keys: Vec<_> =
+        outcome.json_lines().iter().map(|record| record["key"].as_str().unwrap().to_owned()).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["before", "first", "second"]);
     service.terminate().ok();
@@ -155,7 +159,8 @@ fn followers_see_new_records_at_once(backend: Backend) {
 fn the_rate_is_kept(backend: Backend) {
     let (place, _service) = place_with_service(backend);
     let topic = place.topic("inference.events");
-    let told = place.cli_with_input(&["produce", &topic, "--rate", "100/s", "--json"], lines(151).as_bytes()).ok().json();
+    let told =
+        place.cli_with_input(&["produce", &topic, "--rate", "100/s", "--json"], lines(151).as_bytes()).ok().json();
     let seconds = told["seconds"].as_f64().unwrap();
     assert!((1.5..4.0).contains(&seconds), "{told:#}");
     let spread = |records: &[OwnedRecord]| {

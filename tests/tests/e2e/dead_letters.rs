@@ -70,7 +70,8 @@ fn redriven_events_are_scored_once_after_the_fix(backend: Backend) {
     assert_eq!(redrive(&[listed[0]["position"].as_str().unwrap()]), (0, 1));
     assert_eq!(place.cli_json(&["dlq", "count"])["redriven"], 3);
 
-    let builtin = |name, version| format!("{{ name = \"{name}\", version = \"{version}\", path = \"builtin:higgs-mlp\" }}");
+    let builtin =
+        |name, version| format!("{{ name = \"{name}\", version = \"{version}\", path = \"builtin:higgs-mlp\" }}");
     let models = format!("[{}, {}]", builtin("higgs", "1"), builtin("calib", "7"));
     let service = place.service("one", &[("score.models", &models)]);
     let (results, dead) = wait_ends(&place, 4, 5);

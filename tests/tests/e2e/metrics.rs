@@ -15,7 +15,8 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
     let sample = |line: &str| {
         let (name, value) = line.rsplit_once(' ').expect("a sample");
         let (name, labels) = name.split_once('{').unwrap_or((name, "}"));
-        let own = |label: &&str| !label.is_empty() && !label.starts_with("instance=") && !label.starts_with("pipeline=");
+        let own =
+            |label: &&str| !label.is_empty() && !label.starts_with("instance=") && !label.starts_with("pipeline=");
         let labels: Vec<_> = labels.trim_end_matches('}').split(',').filter(own).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         (format!("{name}{labels}"), value.parse().expect("a number"))

@@ -95,7 +95,8 @@ fn an_s3_server_that_is_not_there_is_named_within_seconds() {
     let place = place.with("store.s3_access_key_id", "\"a\"").with("store.s3_secret_access_key", "\"hunter2\"");
     let began = Instant::now();
     let model = models(&[entry("higgs", "1", "s3://bucket/model.json", "")]);
-    let outcome = place.run_to_end(&[("score.models", &model)]).failed().says(&["s3://bucket/model.json", "127.0.0.1:9"]);
+    let outcome =
+        place.run_to_end(&[("score.models", &model)]).failed().says(&["s3://bucket/model.json", "127.0.0.1:9"]);
     assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }

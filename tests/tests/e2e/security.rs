@@ -27,7 +27,8 @@ fn scram(user: &str, password: &str) -> Workplace {
 fn a_user_with_tls_and_scram_scores_and_the_password_appears_nowhere() {
     let password = variable("KAFKA_PASSWORD");
     let place = scram(&variable("KAFKA_ALICE_USER"), &password);
-    let events: Vec<_> = higgs::sample(100).iter().map(|event| Event::new(higgs::v1(std::slice::from_ref(event)))).collect();
+    let events: Vec<_> =
+        higgs::sample(100).iter().map(|event| Event::new(higgs::v1(std::slice::from_ref(event)))).collect();
     place.create_topics();
     place.produce("inference.events", &events);
     let service = place.service("one", &[("log.level", "\"debug\""), ("kafka.\"debug\"", "\"security,conf\"")]);

@@ -13,7 +13,8 @@ on_both!(topics_that_do_not_fit_are_refused, missing_topics_are_refused_where_th
 fn create(place: &Workplace, topics: &[(&str, i32, usize)]) {
     let log = place.log();
     for (name, partitions, max_message_bytes) in topics {
-        let spec = TopicSpec { max_message_bytes: *max_message_bytes, ..TopicSpec::new(place.topic(name), *partitions) };
+        let spec =
+            TopicSpec { max_message_bytes: *max_message_bytes, ..TopicSpec::new(place.topic(name), *partitions) };
         log.create_topic(&spec).expect("a topic");
     }
 }
@@ -31,12 +32,18 @@ fn topics_that_do_not_fit_are_refused(backend: Backend) {
 
     let place = Workplace::new(backend);
     let names = ["inference.events", "inference.results", "inference.events.dead", "ledger", "metrics"];
-    create(&place, &[(names[0], 4, SIZE), (names[1], 3, SIZE), (names[2], 4, LARGER), (names[3], 4, SIZE), (names[4], 1, SIZE)]);
+    create(
+        &place,
+        &[(names[0], 4, SIZE), (names[1], 3, SIZE), (names[2], 4, LARGER), (names[3], 4, SIZE), (names[4], 1, SIZE)],
+    );
     let outcome = place.run_to_end(&[CREATE]).failed();
     outcome.says(&[&place.topic("inference.results"), "3 partitions", &place.topic("inference.events"), "has 4"]);
 
     let place = Workplace::new(backend);
-    create(&place, &[(names[0], 4, SIZE), (names[1], 4, SIZE), (names[2], 4, SIZE), (names[3], 4, SIZE), (names[4], 1, SIZE)]);
+    create(
+        &place,
+        &[(names[0], 4, SIZE), (names[1], 4, SIZE), (names[2], 4, SIZE), (names[3], 4, SIZE), (names[4], 1, SIZE)],
+    );
     let dead = place.topic("inference.events.dead");
     place.run_to_end(&[CREATE]).failed().says(&[&dead, "max.message.bytes", &LARGER.to_string()]);
 }

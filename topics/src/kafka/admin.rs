@@ -106,7 +106,10 @@ fn with_metadata<T>(
 
 fn unauthorised(topic: &str, bootstrap: &str) -> LogError {
     let what = format!("not authorised for topic `{topic}` on {bootstrap}");
-    LogError::new(Kind::Unauthorised, format!("{what}; grant Describe, Read and Write to the user of kafka.\"sasl.username\""))
+    LogError::new(
+        Kind::Unauthorised,
+        format!("{what}; grant Describe, Read and Write to the user of kafka.\"sasl.username\""),
+    )
 }
 
 fn with_config(log: &KafkaLog, topic: &MetadataTopic) -> Result<TopicInfo, LogError> {
@@ -121,7 +124,9 @@ fn with_config(log: &KafkaLog, topic: &MetadataTopic) -> Result<TopicInfo, LogEr
         partitions: topic.partitions().len() as i32,
         max_message_bytes: value("max.message.bytes").and_then(|v| v.parse().ok()).unwrap_or(DEFAULT_MAX_MESSAGE_BYTES),
         retention: retention.map(Duration::from_millis),
-        cleanup: value("cleanup.policy").filter(|p| p.contains("compact")).map_or(Cleanup::Delete, |_| Cleanup::Compact),
+        cleanup: value("cleanup.policy")
+            .filter(|p| p.contains("compact"))
+            .map_or(Cleanup::Delete, |_| Cleanup::Compact),
         bytes: None,
     })
 }

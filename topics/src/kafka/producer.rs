@@ -223,7 +223,8 @@ pub(super) struct KafkaTransaction {
 
 impl KafkaTransaction {
     pub(super) fn open(options: &KafkaOptions, id: &str) -> Result<Self, LogError> {
-        let mut sink = Sink::open(&options.transactional(id), options.transaction_timeout.max(options.request_timeout))?;
+        let mut sink =
+            Sink::open(&options.transactional(id), options.transaction_timeout.max(options.request_timeout))?;
         sink.init_transactions()?;
         Ok(Self { sink, open: false })
     }

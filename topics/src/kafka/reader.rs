@@ -36,7 +36,7 @@ impl KafkaReader {
 
 impl Reader for KafkaReader {
     fn poll(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<usize, LogError> {
-        fill(&self.consumer, into, limit, wait).map_err(|e| {
+        fill(&self.consumer, into, limit, wait, &mut |_| {}).map_err(|e| {
             let detail = self.consumer.context().events.last_error();
             log_error("read", &e, detail)
         })
@@ -51,12 +51,14 @@ impl Reader for KafkaReader {
     }
 }
 
-/// Appends what a consumer has to `into`: waits for the first message only.
+/// Appends what a consumer has to `into`: waits for the first message only. `passed` hears of errors that librdkafka
+/// mends by itself.
 pub(super) fn fill<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     into: &mut Messages,
     limit: Limit,
     wait: Duration,
+    passed: &mut dyn FnMut(&KafkaError),
 ) -> Result<usize, KafkaError> {
     let (before, bytes) = (into.len(), into.bytes());
     let deadline = Instant::now() + wait;
@@ -67,7 +69,7 @@ pub(super) fn fill<C: ConsumerContext>(
         };
         match consumer.poll(patience) {
             Some(Ok(message)) => push(into, &message),
-            Some(Err(error)) if passing(&error) => {}
+            Some(Err(error)) if passing(&error) => passed(&error),
             Some(Err(error)) => return Err(error),
             None => break,
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lunapark_schemas::{Messages, Position, Record, TopicPartition};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset;
 
@@ -28,6 +28,9 @@ const COMMITTED_SLICE: Duration = Duration::from_millis(500);
 /// Pause between two such questions while the open transaction of a dead predecessor hides the answer: its partitions
 /// stand still meanwhile, the others must not.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How often a broker is asked whether it is back, and how long it may take to answer.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE: Duration = Duration::from_millis(500);
 
 /// Patience of each poll while the consumer closes.
 const CLOSE_POLL: Duration = Duration::from_millis(10);
@@ -45,6 +48,13 @@ pub(super) struct KafkaStream {
     refused: Vec<(i32, i64)>,
     /// When an assignment that waits for its committed offsets is looked at again.
     ask_again: Option<Instant>,
+    outage: Option<Outage>,
+}
+
+/// All brokers are down, as far as librdkafka has said. It does not say when one is back.
+struct Outage {
+    since: Instant,
+    probe_at: Instant,
 }
 
 impl KafkaStream {
@@ -72,6 +82,7 @@ impl KafkaStream {
             in_transaction: false,
             refused: Vec::new(),
             ask_again: None,
+            outage: None,
         })
     }
 
@@ -90,6 +101,36 @@ impl KafkaStream {
 
     fn error(&self, doing: &str, error: &KafkaError) -> LogError {
         log_error(doing, error, self.consumer.context().events.last_error())
+    }
+
+    fn fill(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<usize, LogError> {
+        let mut down = false;
+        let heard = &mut |error: &KafkaError| down |= error.rdkafka_error_code() == Some(Code::AllBrokersDown);
+        let filled = fill(&self.consumer, into, limit, wait, heard).map_err(|e| self.error("consume", &e))?;
+        if filled > 0 {
+            self.outage = None;
+        } else if down && self.outage.is_none() {
+            let now = Instant::now();
+            self.outage = Some(Outage { since: now, probe_at: now + PROBE_EVERY });
+        }
+        self.probe().map(|()| filled)
+    }
+
+    /// A member without work does not notice that the brokers are gone, and must not call itself ready for ever.
+    fn probe(&mut self) -> Result<(), LogError> {
+        let Some(outage) = self.outage.as_mut().filter(|outage| Instant::now() >= outage.probe_at) else {
+            return Ok(());
+        };
+        outage.probe_at = Instant::now() + PROBE_EVERY;
+        let since = outage.since;
+        match self.consumer.fetch_metadata(self.spec.topics.first().map(|t| &**t), PROBE) {
+            Ok(_) => self.outage = None,
+            Err(error) if since.elapsed() >= self.sink.timeout() => {
+                return Err(self.error(&format!("no broker since {:.0?}", since.elapsed()), &error));
+            }
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     /// The next rebalance; none while an assignment waits for its committed offsets.
@@ -210,7 +251,7 @@ impl Stream for KafkaStream {
             return Ok(rebalance);
         }
         let wait = self.ask_again.map_or(wait, |_| wait.min(ASK_AGAIN));
-        match fill(&self.consumer, into, limit, wait).map_err(|e| self.error("consume", &e))? {
+        match self.fill(into, limit, wait)? {
             0 => Ok(self.rebalance()?.unwrap_or(Polled::Messages(0))),
             n => Ok(Polled::Messages(n)),
         }
