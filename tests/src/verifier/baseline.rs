@@ -71,7 +71,8 @@ impl Baseline {
     #[track_caller]
     fn of(plan: &Plan, results: &[OwnedRecord], dead: &[OwnedRecord]) -> Self {
         let mut answers = vec![Answer::default(); plan.payloads().len()];
-        let number = |record: &OwnedRecord| record.header("ce_id").and_then(|id| id.parse::<usize>().ok()).expect("an id");
+        let number =
+            |record: &OwnedRecord| record.header("ce_id").and_then(|id| id.parse::<usize>().ok()).expect("an id");
         for record in results {
             let value = record.value.clone().expect("a value");
             assert!(answers[number(record)].result.replace(value).is_none(), "two results of {}", number(record));
@@ -80,7 +81,11 @@ impl Baseline {
             let answer = dead_answer(record);
             assert!(answers[number(record)].dead.replace(answer).is_none(), "two dead letters of {}", number(record));
         }
-        plan.payloads().iter().zip(&answers).enumerate().for_each(|(n, (planned, answer))| fits(n, planned.kind, answer));
+        plan.payloads()
+            .iter()
+            .zip(&answers)
+            .enumerate()
+            .for_each(|(n, (planned, answer))| fits(n, planned.kind, answer));
         let model = results[0].header("lunapark-model").expect("a model").to_owned();
         Self { answers, model }
     }

@@ -186,7 +186,9 @@ impl<'a> Verifier<'a> {
         let answer = &self.baseline.answers[self.plan.payload_of(number)];
         let what = match &answer.result {
             Some(result) if record.value.as_deref() != Some(result) => "not the bytes of the undisturbed run",
-            _ if record.header("lunapark-model") != Some(&self.baseline.model) => "not the model of the undisturbed run",
+            _ if record.header("lunapark-model") != Some(&self.baseline.model) => {
+                "not the model of the undisturbed run"
+            }
             Some(_) => return,
             None => "the undisturbed run has no result",
         };

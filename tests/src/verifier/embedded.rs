@@ -31,7 +31,8 @@ impl EmbeddedLoad {
     pub fn start(dir: &Path, topic: &str, partitions: i32, plan: &Plan, per_second: f64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, topic, plan) = (stop.clone(), topic.to_owned(), plan.clone());
-        let mut batches = Batches { dir: dir.to_owned(), topic, partitions, plan, next: 0, produced: Produced::default() };
+        let mut batches =
+            Batches { dir: dir.to_owned(), topic, partitions, plan, next: 0, produced: Produced::default() };
         let run = move || {
             let started = Instant::now();
             let due = || (started.elapsed().as_secs_f64() * per_second) as u64;

@@ -34,7 +34,9 @@ impl fmt::Display for Fault {
             Fault::NotIssued { at } => write!(f, "{at}: nobody issued this event"),
             Fault::Lost { source, what } => write!(f, "lost: {source} has no {what}"),
             Fault::Duplicate { source, at } => write!(f, "duplicate: {source} is answered again at {at}"),
-            Fault::Unexpected { source, at } => write!(f, "unexpected: {at} answers {source}, which takes no such answer"),
+            Fault::Unexpected { source, at } => {
+                write!(f, "unexpected: {at} answers {source}, which takes no such answer")
+            }
             Fault::WrongSource { at, what } => write!(f, "wrong source: {at}: {what}"),
             Fault::WrongValue { source, at, what } => write!(f, "wrong value: {at}, the answer to {source}: {what}"),
             Fault::OutOfOrder { at, source } => write!(f, "out of order: {at}, the answer to {source}"),

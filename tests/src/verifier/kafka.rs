@@ -158,7 +158,9 @@ impl Progress {
     /// The committed offset of each partition (0 where there is none yet); `None` while no broker answers.
     pub fn committed(&self) -> Option<Vec<i64>> {
         let mut asked = TopicPartitionList::new();
-        (0..self.partitions).for_each(|p| drop(asked.add_partition(&self.topic, p)));
+        for p in 0..self.partitions {
+            asked.add_partition(&self.topic, p);
+        }
         let found = self.consumer.borrow().committed_offsets(asked, Duration::from_secs(1));
         let Ok(found) = found else {
             // A client that is no member may never learn of a coordinator that moved or came back.
@@ -291,7 +293,8 @@ fn send(
 ) -> u64 {
     for number in numbers.clone() {
         let event = plan.event(number, partitions);
-        let headers = event.headers.view().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value }));
+        let headers =
+            event.headers.view().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value }));
         let mut record = BaseRecord::with_opaque_to(topic, number as usize).headers(headers);
         record.partition = event.partition;
         let (key, value) = (event.key.unwrap_or_default(), event.value.unwrap_or_default());

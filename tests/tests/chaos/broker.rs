@@ -43,7 +43,8 @@ impl Broker {
     fn run(&self, arguments: &[&str]) -> String {
         let script = repository().join("deploy/servers/kafka");
         let output = Command::new(script).args(arguments).args(["--dir", &self.name]).output().expect("the script");
-        let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let [stdout, stderr] =
+            [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         assert!(output.status.success(), "{arguments:?}: {stderr}");
         stdout
     }

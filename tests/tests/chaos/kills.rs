@@ -38,7 +38,7 @@ fn kafka_scorers_killed_under_load() {
         // A returning instance has its share of the partitions after a few seconds: before, during and after that.
         any_moment(&mut random, Duration::from_secs(4));
         let victim = random.below(2);
-        let at_once = (kill + first) % 2 == 0;
+        let at_once = (kill + first).is_multiple_of(2);
         costs.push(kill_one(&scene, &mut services[victim], NAMES[victim], at_once));
     }
     print(&costs);
@@ -59,7 +59,13 @@ fn kill_one(scene: &Scene, place: &mut Option<Service>, victim: &'static str, at
     *place = Some(scene.instance_unready(victim));
     let after_restart = slowest(&scene.progress.moved_past(&ends, restarted, MOVES_AGAIN));
     let after_kill = after_kill.unwrap_or((restarted - killed).as_secs_f64() + after_restart);
-    Cost { victim, comes_back: if at_once { "at once" } else { "after its session" }, others, after_kill, after_restart }
+    Cost {
+        victim,
+        comes_back: if at_once { "at once" } else { "after its session" },
+        others,
+        after_kill,
+        after_restart,
+    }
 }
 
 fn slowest(moved: &[Moved]) -> f64 {
@@ -69,7 +75,9 @@ fn slowest(moved: &[Moved]) -> f64 {
 fn print(costs: &[Cost]) {
     println!("kill  victim  comes back         others pause  all move after the kill  after the restart");
     for (number, Cost { victim, comes_back, others, after_kill, after_restart }) in costs.iter().enumerate() {
-        println!("{number:4}  {victim:6}  {comes_back:17}  {others:10.2} s  {after_kill:21.2} s  {after_restart:15.2} s");
+        println!(
+            "{number:4}  {victim:6}  {comes_back:17}  {others:10.2} s  {after_kill:21.2} s  {after_restart:15.2} s"
+        );
     }
 }
 

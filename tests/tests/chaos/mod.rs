@@ -2,7 +2,8 @@
 //! answer; see `lunapark_tests::verifier`.
 //!
 //! Each test has a short form for every run and a long one (LUNAPARK_TEST_LONG=1) with the numbers that the project
-//! promises. LUNAPARK_TEST_SEED repeats a run's choices.
+//! promises. LUNAPARK_TEST_SEED repeats a run's choices, LUNAPARK_TEST_LOG=debug has the services say more.
+#![expect(clippy::print_stdout, reason = "the seed and the times measured are shown with --nocapture")]
 
 mod broker;
 mod embedded;

@@ -198,7 +198,7 @@ fn a_message_of_100_mb_is_scored_or_rejected_like_any_other(backend: Backend) {
     assert_eq!(scores[..3000], higgs::scores(TREES, &higgs::sample(3000)));
     assert!(dead[0].value.as_deref() == Some(&nonsense), "the dead letter is not verbatim");
     if let Some(peak) = peak_memory(service.pid()) {
-        assert!(peak < 20 * SIZE as u64, "{} MB of memory", peak / 1_000_000);
+        assert!(peak < 8 * SIZE as u64, "{} MB of memory", peak / 1_000_000);
     }
     assert_proven(&place, 4);
     service.terminate().ok();

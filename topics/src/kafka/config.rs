@@ -56,21 +56,24 @@ impl KafkaOptions {
     }
 
     /// What every client has in common.
-    pub(super) fn base(&self) -> ClientConfig {
+    fn base(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap);
         config.set("client.id", "lunapark");
         config.set("socket.nagle.disable", "true");
         config.set("reconnect.backoff.max.ms", "1000");
         config.set("topic.metadata.propagation.max.ms", "10000");
-        for (key, value) in &self.properties {
-            config.set(key, value);
-        }
         let debug = self.properties.contains_key("debug");
         config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config
     }
 
+    /// A client that only asks.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.apply_user(self.base())
+    }
+
+    /// The user's properties have the last word.
     fn apply_user(&self, mut config: ClientConfig) -> ClientConfig {
         for (key, value) in &self.properties {
             config.set(key, value);

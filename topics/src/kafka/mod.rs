@@ -48,7 +48,7 @@ impl KafkaLog {
         options.check()?;
         let doing = format!("kafka {}", options.bootstrap);
         let failed = |e| log_error(&doing, &e, None);
-        let admin = options.base().create_with_context(PlainContext::default()).map_err(failed)?;
+        let admin = options.admin().create_with_context(PlainContext::default()).map_err(failed)?;
         let metadata: BaseConsumer<_> =
             options.consumer().create_with_context(PlainContext::default()).map_err(failed)?;
         let log = Self { options: options.clone(), admin, metadata };

@@ -1,7 +1,7 @@
 //! One stream thread's consumer and producer on Kafka.
 //!
-//! Order of opening: first `init_transactions`, which ends what a killed predecessor of the same name left open, then
-//! the group. Offsets are assigned explicitly, so the first offset of every range in the ledger is the committed one.
+//! Order of opening: the group is joined while `init_transactions` ends what a killed predecessor of the same name left
+//! open, and only then is it asked where its partitions stand. Offsets are assigned explicitly, so the first offset of every range in the ledger is the committed one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,12 +66,13 @@ impl KafkaStream {
         let smallest = limits.iter().map(|(_, bytes)| *bytes).min().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
         let timeout = options.transaction_timeout.max(options.request_timeout);
         let sink_config = options.stream_producer(spec, smallest);
-        let sink = open_sink(&sink_config, timeout, spec.delivery)?;
+        let sink = Sink::open(&sink_config, timeout)?;
         let failed = |e| log_error("consumer", &e, None);
         let config = options.stream_consumer(spec);
         let consumer: BaseConsumer<_> = config.create_with_context(MemberContext::default()).map_err(failed)?;
         consumer.subscribe(&spec.topics.iter().map(|t| &**t).collect::<Vec<_>>()).map_err(failed)?;
-        Ok(Self {
+        // From here on a failure is cleaned up by `drop`, which answers the group.
+        let mut stream = Self {
             consumer,
             sink,
             sink_config,
@@ -83,7 +84,11 @@ impl KafkaStream {
             refused: Vec::new(),
             ask_again: None,
             outage: None,
-        })
+        };
+        if spec.delivery == Delivery::ExactlyOnce {
+            stream.sink.init_transactions()?;
+        }
+        Ok(stream)
     }
 
     /// Closing the consumer waits for answers to its rebalances, which nobody would give any more.
@@ -92,7 +97,9 @@ impl KafkaStream {
         while let Some(event) = self.consumer.context().next_group_event() {
             let answered = match event {
                 GroupEvent::Assign(partitions) => self.consumer.incremental_assign(&partition_list(&partitions)),
-                GroupEvent::Revoke { partitions, .. } => self.consumer.incremental_unassign(&partition_list(&partitions)),
+                GroupEvent::Revoke { partitions, .. } => {
+                    self.consumer.incremental_unassign(&partition_list(&partitions))
+                }
                 GroupEvent::Failed(_) => Ok(()),
             };
             tracing::debug!(?answered, "rebalance answered on close");
@@ -143,9 +150,7 @@ impl KafkaStream {
             Some(GroupEvent::Revoke { partitions, lost: true }) => Ok(Some(Polled::Lost(partitions))),
             Some(GroupEvent::Revoke { partitions, lost: false }) => Ok(Some(Polled::Revoked(partitions))),
             Some(GroupEvent::Assign(partitions)) => self.assign(partitions),
-            Some(GroupEvent::Failed(code)) => {
-                Err(LogError::new(Kind::Internal, format!("rebalance failed: {code}")))
-            }
+            Some(GroupEvent::Failed(code)) => Err(LogError::new(Kind::Internal, format!("rebalance failed: {code}"))),
         }
     }
 
