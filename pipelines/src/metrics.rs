@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram as Latencies;
 use lunapark_schemas::metrics::{Digest, MetricsRecord};
-use lunapark_schemas::{ErrorClass, Messages};
+use lunapark_schemas::Messages;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -129,11 +129,6 @@ impl PipelineMetrics {
         self.batch_rows.observe(rows as f64);
     }
 
-    /// One dead letter.
-    pub fn rejected(&self, class: ErrorClass) {
-        self.dead_letters.with_label_values(&[class.as_str()]).inc();
-    }
-
     /// One commit: what it held, and when its events were made.
     pub fn committed(&self, account: &Account, times: &mut BatchTimes, took: Duration) {
         self.stage(Stage::Commit, took);
@@ -147,6 +142,9 @@ impl PipelineMetrics {
                 self.messages.with_label_values(&[label]).inc_by(messages);
                 self.rows.with_label_values(&[label]).inc_by(rows);
             }
+        }
+        for (class, n) in account.dead_letters() {
+            self.dead_letters.with_label_values(&[class.as_str()]).inc_by(*n);
         }
         record(&self.latency, times.made.iter().map(|(at, n)| (clock::now_millis() - at, *n)));
         record(&self.queue, times.queued.iter().copied());

@@ -1,7 +1,9 @@
 //! A pipeline as a service: opens the log, checks the topics, loads the models, runs the stream threads.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_topics::catalog::DEAD_LETTER_HEADROOM;
@@ -98,7 +100,8 @@ fn same_partitions(source: &TopicInfo, other: &TopicInfo) -> Result<(), LogError
 
 fn room_for_dead_letters(source: &TopicInfo, dead: &TopicInfo) -> Result<(), LogError> {
     let needed = source.max_message_bytes + DEAD_LETTER_HEADROOM;
-    if dead.max_message_bytes >= needed {
+    let unknown = !source.described || !dead.described;
+    if unknown || dead.max_message_bytes >= needed {
         return Ok(());
     }
     let message = format!(
@@ -121,7 +124,8 @@ pub struct Service {
     pub metrics: Arc<PipelineMetrics>,
     /// Where the HTTP endpoints are.
     pub http: Option<std::net::SocketAddr>,
-    threads: Vec<std::thread::JoinHandle<Result<(), RunError>>>,
+    threads: Vec<JoinHandle<Result<(), RunError>>>,
+    reporter: Option<JoinHandle<()>>,
     stop: Stop,
     drain_budget: Duration,
 }
@@ -144,7 +148,8 @@ impl Service {
         let score = Arc::new(Score::new(config, &catalog, set, accept_rejects_until));
         let drain_budget = config.score.drain_budget;
         let threads = Vec::with_capacity(config.score.threads);
-        let mut service = Self { log, catalog, health, metrics, http, threads, stop, drain_budget };
+        let reporter = None;
+        let mut service = Self { log, catalog, health, metrics, http, threads, reporter, stop, drain_budget };
         for thread in 0..config.score.threads {
             service.spawn(&score, thread)?;
         }
@@ -157,10 +162,13 @@ impl Service {
         let (metrics, health) = (self.metrics.clone(), self.health.clone());
         health.starting(&score.member(thread));
         let run = move || {
-            let ended = score.run_thread(thread, log, metrics, health, &stop);
+            let member = score.member(thread);
+            let work = || score.run_thread(thread, log, metrics, health.clone(), &stop);
+            let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(RunError::Panicked));
             // One thread that needs a human stops them all: half a pipeline would hide the fault.
             if let Err(error) = &ended {
-                tracing::error!(member = score.member(thread), %error, "stream thread stopped");
+                health.failed(&member, &error.to_string());
+                tracing::error!(member, %error, "stream thread stopped");
                 stop.request();
             }
             ended
@@ -170,50 +178,73 @@ impl Service {
         Ok(())
     }
 
-    /// Writes the metrics to their topic until a stop is asked for, and once more then.
-    fn report(&self, every: Duration) -> Result<(), ServiceError> {
+    /// Writes the metrics to their topic until a stop is asked for; the last report is [`join`](Self::join)'s.
+    fn report(&mut self, every: Duration) -> Result<(), ServiceError> {
         let (log, stop, metrics) = (self.log.clone(), self.stop.clone(), self.metrics.clone());
         let topic = self.catalog.metrics.clone();
         let run = move || {
-            let mut last = false;
-            while !last {
-                last = stop.wait(every);
-                if let Err(error) = write_metrics(log.as_ref(), &topic, &metrics) {
-                    tracing::warn!(%error, "metrics not written");
-                }
+            while !stop.wait(every) {
+                write_metrics(log.as_ref(), &topic, &metrics, REPORT_PATIENCE);
             }
         };
         let spawned = std::thread::Builder::new().name("metrics".into()).spawn(run);
-        spawned.map(drop).map_err(|e| ServiceError::Thread(e.to_string()))
+        self.reporter = Some(spawned.map_err(|e| ServiceError::Thread(e.to_string()))?);
+        Ok(())
     }
 
     /// True once every stream thread has ended.
     pub fn finished(&self) -> bool {
-        self.threads.iter().all(std::thread::JoinHandle::is_finished)
+        self.threads.iter().all(JoinHandle::is_finished)
     }
 
     /// Waits for the stream threads after a stop was asked for; the first error ends it.
-    pub fn join(self) -> Result<(), ServiceError> {
+    pub fn join(mut self) -> Result<(), ServiceError> {
+        let deadline = self.wait_for_threads()?;
+        let ended = self.threads.drain(..).try_for_each(|thread| {
+            Ok(thread.join().map_err(|_| ServiceError::Thread("panicked; please report it".into()))??)
+        });
+        self.last_report(deadline);
+        ended
+    }
+
+    /// Waits until they have ended; the time by which all must be over.
+    fn wait_for_threads(&self) -> Result<Instant, ServiceError> {
         let mut asked_at = None;
         while !self.finished() {
             if self.stop.requested() {
-                let asked = *asked_at.get_or_insert_with(std::time::Instant::now);
+                let asked = *asked_at.get_or_insert_with(Instant::now);
                 if asked.elapsed() > self.drain_budget {
                     return Err(ServiceError::Drain(self.drain_budget));
                 }
             }
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        for thread in self.threads {
-            thread.join().map_err(|_| ServiceError::Thread("panicked; please report it".into()))??;
+        Ok(asked_at.unwrap_or_else(Instant::now) + self.drain_budget)
+    }
+
+    /// Written after the stream threads have ended, so that it holds what their last commits counted.
+    fn last_report(&mut self, deadline: Instant) {
+        self.stop.request();
+        let writing = |reporter: &JoinHandle<()>| !reporter.is_finished();
+        while self.reporter.as_ref().is_some_and(writing) && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(1));
         }
-        Ok(())
+        let left = deadline.saturating_duration_since(Instant::now()).min(REPORT_PATIENCE);
+        write_metrics(self.log.as_ref(), &self.catalog.metrics, &self.metrics, left);
     }
 }
 
-fn write_metrics(log: &dyn Log, topic: &Topic<MetricsRecord>, metrics: &PipelineMetrics) -> Result<(), LogError> {
-    let event = topic.encode(&metrics.record())?;
-    let mut writer = log.writer()?;
-    writer.produce(&event.record(None))?;
-    writer.flush(Duration::from_secs(5))
+/// A report that is not acknowledged by then is given up: the next one holds the same counters and more.
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+
+fn write_metrics(log: &dyn Log, topic: &Topic<MetricsRecord>, metrics: &PipelineMetrics, within: Duration) {
+    let write = || -> Result<(), LogError> {
+        let event = topic.encode(&metrics.record())?;
+        let mut writer = log.writer()?;
+        writer.produce(&event.record(None))?;
+        writer.flush(within)
+    };
+    if let Err(error) = write() {
+        tracing::warn!(%error, "metrics not written");
+    }
 }

@@ -35,9 +35,11 @@ pub mod dead {
     pub const ATTEMPTS: &str = "error-attempts";
     /// Which rows failed, as compact ranges, where only some did.
     pub const ROWS: &str = "error-rows";
+    /// Bytes of the original's key and value, where the dead letter's topic takes less and they were cut.
+    pub const ORIGINAL_BYTES: &str = "error-original-bytes";
     /// All headers that a dead letter adds to the original's.
-    pub const ALL: [&str; 9] =
-        [EXCEPTION, MESSAGE, TOPIC, PARTITION, OFFSET, CLASS, OPERATOR, ATTEMPTS, ROWS];
+    pub const ALL: [&str; 10] =
+        [EXCEPTION, MESSAGE, TOPIC, PARTITION, OFFSET, CLASS, OPERATOR, ATTEMPTS, ROWS, ORIGINAL_BYTES];
 }
 
 const NULL: u32 = u32::MAX;

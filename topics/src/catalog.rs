@@ -60,7 +60,7 @@ impl TopicSpec {
         if found.partitions != self.partitions {
             return mismatch("partitions", found.partitions.to_string(), self.partitions.to_string());
         }
-        if found.cleanup != self.cleanup {
+        if found.described && found.cleanup != self.cleanup {
             return mismatch("clean-up policy", format!("{:?}", found.cleanup), format!("{:?}", self.cleanup));
         }
         Ok(())

@@ -61,9 +61,11 @@ impl LogError {
     pub fn recovery(&self) -> Recovery {
         match self.kind {
             LogErrorKind::Rebalanced | LogErrorKind::TooLarge => Recovery::Abort,
-            LogErrorKind::Unreachable | LogErrorKind::Fenced | LogErrorKind::Timeout | LogErrorKind::Internal => {
-                Recovery::Reopen
-            }
+            LogErrorKind::Unreachable
+            | LogErrorKind::Fenced
+            | LogErrorKind::Timeout
+            | LogErrorKind::OffsetOutOfRange
+            | LogErrorKind::Internal => Recovery::Reopen,
             _ => Recovery::Stop,
         }
     }

@@ -77,6 +77,9 @@ pub struct TopicInfo {
     pub cleanup: Cleanup,
     /// Bytes on disk, where the log can say.
     pub bytes: Option<u64>,
+    /// False where the log does not tell us the topic's settings (no permission DescribeConfigs): sizes, retention and
+    /// clean-up are then Kafka's defaults.
+    pub described: bool,
 }
 
 /// Ends of a partition.

@@ -269,6 +269,9 @@ fn target(log: &dyn Log, message: &Message<'_>) -> anyhow::Result<i32> {
     if source.topic != topic {
         bail!("its headers say that it is from {}, not from {topic}", output::printable(source.topic.as_bytes()));
     }
+    if let Some(bytes) = message.headers.get_str(dead::ORIGINAL_BYTES) {
+        bail!("it was cut: {} bytes did not fit into its topic; the whole is at {source}", output::printable(bytes.as_bytes()));
+    }
     let partitions = log.topic(topic)?.partitions;
     if source.partition >= partitions {
         bail!("its headers name partition {}, but {topic} has {partitions}", source.partition);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lunapark_schemas::ledger::{Counts, LedgerRange, position_hash, push_offset};
-use lunapark_schemas::{Message, Position, SkipReason, TopicPartition};
+use lunapark_schemas::{ErrorClass, Message, Position, SkipReason, TopicPartition};
 
 /// Rows of one message.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +32,7 @@ pub struct Account {
     last_used: usize,
     messages: u64,
     bytes: usize,
+    dead_letters: BTreeMap<ErrorClass, u64>,
 }
 
 #[derive(Debug)]
@@ -133,6 +134,21 @@ impl Account {
         self.bytes
     }
 
+    /// Ranges of filtered offsets of the open transaction.
+    pub fn filtered_ranges(&self) -> usize {
+        self.partitions.iter().map(|p| p.filtered.len()).sum()
+    }
+
+    /// Dead letters of the open transaction by reason, those of single rows included.
+    pub fn dead_letters(&self) -> &BTreeMap<ErrorClass, u64> {
+        &self.dead_letters
+    }
+
+    /// Takes a dead letter down.
+    pub fn rejected(&mut self, class: ErrorClass) {
+        *self.dead_letters.entry(class).or_default() += 1;
+    }
+
     /// Adds to the size of the open transaction.
     pub fn add_bytes(&mut self, bytes: usize) {
         self.bytes += bytes;
@@ -199,6 +215,7 @@ impl Account {
         }
         self.messages = 0;
         self.bytes = 0;
+        self.dead_letters.clear();
     }
 }
 

@@ -25,6 +25,10 @@ enum Fate<Out> {
 impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     /// Processes the polled messages and writes how each of them ended.
     pub(super) fn batch(&mut self, stop: &Stop) -> Result<(), RunError> {
+        if self.processing > self.settings.commit_interval {
+            // No transaction stays open during long work: the broker would end it.
+            self.commit()?;
+        }
         let read_at = Instant::now();
         let mut fates: Vec<Fate<O::Out>> = Vec::with_capacity(self.messages.len());
         fates.extend((0..self.messages.len()).map(|_| Fate::Undecided));
@@ -36,6 +40,7 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
             }
         }
         let scored_at = Instant::now();
+        self.processing = scored_at - read_at;
         self.write(fates)?;
         self.metrics.stage(Stage::ComputeOutput, scored_at.elapsed());
         self.opened.get_or_insert(read_at);
@@ -214,17 +219,15 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         if rows.is_empty() && self.breaker.record(message.offset, true) {
             return Err(self.tripped(message, rejection));
         }
-        self.metrics.rejected(rejection.class);
+        self.account.rejected(rejection.class);
+        let letter = DeadLetter { rejection, operator: self.operator.name(), attempts, rows };
+        let topic = &self.settings.routes.dead;
+        let limit = self.stream.max_message_bytes(topic).unwrap_or(usize::MAX);
         let mut headers = HeadersBuf::new();
-        DeadLetter { rejection, operator: self.operator.name(), attempts, rows }.headers(message, &mut headers);
-        let record = answer(message, &self.settings.routes.dead, message.value, &headers);
-        let needed = record.wire_size();
-        if let Some(limit) = self.stream.max_message_bytes(record.topic).filter(|limit| needed > *limit) {
-            let (position, topic) = (message.position().to_string(), record.topic.to_owned());
-            return Err(RunError::DeadLetterTooLarge { position, topic, needed, limit });
-        }
+        let value = letter.fit(message, limit, &mut headers);
+        let record = answer(message, topic, value, &headers);
         self.stream.produce(&record, None)?;
-        self.account.add_bytes(needed);
+        self.account.add_bytes(record.wire_size());
         Ok(Ending::Dead)
     }
 

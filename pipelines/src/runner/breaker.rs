@@ -19,6 +19,12 @@ impl Breaker {
         Self { share, window, accept_until, last: VecDeque::with_capacity(window), rejected: 0 }
     }
 
+    /// Forgets all: what was counted is read again.
+    pub fn reset(&mut self) {
+        self.last.clear();
+        self.rejected = 0;
+    }
+
     /// Takes one message's fate; true where the pipeline must stop.
     pub fn record(&mut self, offset: i64, rejected: bool) -> bool {
         if self.window == 0 || self.accept_until.is_some_and(|until| offset < until) {

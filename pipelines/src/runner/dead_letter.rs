@@ -10,6 +10,9 @@ const MAX_MESSAGE: usize = 2048;
 /// Row ranges longer than this are cut, with `…` at the end, for the same reason.
 const MAX_ROWS: usize = 16 << 10;
 
+/// What a record needs beside key, value and headers, at most (see `Record::wire_size`).
+const OVERHEAD: usize = 128;
+
 /// What a dead letter says beside its original.
 pub struct DeadLetter<'a> {
     /// Why.
@@ -23,11 +26,31 @@ pub struct DeadLetter<'a> {
 }
 
 impl DeadLetter<'_> {
-    /// Writes the original's headers and ours.
-    pub fn headers(&self, message: &Message<'_>, headers: &mut HeadersBuf) {
-        let position = message.position();
+    /// Writes the headers, and gives the value that goes with them: the original's, verbatim.
+    ///
+    /// A message that was compressed can be larger than any topic takes as it is. Then its value is cut, and where its
+    /// headers alone are too large they are left out; a header says so, and the whole stays where its position says.
+    pub fn fit<'m>(&self, message: &Message<'m>, limit: usize, headers: &mut HeadersBuf) -> Option<&'m [u8]> {
         headers.clear();
         headers.extend(message.headers, |_| true);
+        self.own_headers(message, headers);
+        let key = message.key.map_or(0, <[u8]>::len);
+        let size = message.value.map_or(0, <[u8]>::len);
+        let rest = |headers: &HeadersBuf| key + headers.view().encoded().len() + OVERHEAD;
+        if rest(headers) + size <= limit {
+            return message.value;
+        }
+        if rest(headers) >= limit {
+            headers.clear();
+            self.own_headers(message, headers);
+        }
+        headers.push_str(dead::ORIGINAL_BYTES, &(key + size).to_string());
+        let room = limit.saturating_sub(rest(headers));
+        message.value.map(|value| &value[..room.min(value.len())])
+    }
+
+    fn own_headers(&self, message: &Message<'_>, headers: &mut HeadersBuf) {
+        let position = message.position();
         headers.push_str(dead::EXCEPTION, &format!("lunapark.{}", self.rejection.class));
         headers.push_str(dead::MESSAGE, &cut(format!("{position}: {}", self.rejection.message), MAX_MESSAGE));
         headers.push_str(dead::TOPIC, message.topic);
@@ -61,7 +84,31 @@ fn cut(mut text: String, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lunapark_schemas::ErrorClass;
+    use lunapark_schemas::messages::At;
+    use lunapark_schemas::{ErrorClass, Messages, Record};
+
+    #[test]
+    fn a_message_larger_than_its_dead_letter_topic_is_cut() {
+        let mut own = HeadersBuf::new();
+        own.push_str("h", &"x".repeat(5_000));
+        let mut messages = Messages::new();
+        let at = At { topic: "t", partition: 0, offset: 7, timestamp: 0 };
+        messages.push(at, Some(b"key"), Some(&[7; 10_000]), own.view());
+        let rejection = Rejection::new(ErrorClass::Shape, "wrong");
+        let letter = DeadLetter { rejection: &rejection, operator: "score", attempts: 1, rows: &[] };
+        for (limit, cut) in [(100_000, false), (10_000, true), (3_000, true)] {
+            let mut headers = HeadersBuf::new();
+            let message = messages.get(0);
+            let value = letter.fit(&message, limit, &mut headers);
+            let key = message.key;
+            let record =
+                Record { topic: "t", partition: None, key, value, headers: headers.view(), timestamp: None };
+            assert!(record.wire_size() <= limit, "{limit}");
+            assert_eq!(headers.view().get_str(dead::ORIGINAL_BYTES), cut.then_some("10003"));
+            assert_eq!(value == message.value, !cut);
+            assert_eq!(headers.view().get_str(dead::OFFSET), Some("7"));
+        }
+    }
 
     #[test]
     fn rows_are_compact_ranges_and_long_texts_are_cut() {

@@ -27,13 +27,16 @@ use lunapark_operator::{Codec, Operator, Reply};
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::Messages;
 use lunapark_topics::error::Recovery;
-use lunapark_topics::{Limit, LogError, Polled, Stream};
+use lunapark_topics::{Limit, LogError, LogErrorKind, Polled, Stream};
 
 use crate::metrics::{BatchTimes, PipelineMetrics};
 use crate::stop::Stop;
 
 /// The longest wait for messages: a stop request is seen after at most this.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// A transaction is committed at so many ranges of filtered offsets: its ledger record must fit into a message.
+const MAX_FILTERED_RANGES: usize = 10_000;
 
 /// One stream thread of a pipeline.
 pub struct Runner<'a, C, O> {
@@ -46,6 +49,8 @@ pub struct Runner<'a, C, O> {
     account: Account,
     breaker: Breaker,
     opened: Option<Instant>,
+    /// How long the operator took for the last batch.
+    processing: Duration,
     /// Sources whose results the log refused as too large: they become dead letters on the next try.
     too_large: HashSet<(i32, i64)>,
     times: BatchTimes,
@@ -72,6 +77,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             messages: Messages::new(),
             account: Account::default(),
             opened: None,
+            processing: Duration::ZERO,
             too_large: HashSet::new(),
             times: BatchTimes::default(),
             reply: Reply::default(),
@@ -139,6 +145,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.opened.is_some_and(|opened| opened.elapsed() >= self.settings.commit_interval)
             || self.account.messages() >= self.settings.commit_messages
             || self.account.bytes() >= self.settings.commit_bytes
+            || self.account.filtered_ranges() >= MAX_FILTERED_RANGES
     }
 
     /// Ledger, offsets, commit: everything since the last commit becomes visible at once.
@@ -178,7 +185,12 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     /// Throws the open transaction away and reads on from the committed offsets.
     fn abort(&mut self, cause: &LogError) -> Result<(), RunError> {
         tracing::warn!(member = %self.settings.member, %cause, "transaction aborted, reading again");
-        self.too_large.extend(self.stream.refused());
+        let refused = self.stream.refused();
+        if cause.kind == LogErrorKind::TooLarge && refused.is_empty() {
+            // Reading again would meet the same refusal for ever.
+            return Err(RunError::Refused(cause.clone()));
+        }
+        self.too_large.extend(refused);
         self.abort_except(&[])
     }
 
@@ -186,6 +198,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.account.forget(lost);
         self.stream.abort(&self.account.firsts())?;
         self.account.aborted();
+        self.breaker.reset();
         self.times.clear();
         self.opened = None;
         self.metrics.aborted();

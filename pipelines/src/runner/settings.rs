@@ -70,21 +70,12 @@ pub enum RunError {
         /// Offset after the rejected message.
         until: i64,
     },
-    /// A dead letter does not fit into its topic, so the message has no place to end.
-    #[error(
-        "{position}: its dead letter needs {needed} bytes and topic `{topic}` takes {limit}; raise that topic's \
-         max.message.bytes to at least 64 KiB more than its source's"
-    )]
-    DeadLetterTooLarge {
-        /// The message.
-        position: String,
-        /// Dead-letter topic.
-        topic: String,
-        /// Bytes needed.
-        needed: usize,
-        /// Bytes taken.
-        limit: usize,
-    },
+    /// A record that answers no single message is larger than its topic takes.
+    #[error("{0}; raise max.message.bytes of that topic")]
+    Refused(LogError),
+    /// A stream thread panicked; what was open is aborted.
+    #[error("stream thread panicked; its message is on standard error; please report it")]
+    Panicked,
     /// An operator broke its contract.
     #[error("operator `{operator}`: {what}; this is a fault in the operator, please report it")]
     Operator {

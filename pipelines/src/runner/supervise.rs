@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lunapark_operator::{Codec, Operator};
 use lunapark_topics::error::Recovery;
-use lunapark_topics::{Log, StreamSpec};
+use lunapark_topics::{Log, LogErrorKind, StreamSpec};
 
 use super::{RunError, Runner, Settings};
 use crate::health::Health;
@@ -37,13 +37,15 @@ pub struct StreamThread<'a, C, O> {
 /// Runs a stream thread until a stop is asked for, or until an error needs a human.
 pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>, stop: &Stop) -> Result<(), RunError> {
     let member = &thread.settings.member;
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut ran) = (FIRST_PAUSE, false);
     while !stop.requested() {
         let opened = std::time::Instant::now();
-        let error = match run_once(thread, stop) {
+        let error = match run_once(thread, stop, &mut ran) {
             Ok(()) => break,
             // An abort that itself could not be done is reopened too: opening ends the old transaction.
             Err(RunError::Log(error)) if error.recovery() != Recovery::Stop => error,
+            // What was allowed once may be again: a broker that still loads its users, a certificate being changed.
+            Err(RunError::Log(error)) if ran && error.kind == LogErrorKind::Unauthorised => error,
             Err(error) => {
                 thread.health.failed(member, &error.to_string());
                 return Err(error);
@@ -62,8 +64,13 @@ pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>,
     Ok(())
 }
 
-fn run_once<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>, stop: &Stop) -> Result<(), RunError> {
+fn run_once<C: Codec<O::Out>, O: Operator>(
+    thread: &StreamThread<'_, C, O>,
+    stop: &Stop,
+    ran: &mut bool,
+) -> Result<(), RunError> {
     let stream = thread.log.stream(&thread.spec)?;
+    *ran = true;
     thread.health.running(&thread.settings.member);
     Runner::new(thread.codec, thread.operator, stream, &thread.settings, thread.metrics.clone()).run(stop)
 }

@@ -145,8 +145,18 @@ fn tail(log: &str) -> String {
 }
 
 /// Runs a command to its end.
+#[track_caller]
 pub(super) fn run_to_end(command: &mut Command, base: PathBuf, stdin: Option<PathBuf>) -> Outcome {
-    Running::spawn(command, base, stdin).outcome(COMMAND)
+    until(COMMAND, "the embedded log is free", || {
+        let outcome = Running::spawn(command, base.clone(), stdin.clone()).outcome(COMMAND);
+        (!still_ours(&outcome.stderr)).then_some(outcome)
+    })
+}
+
+/// Whether an embedded log was refused because this very process has it. It has given it up, but a child that another
+/// test is just starting holds a copy of the lock's descriptor for the moment between fork and exec.
+fn still_ours(log: &str) -> bool {
+    log.contains(&format!("is owned by another process (pid {})", std::process::id()))
 }
 
 /// `lunapark run`, up and ready; killed when dropped.
@@ -169,14 +179,22 @@ impl Service {
     /// Starts it and waits only until its HTTP port is open.
     #[track_caller]
     pub(super) fn spawn(command: &mut Command, base: PathBuf) -> Self {
+        until(START, "the service starts", || match Self::try_spawn(command, base.clone()) {
+            Ok(service) => Some(service),
+            Err(log) if still_ours(&log) => None,
+            Err(log) => panic!("the service ended:\n{log}"),
+        })
+    }
+
+    /// Its log where it ends at once.
+    #[track_caller]
+    fn try_spawn(command: &mut Command, base: PathBuf) -> Result<Self, String> {
         let mut running = Running::spawn(command, base, None);
-        let http = until(START, "the service says where its HTTP endpoints are", || {
-            if let Some(status) = running.child.try_wait().unwrap() {
-                panic!("the service ended with {status}:\n{}", running.log());
-            }
-            address(&running.log())
+        let http = until(START, "the service says where its HTTP endpoints are", || match address(&running.log()) {
+            Some(http) => Some(Ok(http)),
+            None => (!running.is_running()).then(|| Err(running.log())),
         });
-        Self { running, http }
+        Ok(Self { running, http: http? })
     }
 
     /// Waits until every stream thread polls.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_schemas::messages::At;
-use lunapark_schemas::{Messages, TopicPartition};
+use lunapark_schemas::{Messages, Position, TopicPartition};
 
 use super::access::{Access, Fetched, Want};
 use super::batch::Batch;
@@ -55,6 +55,11 @@ impl Cursors {
     /// The next offset of a partition that is read.
     pub fn position(&self, at: &TopicPartition) -> Option<i64> {
         self.list.iter().find(|cursor| cursor.at == *at).map(|cursor| cursor.next)
+    }
+
+    /// Where partitions go on that have nothing at hand.
+    pub fn hungry(&self) -> impl Iterator<Item = Position> {
+        self.list.iter().filter(|cursor| cursor.ready.is_empty()).map(|cursor| cursor.at.at(cursor.next))
     }
 
     /// Appends what there is, waiting at most `wait` where nothing is at hand.

@@ -78,6 +78,7 @@ impl LogStream {
             if let Some(event) = self.event()? {
                 return self.meet(event);
             }
+            self.none_expired()?;
             let count = self.cursors.poll(&*core, into, limit, Duration::ZERO)?;
             let now = Instant::now();
             if count > 0 || now >= until {
@@ -88,6 +89,20 @@ impl LogStream {
             let look_again = expiry.map_or(until, |expiry| until.min(expiry.max(now) + Duration::from_millis(1)));
             core.signal.wait(seen, look_again);
         }
+    }
+
+    /// Refuses to go on past messages that retention has deleted unread: the stream is opened again, says so, and the
+    /// ledger shows the gap.
+    fn none_expired(&self) -> Result<(), LogError> {
+        for position in self.cursors.hungry() {
+            let at = position.topic_partition();
+            let low = self.owner.core().watermarks(&at)?.low;
+            if position.offset < low {
+                let message = format!("offsets {} to {} expired before they were read", position.offset, low - 1);
+                return Err(LogError::new(LogErrorKind::OffsetOutOfRange, message).at(at));
+            }
+        }
+        Ok(())
     }
 
     fn event(&mut self) -> Result<Option<Event>, LogError> {
@@ -118,6 +133,7 @@ impl LogStream {
         let core = self.owner.core();
         let committed = core.committed(&self.spec.group, partitions)?;
         let mut positions = Vec::with_capacity(partitions.len());
+        let mut latest = Vec::new();
         for (at, committed) in partitions.iter().zip(committed) {
             let ends = core.watermarks(at)?;
             let start = match self.spec.start {
@@ -125,10 +141,35 @@ impl LogStream {
                 Start::Latest => ends.high,
             };
             let position = at.at(committed.unwrap_or(start).max(ends.low));
+            if let Some(committed) = committed.filter(|committed| *committed < ends.low) {
+                tracing::error!(partition = %at, committed, low = ends.low, "messages expired before they were read");
+            }
+            if committed.is_none() && self.spec.start == Start::Latest {
+                latest.push(position.clone());
+            }
             self.cursors.set(core.state(&at.topic)?.stored.id, at.clone(), position.offset);
             positions.push(position);
         }
+        self.settle(&latest)?;
         Ok(positions)
+    }
+
+    /// What "latest" means is settled once: a restart before the first commit must not skip what came since.
+    fn settle(&self, latest: &[Position]) -> Result<(), LogError> {
+        if latest.is_empty() {
+            return Ok(());
+        }
+        let (fence, group) = (Some(self.fence.clone()), self.seat.group().clone());
+        let append = Append { lots: Vec::new(), fence, group, offsets: self.offsets(latest)? };
+        self.owner.core().ask(Change::Append(append))?.wait().map(drop)
+    }
+
+    fn offsets(&self, next: &[Position]) -> Result<Vec<Next>, LogError> {
+        let one = |position: &Position| {
+            let (state, partition) = self.owner.core().place(&position.topic_partition())?;
+            Ok(Next { topic: state.stored.id, partition, offset: position.offset })
+        };
+        next.iter().map(one).collect()
     }
 
     /// At least once: hands over what waits, without waiting for the disk.
@@ -145,11 +186,7 @@ impl LogStream {
         let partitions: Vec<_> = next.iter().map(Position::topic_partition).collect();
         lock(&core.groups).may_commit(&self.seat, partitions.iter())?;
         self.under_way.settle(None)?;
-        let mut offsets = Vec::with_capacity(next.len());
-        for (at, position) in partitions.iter().zip(next) {
-            let (state, partition) = core.place(at)?;
-            offsets.push(Next { topic: state.stored.id, partition, offset: position.offset });
-        }
+        let offsets = self.offsets(next)?;
         let (lots, fence) = (self.outbox.take(), Some(self.fence.clone()));
         core.ask(Change::Append(Append { lots, fence, group: self.seat.group().clone(), offsets }))?.wait().map(drop)
     }

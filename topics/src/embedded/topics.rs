@@ -75,6 +75,7 @@ impl StoredTopic {
             retention: self.retention_ms.map(Duration::from_millis),
             cleanup: self.cleanup(),
             bytes,
+            described: true,
         }
     }
 }

@@ -115,8 +115,13 @@ fn unauthorised(topic: &str, bootstrap: &str) -> LogError {
 fn with_config(log: &KafkaLog, topic: &MetadataTopic) -> Result<TopicInfo, LogError> {
     let asked = block_on(log.admin.describe_configs([&ResourceSpecifier::Topic(topic.name())], &options(log)));
     let resources = asked.map_err(|e| log.error(topic.name(), &e))?;
-    // Without the permission DescribeConfigs, Kafka's defaults are assumed.
-    let config = resources.into_iter().next().and_then(Result::ok);
+    let config = match resources.into_iter().next() {
+        Some(Ok(config)) => Some(config),
+        Some(Err(code)) if kind_of_code(code) != Kind::Unauthorised => {
+            return Err(refused(topic.name(), "cannot be described", code));
+        }
+        _ => None,
+    };
     let value = |key: &str| config.as_ref().and_then(|c| c.get(key)).and_then(|entry| entry.value.clone());
     let retention: Option<u64> = value("retention.ms").and_then(|v| v.parse().ok());
     Ok(TopicInfo {
@@ -128,6 +133,7 @@ fn with_config(log: &KafkaLog, topic: &MetadataTopic) -> Result<TopicInfo, LogEr
             .filter(|p| p.contains("compact"))
             .map_or(Cleanup::Delete, |_| Cleanup::Compact),
         bytes: None,
+        described: config.is_some(),
     })
 }
 

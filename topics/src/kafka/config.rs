@@ -157,8 +157,9 @@ fn millis(duration: Duration) -> String {
 }
 
 /// Properties that Lunapark sets itself.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     "bootstrap.servers",
+    "message.max.bytes",
     "transactional.id",
     "enable.idempotence",
     "isolation.level",

@@ -24,6 +24,15 @@ const ABORT_SLICE: Duration = Duration::from_millis(10);
 /// Delivery reports are served once per so many records, so that none waits behind a long batch.
 const SERVE_EVERY: u32 = 4096;
 
+/// What an abort leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aborted {
+    /// The producer can go on.
+    Clean,
+    /// Records were refused for good: their sequence numbers are missing, and the producer cannot commit again.
+    Broken,
+}
+
 /// A producer with its failed deliveries.
 pub(super) struct Sink {
     producer: BaseProducer<SinkContext>,
@@ -121,7 +130,7 @@ impl Sink {
 
     /// Only librdkafka may purge: it moves the sequence numbers past what it threw away. A purge of our own would leave a
     /// gap in them, and the next transaction would fail.
-    pub(super) fn abort_transaction(&mut self) -> Result<(), LogError> {
+    pub(super) fn abort_transaction(&mut self) -> Result<Aborted, LogError> {
         let deadline = Instant::now() + self.timeout;
         loop {
             // What was purged reports back through the queue, and the call waits for it: it must be served in between.
@@ -132,9 +141,9 @@ impl Sink {
             }
         }
         self.serve();
-        let thrown_away = self.producer.context().take_failed();
-        tracing::debug!(records = thrown_away.len(), "transaction aborted");
-        Ok(())
+        let refused = self.producer.context().take_failed();
+        tracing::debug!(refused = refused.len(), "transaction aborted");
+        Ok(if refused.is_empty() { Aborted::Clean } else { Aborted::Broken })
     }
 
     pub(super) fn producer(&self) -> &BaseProducer<SinkContext> {
@@ -255,7 +264,7 @@ impl Transaction for KafkaTransaction {
 
     fn abort(&mut self) -> Result<(), LogError> {
         match std::mem::take(&mut self.open) {
-            true => self.sink.abort_transaction(),
+            true => self.sink.abort_transaction().map(drop),
             false => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::Offset;
 use super::config::KafkaOptions;
 use super::context::{GroupEvent, MemberContext};
 use super::error::log_error;
-use super::producer::{Sink, delivery_error, retriable};
+use super::producer::{Aborted, Sink, delivery_error, retriable};
 use super::reader::fill;
 use super::{offset_list, partition_list};
 use crate::catalog::DEFAULT_MAX_MESSAGE_BYTES;
@@ -155,7 +155,7 @@ impl KafkaStream {
     }
 
     fn assign(&mut self, partitions: Vec<TopicPartition>) -> Result<Option<Polled>, LogError> {
-        let Some(positions) = self.starts(&partitions)? else {
+        let Some(Starts { positions, latest }) = self.starts(&partitions)? else {
             self.consumer.context().put_back(GroupEvent::Assign(partitions));
             self.ask_again = Some(Instant::now() + ASK_AGAIN);
             return Ok(None);
@@ -163,11 +163,16 @@ impl KafkaStream {
         self.ask_again = None;
         self.consumer.incremental_assign(&offset_list(&positions)?).map_err(|e| self.error("assign", &e))?;
         self.assigned.extend(partitions);
+        if !latest.is_empty() {
+            // What "latest" means is settled once: a restart before the first commit must not skip what came since.
+            let settled = self.consumer.commit(&offset_list(&latest)?, CommitMode::Sync);
+            settled.map_err(|e| self.error("commit the latest offsets", &e))?;
+        }
         Ok(Some(Polled::Assigned(positions)))
     }
 
     /// Where each partition starts; `None` while a predecessor's open transaction hides the committed offset.
-    fn starts(&self, partitions: &[TopicPartition]) -> Result<Option<Vec<Position>>, LogError> {
+    fn starts(&self, partitions: &[TopicPartition]) -> Result<Option<Starts>, LogError> {
         let found = match self.consumer.committed_offsets(partition_list(partitions), COMMITTED_SLICE) {
             Ok(found) => found,
             Err(error) => {
@@ -175,7 +180,7 @@ impl KafkaStream {
                 return Ok(None);
             }
         };
-        let mut starts = Vec::with_capacity(partitions.len());
+        let mut starts = Starts::default();
         for p in partitions {
             let Some(element) = found.find_partition(&p.topic, p.partition) else { return Ok(None) };
             if element.error().is_err() {
@@ -186,7 +191,7 @@ impl KafkaStream {
                 _ => None,
             };
             match self.start(p, committed) {
-                Ok(offset) => starts.push(p.at(offset)),
+                Ok(offset) => starts.push(p.at(offset), committed.is_none() && self.spec.start == Start::Latest),
                 Err(error) if error.kind == Kind::Timeout || error.kind == Kind::Unreachable => return Ok(None),
                 Err(error) => return Err(error),
             }
@@ -272,7 +277,11 @@ impl Stream for KafkaStream {
             self.sink.begin()?;
             self.in_transaction = true;
         }
-        self.sink.send(record, source.map_or(0, tag_of))
+        let sent = self.sink.send(record, source.map_or(0, tag_of));
+        if let (Err(error), Some(source)) = (&sent, source) {
+            self.refused.extend((error.kind == Kind::TooLarge).then_some(source));
+        }
+        sent
     }
 
     fn commit(&mut self, next: &[Position]) -> Result<(), LogError> {
@@ -292,7 +301,11 @@ impl Stream for KafkaStream {
         match (std::mem::take(&mut self.in_transaction), std::mem::take(&mut self.sink_broken)) {
             // Opening under the same id ends the old transaction as an abort would.
             (_, true) => self.sink = open_sink(&self.sink_config, self.sink.timeout(), self.spec.delivery)?,
-            (true, false) => self.sink.abort_transaction()?,
+            (true, false) => {
+                if self.sink.abort_transaction()? == Aborted::Broken {
+                    self.sink = open_sink(&self.sink_config, self.sink.timeout(), self.spec.delivery)?;
+                }
+            }
             (false, false) => {}
         }
         if rewind.is_empty() {
@@ -328,6 +341,22 @@ impl Stream for KafkaStream {
 impl Drop for KafkaStream {
     fn drop(&mut self) {
         self.answer_last_rebalances();
+    }
+}
+
+/// Where partitions start, and which of them start there only because that is where their end was just now.
+#[derive(Default)]
+struct Starts {
+    positions: Vec<Position>,
+    latest: Vec<Position>,
+}
+
+impl Starts {
+    fn push(&mut self, position: Position, latest: bool) {
+        if latest {
+            self.latest.push(position.clone());
+        }
+        self.positions.push(position);
     }
 }
 
