@@ -5,6 +5,9 @@ mod codec;
 mod models;
 mod scorer;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::InferenceCodec;
 pub use models::{ModelEntry, ModelSet};
 pub use scorer::Scorer;

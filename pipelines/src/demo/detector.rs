@@ -116,7 +116,9 @@ impl Spill {
                 1 => value = event.with_feature(27, None),
                 2 => value = event.with_feature(5, Some("NaN")),
                 3 => value = event.with_feature(3, Some("\"high\"")),
-                4 => drop(self.headers.push_str(MODEL, "no-such-model/7")),
+                4 => {
+                    self.headers.push_str(MODEL, "no-such-model/7");
+                }
                 _ => value.clear(),
             }
         }

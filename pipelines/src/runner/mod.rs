@@ -13,6 +13,8 @@ mod breaker;
 mod dead_letter;
 mod settings;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 pub use account::{Account, Ending, RowCounts};
 pub use breaker::Breaker;

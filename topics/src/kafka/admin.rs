@@ -1,10 +1,10 @@
 //! Topics: create, delete, describe.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
@@ -16,6 +16,21 @@ use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Created, TopicInfo};
 
 pub(super) fn create(log: &KafkaLog, spec: &TopicSpec) -> Result<Created, LogError> {
+    let deadline = Instant::now() + log.timeout();
+    loop {
+        match try_create(log, spec)? {
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return existed(log, spec),
+            // Fewer live brokers than copies: while one restarts, this passes.
+            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) if Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            Some(Err((name, code))) => return Err(refused(&name, "cannot be created", code)),
+            _ => return await_topic(log, &spec.name).map(|()| Created::New),
+        }
+    }
+}
+
+fn try_create(log: &KafkaLog, spec: &TopicSpec) -> Result<Option<TopicResult>, LogError> {
     let retention = spec.retention.map_or("-1".to_owned(), |r| r.as_millis().to_string());
     let max_bytes = spec.max_message_bytes.to_string();
     let new = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(spec.replication))
@@ -23,20 +38,16 @@ pub(super) fn create(log: &KafkaLog, spec: &TopicSpec) -> Result<Created, LogErr
         .set("max.message.bytes", &max_bytes)
         .set("cleanup.policy", policy_name(spec.cleanup));
     let results = block_on(log.admin.create_topics([&new], &options(log))).map_err(|e| log.error("create", &e))?;
-    match results.into_iter().next() {
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => existed(log, spec),
-        Some(Err((name, code))) => Err(refused(&name, "cannot be created", code)),
-        _ => await_topic(log, &spec.name).map(|()| Created::New),
-    }
+    Ok(results.into_iter().next())
 }
 
 /// A new topic is known to the controller before every broker answers for it; wait until it can be used.
 fn await_topic(log: &KafkaLog, name: &str) -> Result<(), LogError> {
-    let deadline = std::time::Instant::now() + log.timeout();
+    let deadline = Instant::now() + log.timeout();
     loop {
         match describe(log, name) {
             Ok(_) => return Ok(()),
-            Err(error) if std::time::Instant::now() > deadline => return Err(error),
+            Err(error) if Instant::now() > deadline => return Err(error),
             Err(_) => std::thread::park_timeout(Duration::from_millis(20)),
         }
     }

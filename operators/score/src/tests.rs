@@ -1,0 +1,125 @@
+//! The scorer on a toy model: which model, which rows, which outcome.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Float32Array, RecordBatch};
+use futures::executor::block_on;
+use lunapark_models::{Model, ModelError};
+use lunapark_operator::{Codec, Operator, Reply, Scored};
+use lunapark_schemas::headers::MODEL;
+use lunapark_schemas::inference::Limits;
+use lunapark_schemas::messages::At;
+use lunapark_schemas::rows::f32_values;
+use lunapark_schemas::{Datatype, ErrorClass, HeadersBuf, Messages, Outcome, Signature, TensorSpec};
+
+use crate::{InferenceCodec, ModelEntry, ModelSet, Scorer};
+
+/// Adds up a row of two.
+struct Sum {
+    signature: Arc<Signature>,
+    factor: f32,
+}
+
+impl Model for Sum {
+    fn signature(&self) -> &Arc<Signature> {
+        &self.signature
+    }
+
+    fn accepts_missing(&self) -> bool {
+        false
+    }
+
+    fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {
+        let values = f32_values(rows.column(0)).unwrap();
+        assert!(values.iter().all(|v| !v.is_nan()), "rows with missing values are set aside before");
+        let sums: Vec<f32> = values.chunks(2).map(|row| (row[0] + row[1]) * self.factor).collect();
+        let column = Arc::new(Float32Array::from(sums)) as ArrayRef;
+        Ok(RecordBatch::try_new(self.signature.output_schema(), vec![column]).unwrap())
+    }
+}
+
+fn models() -> Arc<ModelSet> {
+    let entry = |name: &str, version: &str, factor| {
+        let (input, output) = (TensorSpec::new("x", Datatype::Fp32, 2), TensorSpec::new("y", Datatype::Fp32, 1));
+        let signature = Arc::new(Signature { inputs: vec![input], outputs: vec![output] });
+        ModelEntry::new(name, version, "0123456789abcdef", Arc::new(Sum { signature, factor }))
+    };
+    Arc::new(ModelSet::new(vec![entry("sum", "1", 1.0), entry("sum", "2", 10.0), entry("other", "1", -1.0)]))
+}
+
+/// What becomes of messages with these headers and values: model index and reply, or class and text of the rejection.
+fn ends(requests: &[(Option<&str>, &str)]) -> Vec<Result<(usize, String), (ErrorClass, String)>> {
+    let mut messages = Messages::new();
+    for (offset, (model, value)) in requests.iter().enumerate() {
+        let mut headers = HeadersBuf::new();
+        if let Some(name) = model {
+            headers.push_str(MODEL, name);
+        }
+        let at = At { topic: "t", partition: 0, offset: offset as i64, timestamp: 0 };
+        messages.push(at, None, Some(value.as_bytes()), headers.view());
+    }
+    let codec = InferenceCodec::new(models(), Limits::default());
+    let scorer = Scorer::new(models());
+    let decoded = codec.decode(&messages, &(0..messages.len()).collect::<Vec<_>>());
+    let mut ends: Vec<_> = requests.iter().map(|_| None).collect();
+    for (index, rejection) in decoded.rejected {
+        ends[index] = Some(Err((rejection.class, rejection.message)));
+    }
+    for batch in &decoded.batches {
+        let outcomes: Vec<Outcome<Scored>> = block_on(scorer.process(batch)).unwrap();
+        for (member, outcome) in batch.members.iter().zip(outcomes) {
+            let mut reply = Reply::default();
+            assert!(ends[member.message].is_none(), "one end for each message");
+            ends[member.message] = Some(match outcome {
+                Outcome::Reject(rejection) => Err((rejection.class, rejection.message)),
+                Outcome::Skip(_) => panic!("the scorer filters nothing"),
+                Outcome::Emit(out) => {
+                    codec.encode(&messages.get(member.message), batch.model, member, &out, &mut reply).unwrap();
+                    Ok((batch.model, String::from_utf8(reply.value).unwrap()))
+                }
+            });
+        }
+    }
+    ends.into_iter().map(|end| end.expect("every message ends")).collect()
+}
+
+#[test]
+fn the_header_chooses_name_and_version() {
+    let event = r#"{"instances":[[1,2]]}"#;
+    let wanted = [None, Some("sum"), Some("sum/1"), Some("other"), Some(" sum/2 ")];
+    let ends = ends(&wanted.map(|model| (model, event)));
+    let models: Vec<usize> = ends.iter().map(|end| end.as_ref().unwrap().0).collect();
+    assert_eq!(models, [0, 1, 0, 2, 1], "the default is the first, a bare name its last version");
+    assert_eq!(ends[0], Ok((0, r#"{"predictions":[3.0]}"#.into())));
+}
+
+#[test]
+fn an_unknown_model_names_those_there_are() {
+    for wanted in ["none", "sum/3", "", "sum/"] {
+        let (class, message) = ends(&[(Some(wanted), r#"{"instances":[[1,2]]}"#)]).remove(0).unwrap_err();
+        assert_eq!(class, ErrorClass::UnknownModel);
+        assert!(message.contains("sum/1, sum/2, other/1"), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_value_costs_its_row_alone() {
+    let requests = [r#"{"instances":[[1,2]]}"#, r#"{"instances":[[1,2],[null,1],[3,4]]}"#, r#"{"instances":[[1,null]]}"#];
+    let ends = ends(&requests.map(|value| (None, value)));
+    assert_eq!(ends[0], Ok((0, r#"{"predictions":[3.0]}"#.into())));
+    let (_, partial) = ends[1].as_ref().unwrap();
+    assert!(partial.starts_with(r#"{"predictions":[3.0,null,7.0],"failed":[{"row":1"#), "{partial}");
+    assert!(partial.contains("row 1: `x`[0] is missing"), "{partial}");
+    let (class, message) = ends[2].as_ref().unwrap_err();
+    assert_eq!(*class, ErrorClass::Missing);
+    assert!(message.contains("row 0: `x`[1] is missing"), "{message}");
+}
+
+#[test]
+fn rows_that_fail_to_decode_and_rows_that_lack_values_are_told_together() {
+    let ends = ends(&[(None, r#"{"instances":[[1,2,3],[1,null],[5,6],["a",1]]}"#)]);
+    let (_, reply) = ends[0].as_ref().unwrap();
+    assert!(reply.starts_with(r#"{"predictions":[null,null,11.0,null]"#), "{reply}");
+    let rows: Vec<_> = reply.match_indices("\"row\":").map(|(at, _)| &reply[at + 6..at + 7]).collect();
+    assert_eq!(rows, ["0", "1", "3"]);
+}
