@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram as Latencies;
-use lunapark_schemas::metrics::{Digest, MetricsRecord};
 use lunapark_schemas::Messages;
+use lunapark_schemas::metrics::{Digest, MetricsRecord};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -73,9 +73,8 @@ impl PipelineMetrics {
         };
         let vec = |name, help, label| IntCounterVec::new(labels(name, help), &[label]);
         let one = |name, help| IntCounter::with_opts(labels(name, help));
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
-            HistogramOpts::from(labels(name, help)).buckets(buckets)
-        };
+        let histogram =
+            |name: &str, help: &str, buckets: Vec<f64>| HistogramOpts::from(labels(name, help)).buckets(buckets);
         let seconds = prometheus::exponential_buckets(1e-5, 4.0, 10)?;
         let rows = prometheus::exponential_buckets(1.0, 4.0, 9)?;
         let latencies = || Latencies::new_with_bounds(1, LONGEST_LATENCY_US, 3).map(Mutex::new);
@@ -213,8 +212,12 @@ impl PipelineMetrics {
                 let label = metric.get_label().iter().find(own).map(|l| format!("{{{}=\"{}\"}}", l.name(), l.value()));
                 let name = format!("{}{}", family.name(), label.unwrap_or_default());
                 match family.get_field_type() {
-                    prometheus::proto::MetricType::COUNTER => drop(counters.insert(name, metric.get_counter().get_value())),
-                    prometheus::proto::MetricType::GAUGE => drop(counters.insert(name, metric.get_gauge().get_value())),
+                    prometheus::proto::MetricType::COUNTER => {
+                        counters.insert(name, metric.get_counter().get_value());
+                    }
+                    prometheus::proto::MetricType::GAUGE => {
+                        counters.insert(name, metric.get_gauge().get_value());
+                    }
                     _ => {
                         let histogram = metric.get_histogram();
                         counters.insert(format!("{name}_sum"), histogram.get_sample_sum());

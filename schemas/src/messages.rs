@@ -69,13 +69,7 @@ impl Messages {
     }
 
     /// Copies one message in whose headers are already encoded.
-    pub fn push_encoded(
-        &mut self,
-        at: At<'_>,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: Headers<'_>,
-    ) {
+    pub fn push_encoded(&mut self, at: At<'_>, key: Option<&[u8]>, value: Option<&[u8]>, headers: Headers<'_>) {
         self.push_slot(at, key, value, |arena| arena.extend_from_slice(headers.encoded()));
     }
 

@@ -94,14 +94,10 @@ impl Codec<Scored> for InferenceCodec {
     ) -> Result<(), Rejection> {
         let unknown = || Rejection::new(ErrorClass::UnknownModel, format!("no model at index {model}"));
         let entry = self.models.get(model).ok_or_else(unknown)?;
-        let context = ReplyContext {
-            model_name: &entry.name,
-            model_version: &entry.version,
-            signature: entry.model.signature(),
-        };
+        let context =
+            ReplyContext { model_name: &entry.name, model_version: &entry.version, signature: entry.model.signature() };
         let value = &mut reply.value;
-        let encoded =
-            inference::encode(&member.request, &context, &out.outputs, out.rows.clone(), &out.failed, value)?;
+        let encoded = inference::encode(&member.request, &context, &out.outputs, out.rows.clone(), &out.failed, value)?;
         reply.headers.push_str(MODEL, &entry.tag);
         if message.headers.is_empty() && matches!(member.request.format, Format::KserveV1 | Format::OpenInference) {
             return Ok(());

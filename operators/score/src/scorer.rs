@@ -101,7 +101,12 @@ fn score_without(
         let fates = &missing[member.rows()];
         let start = next;
         next += fates.iter().filter(|fate| fate.is_none()).count();
-        partly_scored(model.signature(), member, fates, Scored { outputs: outputs.clone(), rows: start..next, failed: Vec::new() })
+        partly_scored(
+            model.signature(),
+            member,
+            fates,
+            Scored { outputs: outputs.clone(), rows: start..next, failed: Vec::new() },
+        )
     };
     Ok(batch.members.iter().map(outcome).collect())
 }

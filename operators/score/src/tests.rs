@@ -104,7 +104,8 @@ fn an_unknown_model_names_those_there_are() {
 
 #[test]
 fn a_missing_value_costs_its_row_alone() {
-    let requests = [r#"{"instances":[[1,2]]}"#, r#"{"instances":[[1,2],[null,1],[3,4]]}"#, r#"{"instances":[[1,null]]}"#];
+    let requests =
+        [r#"{"instances":[[1,2]]}"#, r#"{"instances":[[1,2],[null,1],[3,4]]}"#, r#"{"instances":[[1,null]]}"#];
     let ends = ends(&requests.map(|value| (None, value)));
     assert_eq!(ends[0], Ok((0, r#"{"predictions":[3.0]}"#.into())));
     let (_, partial) = ends[1].as_ref().unwrap();

@@ -66,7 +66,8 @@ impl Address {
     pub fn parse(text: &str, base: &Path) -> Result<Self, StoreError> {
         let refused = || StoreError::NotAnAddress(text.to_owned());
         if let Some(rest) = text.strip_prefix("s3://") {
-            let (bucket, key) = rest.split_once('/').filter(|(b, k)| !b.is_empty() && !k.is_empty()).ok_or_else(refused)?;
+            let (bucket, key) =
+                rest.split_once('/').filter(|(b, k)| !b.is_empty() && !k.is_empty()).ok_or_else(refused)?;
             return Ok(Address::S3 { bucket: bucket.into(), key: key.into() });
         }
         match text.strip_prefix("file://") {

@@ -27,14 +27,20 @@ use lunapark_topics::Catalog;
 
 /// Score detector streams exactly once, and prove it.
 #[derive(Debug, Parser)]
-#[command(name = "lunapark", version, about, max_term_width = 110, after_help = "Examples:
+#[command(
+    name = "lunapark",
+    version,
+    about,
+    max_term_width = 110,
+    after_help = "Examples:
   lunapark demo                              see it work, on this machine alone
   lunapark run                               the scorer as a service, on the embedded log
   lunapark produce inference.events events.ndjson
   lunapark consume inference.results --follow
   lunapark audit --deep                      prove that nothing was lost or doubled
 
-Every command takes --config FILE; `lunapark config` prints all settings.")]
+Every command takes --config FILE; `lunapark config` prints all settings."
+)]
 struct Cli {
     /// Configuration file; LUNAPARK_CONFIG names one too. `lunapark config` prints every setting with its default.
     #[arg(long, global = true, env = "LUNAPARK_CONFIG", value_name = "FILE")]

@@ -270,7 +270,10 @@ fn target(log: &dyn Log, message: &Message<'_>) -> anyhow::Result<i32> {
         bail!("its headers say that it is from {}, not from {topic}", output::printable(source.topic.as_bytes()));
     }
     if let Some(bytes) = message.headers.get_str(dead::ORIGINAL_BYTES) {
-        bail!("it was cut: {} bytes did not fit into its topic; the whole is at {source}", output::printable(bytes.as_bytes()));
+        bail!(
+            "it was cut: {} bytes did not fit into its topic; the whole is at {source}",
+            output::printable(bytes.as_bytes())
+        );
     }
     let partitions = log.topic(topic)?.partitions;
     if source.partition >= partitions {
@@ -292,5 +295,7 @@ fn note_in_ledger(
         target: target.to_owned(),
     });
     let entry = ledger.encode(&redrive)?;
-    transaction.produce(&entry.record(Some(LEDGER_PARTITION))).with_context(|| format!("cannot note {position} in the ledger"))
+    transaction
+        .produce(&entry.record(Some(LEDGER_PARTITION)))
+        .with_context(|| format!("cannot note {position} in the ledger"))
 }

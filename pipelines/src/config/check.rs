@@ -130,10 +130,8 @@ fn score(section: &Section<'_>) -> Result<ScoreConfig, ConfigError> {
     Ok(ScoreConfig {
         name: section.text("name")?.to_owned(),
         threads: section.number("threads", 1)?,
-        delivery: section.choice(
-            "delivery",
-            &[("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)],
-        )?,
+        delivery: section
+            .choice("delivery", &[("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)])?,
         start: section.choice("start", &[("earliest", Start::Earliest), ("latest", Start::Latest)])?,
         commit_interval: section.duration("commit_interval")?,
         commit_messages: section.number("commit_messages", 1)?,

@@ -139,12 +139,7 @@ fn set_text(into: &mut Table, path: &[String], text: &str, name: &str) -> Result
 }
 
 /// `LUNAPARK_KAFKA_SASL_PASSWORD` is librdkafka's `sasl.password`.
-fn set_open(
-    into: &mut Table,
-    name: &str,
-    text: &str,
-    known: &[(String, Vec<String>)],
-) -> Result<(), ConfigError> {
+fn set_open(into: &mut Table, name: &str, text: &str, known: &[(String, Vec<String>)]) -> Result<(), ConfigError> {
     match (name.strip_prefix("LUNAPARK_KAFKA_"), into.get_mut(OPEN_SECTION)) {
         (Some(property), Some(Value::Table(section))) if KafkaOptions::knows(&dotted(property)) => {
             merge_open(section, &dotted(property), Value::String(text.to_owned()))

@@ -39,9 +39,10 @@ pub struct Sample {
 impl Sample {
     /// Reads the shipped file.
     pub fn load() -> anyhow::Result<Self> {
-        let events = TSV.lines().enumerate().map(|(n, line)| {
-            parse(line).with_context(|| format!("higgs-sample.tsv, line {}", n + 1))
-        });
+        let events = TSV
+            .lines()
+            .enumerate()
+            .map(|(n, line)| parse(line).with_context(|| format!("higgs-sample.tsv, line {}", n + 1)));
         Ok(Self { events: events.collect::<Result<_, _>>()? })
     }
 }

@@ -222,8 +222,8 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lunapark_schemas::messages::At;
     use lunapark_schemas::Messages;
+    use lunapark_schemas::messages::At;
 
     fn messages(offsets: &[i64]) -> Messages {
         let mut messages = Messages::new();

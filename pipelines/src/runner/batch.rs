@@ -144,7 +144,9 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         let (ending, model) = match fate {
             Fate::Scored { model, member, out } => (self.write_result(message, model, &member, &out)?, Some(model)),
             Fate::Skipped(reason) => (Ending::Filtered(reason), None),
-            Fate::Rejected { rejection, attempts } => (self.write_dead(message, &rejection, attempts, &out_of_rows())?, None),
+            Fate::Rejected { rejection, attempts } => {
+                (self.write_dead(message, &rejection, attempts, &out_of_rows())?, None)
+            }
             Fate::Undecided => {
                 let what = format!("{} was left without an outcome", message.position());
                 return Err(RunError::Operator { operator: self.operator.name(), what });
@@ -195,7 +197,8 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         let size = record.wire_size();
         if let Some(limit) = self.stream.max_message_bytes(record.topic).filter(|limit| size > *limit) {
             let topic = record.topic;
-            let what = format!("its result has {size} bytes and topic `{topic}` takes {limit}; send fewer rows per message");
+            let what =
+                format!("its result has {size} bytes and topic `{topic}` takes {limit}; send fewer rows per message");
             return self.write_dead(message, &Rejection::new(ErrorClass::ResultTooLarge, what), 1, &out_of_rows());
         }
         self.stream.produce(record, Some((message.partition, message.offset)))?;

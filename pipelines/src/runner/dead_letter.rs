@@ -101,8 +101,7 @@ mod tests {
             let message = messages.get(0);
             let value = letter.fit(&message, limit, &mut headers);
             let key = message.key;
-            let record =
-                Record { topic: "t", partition: None, key, value, headers: headers.view(), timestamp: None };
+            let record = Record { topic: "t", partition: None, key, value, headers: headers.view(), timestamp: None };
             assert!(record.wire_size() <= limit, "{limit}");
             assert_eq!(headers.view().get_str(dead::ORIGINAL_BYTES), cut.then_some("10003"));
             assert_eq!(value == message.value, !cut);

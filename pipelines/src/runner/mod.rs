@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunapark_operator::{Codec, Operator, Reply};
-use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::Messages;
+use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_topics::error::Recovery;
 use lunapark_topics::{Limit, LogError, LogErrorKind, Polled, Stream};
 

@@ -91,10 +91,13 @@ fn at_least_once_repeats_but_never_loses() {
         .with("score.commit_interval", "\"4s\"")
         .with("score.drain_budget", "\"9s\"");
     let scene = Scene::open(work, &Kafka::bootstrap(), RATE);
-    let mut place = Some(scene.instance(NAMES[0]));
+    // One thread: a rebalance between two would commit.
+    let one = [("score.threads", "1")];
+    let service = scene.work.service(NAMES[0], &one);
     scene.work.wait_records("inference.results", 1000, MOVES_AGAIN);
-    kill_one(&scene, &mut place, NAMES[0], true);
-    let (work, evidence) = scene.end(place.into_iter().collect());
+    service.kill9();
+    let service = scene.work.service(NAMES[0], &one);
+    let (work, evidence) = scene.end(vec![service]);
     let (plan, baseline) = Baseline::higgs();
     let faults = verify(plan, baseline, &evidence).faults;
     let repeated = faults.iter().filter(|fault| matches!(fault, Fault::Duplicate { .. })).count();

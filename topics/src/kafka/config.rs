@@ -113,6 +113,13 @@ impl KafkaOptions {
         config
     }
 
+    /// A member without a lasting name, that joins the group of a stream thread and leaves it again.
+    pub(super) fn guest_consumer(&self, spec: &StreamSpec) -> ClientConfig {
+        let mut config = self.stream_consumer(spec);
+        config.remove("group.instance.id");
+        config
+    }
+
     /// An idempotent producer with the Java clients' partitioner.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.base();

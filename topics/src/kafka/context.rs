@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use lunapark_schemas::TopicPartition;
 use rdkafka::client::ClientContext;
@@ -15,6 +16,8 @@ use rdkafka::message::Message as _;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+
+use super::partition_list;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -113,6 +116,10 @@ impl MemberContext {
         lock(&self.group).pop_front()
     }
 
+    pub(super) fn has_group_event(&self) -> bool {
+        !lock(&self.group).is_empty()
+    }
+
     pub(super) fn put_back(&self, event: GroupEvent) {
         lock(&self.group).push_front(event);
     }
@@ -153,6 +160,31 @@ impl ConsumerContext for MemberContext {
             other => GroupEvent::Failed(format!("{other:?}")),
         });
     }
+}
+
+/// Patience of each poll while a consumer closes.
+pub(super) const CLOSE_POLL: Duration = Duration::from_millis(10);
+/// How long a consumer that is given up is read on for rebalances behind messages.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
+
+/// Closing a consumer waits for answers to its rebalances, which nobody would give any more. `revoked` are partitions
+/// whose revocation was handed out and not answered yet.
+pub(super) fn answer_last_rebalances(consumer: &BaseConsumer<MemberContext>, revoked: Vec<TopicPartition>) {
+    let context = consumer.context();
+    context.close();
+    let unanswered = (!revoked.is_empty()).then_some(GroupEvent::Revoke { partitions: revoked, lost: false });
+    for event in unanswered.into_iter().chain(std::iter::from_fn(|| context.next_group_event())) {
+        let answered = match event {
+            GroupEvent::Assign(partitions) => consumer.incremental_assign(&partition_list(&partitions)),
+            GroupEvent::Revoke { partitions, .. } => consumer.incremental_unassign(&partition_list(&partitions)),
+            GroupEvent::Failed(_) => Ok(()),
+        };
+        tracing::debug!(?answered, "rebalance answered on close");
+    }
+    // A rebalance may still wait in the queue. A fenced consumer refuses to be closed, so nothing else would serve it,
+    // and librdkafka would wait for the answer for ever.
+    let deadline = Instant::now() + LAST_EVENTS;
+    while consumer.poll(CLOSE_POLL).is_some() && Instant::now() < deadline {}
 }
 
 /// A record that Kafka did not take.

@@ -8,6 +8,7 @@ mod admin;
 mod config;
 mod context;
 mod error;
+mod orphans;
 mod producer;
 mod reader;
 mod stream;
@@ -52,7 +53,9 @@ impl KafkaLog {
         let metadata: BaseConsumer<_> =
             options.consumer().create_with_context(PlainContext::default()).map_err(failed)?;
         let log = Self { options: options.clone(), admin, metadata };
-        log.metadata.fetch_metadata(Some("__lunapark_probe"), options.request_timeout).map_err(|e| log.error("", &e))?;
+        log.metadata
+            .fetch_metadata(Some("__lunapark_probe"), options.request_timeout)
+            .map_err(|e| log.error("", &e))?;
         Ok(log)
     }
 

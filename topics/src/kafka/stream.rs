@@ -1,7 +1,7 @@
 //! One stream thread's consumer and producer on Kafka.
 //!
-//! Order of opening: the group is joined while `init_transactions` ends what a killed predecessor of the same name left
-//! open, and only then is it asked where its partitions stand. Offsets are assigned explicitly, so the first offset of every range in the ledger is the committed one.
+//! Order of opening: first `init_transactions`, which ends what a killed predecessor of the same name left open, then
+//! the group. Offsets are assigned explicitly, so the first offset of every range in the ledger is the committed one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +14,9 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset;
 
 use super::config::KafkaOptions;
-use super::context::{GroupEvent, MemberContext};
+use super::context::{CLOSE_POLL, GroupEvent, MemberContext, answer_last_rebalances};
 use super::error::log_error;
+use super::orphans::Orphans;
 use super::producer::{Aborted, Sink, delivery_error, retriable};
 use super::reader::fill;
 use super::{offset_list, partition_list};
@@ -32,9 +33,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_millis(500);
 
-/// Patience of each poll while the consumer closes.
-const CLOSE_POLL: Duration = Duration::from_millis(10);
-
 pub(super) struct KafkaStream {
     consumer: BaseConsumer<MemberContext>,
     sink: Sink,
@@ -49,6 +47,9 @@ pub(super) struct KafkaStream {
     /// When an assignment that waits for its committed offsets is looked at again.
     ask_again: Option<Instant>,
     outage: Option<Outage>,
+    /// Handed out as revoked or lost, not released yet.
+    revoked: Vec<TopicPartition>,
+    orphans: Option<Orphans>,
 }
 
 /// All brokers are down, as far as librdkafka has said. It does not say when one is back.
@@ -66,13 +67,12 @@ impl KafkaStream {
         let smallest = limits.iter().map(|(_, bytes)| *bytes).min().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
         let timeout = options.transaction_timeout.max(options.request_timeout);
         let sink_config = options.stream_producer(spec, smallest);
-        let sink = Sink::open(&sink_config, timeout)?;
+        let sink = open_sink(&sink_config, timeout, spec.delivery)?;
         let failed = |e| log_error("consumer", &e, None);
         let config = options.stream_consumer(spec);
         let consumer: BaseConsumer<_> = config.create_with_context(MemberContext::default()).map_err(failed)?;
         consumer.subscribe(&spec.topics.iter().map(|t| &**t).collect::<Vec<_>>()).map_err(failed)?;
-        // From here on a failure is cleaned up by `drop`, which answers the group.
-        let mut stream = Self {
+        Ok(Self {
             consumer,
             sink,
             sink_config,
@@ -84,26 +84,13 @@ impl KafkaStream {
             refused: Vec::new(),
             ask_again: None,
             outage: None,
-        };
-        if spec.delivery == Delivery::ExactlyOnce {
-            stream.sink.init_transactions()?;
-        }
-        Ok(stream)
+            revoked: Vec::new(),
+            orphans: Some(Orphans::new(options, spec)),
+        })
     }
 
-    /// Closing the consumer waits for answers to its rebalances, which nobody would give any more.
     fn answer_last_rebalances(&mut self) {
-        self.consumer.context().close();
-        while let Some(event) = self.consumer.context().next_group_event() {
-            let answered = match event {
-                GroupEvent::Assign(partitions) => self.consumer.incremental_assign(&partition_list(&partitions)),
-                GroupEvent::Revoke { partitions, .. } => {
-                    self.consumer.incremental_unassign(&partition_list(&partitions))
-                }
-                GroupEvent::Failed(_) => Ok(()),
-            };
-            tracing::debug!(?answered, "rebalance answered on close");
-        }
+        answer_last_rebalances(&self.consumer, std::mem::take(&mut self.revoked));
     }
 
     fn error(&self, doing: &str, error: &KafkaError) -> LogError {
@@ -147,8 +134,10 @@ impl KafkaStream {
         }
         match self.consumer.context().next_group_event() {
             None => Ok(None),
-            Some(GroupEvent::Revoke { partitions, lost: true }) => Ok(Some(Polled::Lost(partitions))),
-            Some(GroupEvent::Revoke { partitions, lost: false }) => Ok(Some(Polled::Revoked(partitions))),
+            Some(GroupEvent::Revoke { partitions, lost }) => {
+                self.revoked.extend_from_slice(&partitions);
+                Ok(Some(if lost { Polled::Lost(partitions) } else { Polled::Revoked(partitions) }))
+            }
             Some(GroupEvent::Assign(partitions)) => self.assign(partitions),
             Some(GroupEvent::Failed(code)) => Err(LogError::new(Kind::Internal, format!("rebalance failed: {code}"))),
         }
@@ -257,6 +246,9 @@ impl KafkaStream {
 impl Stream for KafkaStream {
     fn poll(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<Polled, LogError> {
         self.sink.serve();
+        if self.orphans.as_mut().is_some_and(|orphans| !orphans.look_after(&self.consumer)) {
+            self.orphans = None;
+        }
         if let Some(rebalance) = self.rebalance()? {
             return Ok(rebalance);
         }
@@ -269,6 +261,7 @@ impl Stream for KafkaStream {
 
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         self.assigned.retain(|held| !partitions.contains(held));
+        self.revoked.retain(|revoked| !partitions.contains(revoked));
         self.consumer.incremental_unassign(&partition_list(partitions)).map_err(|e| self.error("release", &e))
     }
 
