@@ -178,6 +178,15 @@ pub enum Polled {
     Lost(Vec<TopicPartition>),
 }
 
+/// Reading on while a commit is under way.
+pub trait Ahead {
+    /// Appends messages that are at hand already to `into`; the number appended.
+    fn poll(&mut self, into: &mut Messages, limit: Limit) -> Result<usize, LogError>;
+
+    /// False once the commit is done, well or badly.
+    fn committing(&self) -> bool;
+}
+
 /// One stream thread's consumer and producer.
 ///
 /// Rebalances are events between messages, never callbacks: nothing happens behind the loop's back.
@@ -195,6 +204,17 @@ pub trait Stream: Send {
     /// Commits what was produced together with `next`, the next offset to read per partition. A `TooLarge` error
     /// leaves the refused sources in [`refused`](Self::refused).
     fn commit(&mut self, next: &[Position]) -> Result<(), LogError>;
+
+    /// As [`commit`](Self::commit). A log whose commit means waiting for others lets `meanwhile` read on; rebalances
+    /// wait until the commit is done, so what is read then still belongs to this member.
+    fn commit_while(
+        &mut self,
+        next: &[Position],
+        meanwhile: &mut dyn FnMut(&mut dyn Ahead) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let _nothing_to_wait_for = meanwhile;
+        self.commit(next)
+    }
 
     /// Throws away what was produced since the last commit and reads on from these positions.
     fn abort(&mut self, rewind: &[Position]) -> Result<(), LogError>;

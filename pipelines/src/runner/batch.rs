@@ -1,11 +1,12 @@
 //! One batch: decode, process, bisect where it fails, and write every message's end in source order.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use lunapark_operator::{Batch, Codec, Member, Operator, Output, Retry};
 use lunapark_schemas::headers::{CE_EXPIRYTIME, SOURCE};
-use lunapark_schemas::{ErrorClass, HeadersBuf, Message, Outcome, Record, Rejection, SkipReason};
+use lunapark_schemas::{ErrorClass, HeadersBuf, Message, Messages, Outcome, Record, Rejection, SkipReason};
 
 use super::account::{Ending, RowCounts};
 use super::dead_letter::DeadLetter;
@@ -22,49 +23,61 @@ enum Fate<Out> {
     Rejected { rejection: Rejection, attempts: u32 },
 }
 
+/// Messages that were read and decoded, with what is known of their ends.
+pub(super) struct Work<Out> {
+    messages: Messages,
+    fates: Vec<Fate<Out>>,
+    batches: Vec<Batch>,
+    read_millis: i64,
+    decoding: Duration,
+}
+
+impl<Out> Work<Out> {
+    /// Decodes messages. What has expired is filtered; results that the log refused before (`too_large`) are rejected.
+    pub(super) fn decode(codec: &impl Codec<Out>, too_large: &HashSet<(i32, i64)>, messages: Messages) -> Self {
+        let (read_at, read_millis) = (Instant::now(), clock::now_millis());
+        let mut fates: Vec<_> = (0..messages.len()).map(|_| Fate::Undecided).collect();
+        let mut indices = Vec::with_capacity(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            if expired(&message, read_millis) {
+                fates[index] = Fate::Skipped(SkipReason::Expired);
+            } else if too_large.contains(&(message.partition, message.offset)) {
+                fates[index] = Fate::Rejected { rejection: refused_result(), attempts: 2 };
+            } else {
+                indices.push(index);
+            }
+        }
+        let decoded = codec.decode(&messages, &indices);
+        for (index, rejection) in decoded.rejected {
+            fates[index] = Fate::Rejected { rejection, attempts: 1 };
+        }
+        let (batches, decoding) = (decoded.batches, read_at.elapsed());
+        Self { messages, fates, batches, read_millis, decoding }
+    }
+}
+
 impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
-    /// Processes the polled messages and writes how each of them ended.
-    pub(super) fn batch(&mut self, stop: &Stop) -> Result<(), RunError> {
+    /// Processes what was read and writes how each message ended.
+    pub(super) fn finish(&mut self, work: Work<O::Out>, stop: &Stop) -> Result<(), RunError> {
         if self.processing > self.settings.commit_interval {
             // No transaction stays open during long work: the broker would end it.
             self.commit()?;
         }
-        let read_at = Instant::now();
-        let mut fates: Vec<Fate<O::Out>> = Vec::with_capacity(self.messages.len());
-        fates.extend((0..self.messages.len()).map(|_| Fate::Undecided));
-        let batches = self.decode(&mut fates);
-        self.metrics.stage(Stage::ComputeInput, read_at.elapsed());
+        let Work { messages, mut fates, batches, read_millis, decoding } = work;
+        self.times.read(&messages, read_millis);
+        self.metrics.stage(Stage::ComputeInput, decoding);
+        let began = Instant::now();
         for batch in batches {
             if !self.process(batch, &mut fates, stop)? {
                 return Ok(());
             }
         }
         let scored_at = Instant::now();
-        self.processing = scored_at - read_at;
-        self.write(fates)?;
+        self.processing = scored_at - began;
+        self.write(messages, fates)?;
         self.metrics.stage(Stage::ComputeOutput, scored_at.elapsed());
-        self.opened.get_or_insert(read_at);
+        self.opened.get_or_insert(began);
         Ok(())
-    }
-
-    fn decode(&mut self, fates: &mut [Fate<O::Out>]) -> Vec<Batch> {
-        let now = clock::now_millis();
-        self.times.read(&self.messages, now);
-        let mut indices = Vec::with_capacity(fates.len());
-        for (index, message) in self.messages.iter().enumerate() {
-            if expired(&message, now) {
-                fates[index] = Fate::Skipped(SkipReason::Expired);
-            } else if self.too_large.contains(&(message.partition, message.offset)) {
-                fates[index] = Fate::Rejected { rejection: refused_result(), attempts: 2 };
-            } else {
-                indices.push(index);
-            }
-        }
-        let decoded = self.codec.decode(&self.messages, &indices);
-        for (index, rejection) in decoded.rejected {
-            fates[index] = Fate::Rejected { rejection, attempts: 1 };
-        }
-        decoded.batches
     }
 
     /// Processes one batch, by halves where it fails for good. False where a stop was asked for meanwhile.
@@ -132,12 +145,12 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     }
 
     /// Writes every message's end, in source order.
-    fn write(&mut self, fates: Vec<Fate<O::Out>>) -> Result<(), RunError> {
-        let messages = std::mem::take(&mut self.messages);
-        let written = messages.iter().zip(fates).try_for_each(|(message, fate)| self.write_one(&message, fate));
+    fn write(&mut self, mut messages: Messages, fates: Vec<Fate<O::Out>>) -> Result<(), RunError> {
+        messages.iter().zip(fates).try_for_each(|(message, fate)| self.write_one(&message, fate))?;
         self.account.add_bytes(messages.bytes());
-        self.messages = messages;
-        written
+        messages.clear();
+        self.spare.push(messages);
+        Ok(())
     }
 
     fn write_one(&mut self, message: &Message<'_>, fate: Fate<O::Out>) -> Result<(), RunError> {

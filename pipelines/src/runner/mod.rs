@@ -21,7 +21,7 @@ pub use breaker::Breaker;
 pub use settings::{Routes, RunError, Settings};
 pub use supervise::{StreamThread, supervise};
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,25 +29,34 @@ use lunapark_operator::{Codec, Operator, Reply};
 use lunapark_schemas::Messages;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_topics::error::Recovery;
-use lunapark_topics::{Limit, LogError, LogErrorKind, Polled, Stream};
+use lunapark_topics::{LogError, LogErrorKind, Polled, Stream};
 
 use crate::metrics::{BatchTimes, PipelineMetrics};
 use crate::stop::Stop;
+use batch::Work;
 
 /// The longest wait for messages: a stop request is seen after at most this.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Batches that are read and decoded during one commit, at most: a commit takes about as long as two of them.
+const LOOK_AHEAD: usize = 2;
+/// Pause between two looks for messages during a commit.
+const NOTHING_AT_HAND: Duration = Duration::from_micros(200);
 
 /// A transaction is committed at so many ranges of filtered offsets: its ledger record must fit into a message.
 const MAX_FILTERED_RANGES: usize = 10_000;
 
 /// One stream thread of a pipeline.
-pub struct Runner<'a, C, O> {
+pub struct Runner<'a, C, O: Operator> {
     codec: &'a C,
     operator: &'a O,
     stream: Box<dyn Stream>,
     settings: &'a Settings,
     metrics: Arc<PipelineMetrics>,
-    messages: Messages,
+    /// Buffers of messages that were written, for the next ones.
+    spare: Vec<Messages>,
+    /// What was read and decoded while a commit was under way; it comes before anything that is polled later.
+    ahead: VecDeque<Work<O::Out>>,
     account: Account,
     breaker: Breaker,
     opened: Option<Instant>,
@@ -76,7 +85,8 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             settings,
             metrics,
             breaker,
-            messages: Messages::new(),
+            spare: Vec::new(),
+            ahead: VecDeque::new(),
             account: Account::default(),
             opened: None,
             processing: Duration::ZERO,
@@ -111,12 +121,17 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// One turn of the loop.
     fn step(&mut self, stop: &Stop) -> Result<(), RunError> {
-        self.messages.clear();
-        let limit = Limit { messages: self.settings.batch_messages, bytes: self.settings.batch_bytes };
-        let patience = self.patience();
-        match self.stream.poll(&mut self.messages, limit, patience)? {
-            Polled::Messages(0) => {}
-            Polled::Messages(_) => self.batch(stop)?,
+        if let Some(work) = self.ahead.pop_front() {
+            self.finish(work, stop)?;
+            return self.commit_if_due();
+        }
+        let (mut messages, patience) = (self.spare.pop().unwrap_or_default(), self.patience());
+        match self.stream.poll(&mut messages, self.settings.limit(), patience)? {
+            Polled::Messages(0) => self.spare.push(messages),
+            Polled::Messages(_) => {
+                let work = Work::decode(self.codec, &self.too_large, messages);
+                self.finish(work, stop)?;
+            }
             Polled::Assigned(starts) => {
                 tracing::info!(member = %self.settings.member, partitions = starts.len(), "partitions assigned");
                 self.account.assign(&starts);
@@ -134,7 +149,11 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             }
         }
         self.metrics.partitions(&self.settings.member, self.account.assigned());
-        if self.due() { self.commit() } else { Ok(()) }
+        self.commit_if_due()
+    }
+
+    fn commit_if_due(&mut self) -> Result<(), RunError> {
+        if self.due() { self.commit_reading_on() } else { Ok(()) }
     }
 
     /// How long to wait for messages: not past the end of the commit interval.
@@ -152,12 +171,36 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// Ledger, offsets, commit: everything since the last commit becomes visible at once.
     fn commit(&mut self) -> Result<(), RunError> {
+        self.commit_up_to(0)
+    }
+
+    /// As [`commit`](Self::commit); what comes next is read and decoded meanwhile. Nothing of it is written before the
+    /// commit is done, and an abort forgets it.
+    fn commit_reading_on(&mut self) -> Result<(), RunError> {
+        self.commit_up_to(LOOK_AHEAD)
+    }
+
+    fn commit_up_to(&mut self, look_ahead: usize) -> Result<(), RunError> {
         if self.account.messages() == 0 {
             return Ok(());
         }
         let started = Instant::now();
         self.write_ledger()?;
-        self.stream.commit(&self.account.next())?;
+        let (codec, too_large, limit) = (self.codec, &self.too_large, self.settings.limit());
+        let (ahead, spare) = (&mut self.ahead, &mut self.spare);
+        self.stream.commit_while(&self.account.next(), &mut |log| {
+            while log.committing() && ahead.len() < look_ahead {
+                let mut messages = spare.pop().unwrap_or_default();
+                match log.poll(&mut messages, limit)? {
+                    0 => {
+                        spare.push(messages);
+                        std::thread::park_timeout(NOTHING_AT_HAND);
+                    }
+                    _ => ahead.push_back(Work::decode(codec, too_large, messages)),
+                }
+            }
+            Ok(())
+        })?;
         self.metrics.committed(&self.account, &mut self.times, started.elapsed());
         self.account.committed();
         self.opened = None;
@@ -197,6 +240,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     }
 
     fn abort_except(&mut self, lost: &[lunapark_schemas::TopicPartition]) -> Result<(), RunError> {
+        self.ahead.clear();
         self.account.forget(lost);
         self.stream.abort(&self.account.firsts())?;
         self.account.aborted();

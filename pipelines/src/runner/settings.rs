@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_schemas::ledger::LedgerRecord;
-use lunapark_topics::{LogError, Topic};
+use lunapark_topics::{Limit, LogError, Topic};
 
 /// Settings of one stream thread.
 #[derive(Clone, Debug)]
@@ -31,6 +31,13 @@ pub struct Settings {
     pub reject_window: usize,
     /// Rejects below this offset are accepted on purpose.
     pub accept_rejects_until: Option<i64>,
+}
+
+impl Settings {
+    /// How much one batch may hold.
+    pub fn limit(&self) -> Limit {
+        Limit { messages: self.batch_messages, bytes: self.batch_bytes }
+    }
 }
 
 /// Output topics of a pipeline.

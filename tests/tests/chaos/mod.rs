@@ -9,6 +9,7 @@ mod broker;
 mod embedded;
 mod fenced;
 mod kills;
+mod orphans;
 mod scene;
 mod storm;
 

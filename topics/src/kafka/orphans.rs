@@ -91,7 +91,7 @@ impl Guest {
         let assignments = info.members().iter().map(|member| partitions_of(member.assignment().unwrap_or_default()));
         match (assignments.collect::<Option<Vec<_>>>(), self.all_partitions(member)) {
             (Some(owned), Some(mut unowned)) => {
-                owned.iter().flatten().for_each(|partition| drop(unowned.remove(partition)));
+                unowned.retain(|partition| !owned.iter().flatten().any(|owned| owned == partition));
                 Seen::Unowned(unowned)
             }
             _ => Seen::Nothing,

@@ -4,6 +4,7 @@
 //! the group. Offsets are assigned explicitly, so the first offset of every range in the ledger is the committed one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::{Messages, Position, Record, TopicPartition};
@@ -14,7 +15,7 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset;
 
 use super::config::KafkaOptions;
-use super::context::{CLOSE_POLL, GroupEvent, MemberContext, answer_last_rebalances};
+use super::context::{CLOSE_POLL, FailedDelivery, GroupEvent, MemberContext, answer_last_rebalances};
 use super::error::log_error;
 use super::orphans::Orphans;
 use super::producer::{Aborted, Sink, delivery_error, retriable};
@@ -22,7 +23,7 @@ use super::reader::fill;
 use super::{offset_list, partition_list};
 use crate::catalog::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::error::{LogError, LogErrorKind as Kind};
-use crate::log::{Delivery, Limit, Polled, Start, Stream, StreamSpec};
+use crate::log::{Ahead, Delivery, Limit, Polled, Start, Stream, StreamSpec};
 
 /// How long one question for committed offsets and ends may take; then the partitions held are read on.
 const COMMITTED_SLICE: Duration = Duration::from_millis(500);
@@ -50,6 +51,8 @@ pub(super) struct KafkaStream {
     /// Handed out as revoked or lost, not released yet.
     revoked: Vec<TopicPartition>,
     orphans: Option<Orphans>,
+    /// An error met while reading on during a commit; the next poll returns it.
+    met: Option<LogError>,
 }
 
 /// All brokers are down, as far as librdkafka has said. It does not say when one is back.
@@ -85,6 +88,7 @@ impl KafkaStream {
             ask_again: None,
             outage: None,
             revoked: Vec::new(),
+            met: None,
             orphans: Some(Orphans::new(options, spec)),
         })
     }
@@ -103,11 +107,18 @@ impl KafkaStream {
         let filled = fill(&self.consumer, into, limit, wait, heard).map_err(|e| self.error("consume", &e))?;
         if filled > 0 {
             self.outage = None;
-        } else if down && self.outage.is_none() {
+        } else {
+            self.heard(down);
+        }
+        self.probe().map(|()| filled)
+    }
+
+    /// Notes that all brokers are said to be down.
+    fn heard(&mut self, down: bool) {
+        if down && self.outage.is_none() {
             let now = Instant::now();
             self.outage = Some(Outage { since: now, probe_at: now + PROBE_EVERY });
         }
-        self.probe().map(|()| filled)
     }
 
     /// A member without work does not notice that the brokers are gone, and must not call itself ready for ever.
@@ -202,50 +213,136 @@ impl KafkaStream {
         }
     }
 
-    /// Waits for every acknowledgement; records refused as too large are remembered by their source.
-    fn drain(&mut self) -> Result<(), LogError> {
-        let failed = self.sink.drain(self.sink.timeout())?;
-        self.sink_broken |= !failed.is_empty();
-        self.refused.extend(failed.iter().filter(|f| f.too_large()).filter_map(|f| source_of(f.tag)));
-        delivery_error(&failed).map_or(Ok(()), Err)
-    }
-
-    fn commit_exactly_once(&mut self, next: &[Position]) -> Result<(), LogError> {
-        if !self.in_transaction {
-            self.sink.begin()?;
-            self.in_transaction = true;
-        }
-        self.drain()?;
-        self.send_offsets(next)?;
-        self.sink.commit_transaction()?;
-        self.in_transaction = false;
-        Ok(())
-    }
-
-    fn send_offsets(&self, next: &[Position]) -> Result<(), LogError> {
-        let offsets = offset_list(next)?;
-        let no_group = || LogError::new(Kind::Internal, "the consumer has no group metadata");
-        let deadline = Instant::now() + self.sink.timeout();
-        loop {
-            let group = self.consumer.group_metadata().ok_or_else(no_group)?;
-            match self.sink.producer().send_offsets_to_transaction(&offsets, &group, self.sink.timeout()) {
-                Ok(()) => return Ok(()),
-                Err(error) if retriable(&error) && Instant::now() < deadline => {}
-                Err(error) => return Err(self.sink.error("send offsets to transaction", &error)),
+    /// Refuses to commit what is not ours any more: the coordinator only knows members by their generation.
+    fn owned(&self, next: &[Position]) -> Result<(), LogError> {
+        let gone = next.iter().map(Position::topic_partition).find(|p| !self.assigned.contains(p));
+        match gone {
+            None if !self.consumer.assignment_lost() => Ok(()),
+            gone => {
+                let error = LogError::new(Kind::Rebalanced, "the group gave this member's partitions away");
+                Err(gone.map_or(error.clone(), |at| error.at(at)))
             }
         }
     }
 
+    fn commit_exactly_once(
+        &mut self,
+        next: &[Position],
+        meanwhile: &mut dyn FnMut(&mut dyn Ahead) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        if !self.in_transaction {
+            self.sink.begin()?;
+            self.in_transaction = true;
+        }
+        let (sink, consumer, done) = (&mut self.sink, &self.consumer, AtomicBool::new(false));
+        let mut ahead = WhileCommitting { consumer, done: &done, down: false };
+        let (committed, read_on) = std::thread::scope(|scope| {
+            let committing = scope.spawn(|| {
+                let committed = commit_transaction(sink, consumer, next);
+                done.store(true, Ordering::Release);
+                committed
+            });
+            let read_on = meanwhile(&mut ahead);
+            (committing.join(), read_on)
+        });
+        let down = ahead.down;
+        self.heard(down);
+        // What reading met belongs to the next poll: the commit stands or falls without it.
+        self.met = self.met.take().or(read_on.err());
+        match committed {
+            Ok(Ok(())) => {
+                self.in_transaction = false;
+                Ok(())
+            }
+            Ok(Err(failed)) => Err(self.refuse(failed)),
+            Err(_) => Err(LogError::new(Kind::Internal, "the committing thread panicked")),
+        }
+    }
+
+    /// Remembers the sources of records that were refused as too large.
+    fn refuse(&mut self, failed: FailedCommit) -> LogError {
+        self.sink_broken |= !failed.refused.is_empty();
+        self.refused.extend(failed.refused.iter().filter(|f| f.too_large()).filter_map(|f| source_of(f.tag)));
+        failed.error
+    }
+
     fn commit_at_least_once(&mut self, next: &[Position]) -> Result<(), LogError> {
-        self.drain()?;
+        drained(&mut self.sink).map_err(|failed| self.refuse(failed))?;
         let offsets = offset_list(next)?;
         self.consumer.commit(&offsets, CommitMode::Sync).map_err(|e| self.error("commit offsets", &e))
+    }
+}
+
+/// Why a commit did not come to pass, and which records were refused on the way.
+struct FailedCommit {
+    error: LogError,
+    refused: Vec<FailedDelivery>,
+}
+
+impl From<LogError> for FailedCommit {
+    fn from(error: LogError) -> Self {
+        Self { error, refused: Vec::new() }
+    }
+}
+
+/// Waits for every acknowledgement.
+fn drained(sink: &mut Sink) -> Result<(), FailedCommit> {
+    let refused = sink.drain(sink.timeout())?;
+    match delivery_error(&refused) {
+        None => Ok(()),
+        Some(error) => Err(FailedCommit { error, refused }),
+    }
+}
+
+fn commit_transaction(
+    sink: &mut Sink,
+    consumer: &BaseConsumer<MemberContext>,
+    next: &[Position],
+) -> Result<(), FailedCommit> {
+    drained(sink)?;
+    send_offsets(sink, consumer, next)?;
+    Ok(sink.commit_transaction()?)
+}
+
+fn send_offsets(sink: &Sink, consumer: &BaseConsumer<MemberContext>, next: &[Position]) -> Result<(), LogError> {
+    let offsets = offset_list(next)?;
+    let no_group = || LogError::new(Kind::Internal, "the consumer has no group metadata");
+    let deadline = Instant::now() + sink.timeout();
+    loop {
+        let group = consumer.group_metadata().ok_or_else(no_group)?;
+        match sink.producer().send_offsets_to_transaction(&offsets, &group, sink.timeout()) {
+            Ok(()) => return Ok(()),
+            Err(error) if retriable(&error) && Instant::now() < deadline => {}
+            Err(error) => return Err(sink.error("send offsets to transaction", &error)),
+        }
+    }
+}
+
+/// The consumer, while another thread commits. A rebalance is only queued by it, as always.
+struct WhileCommitting<'a> {
+    consumer: &'a BaseConsumer<MemberContext>,
+    done: &'a AtomicBool,
+    down: bool,
+}
+
+impl Ahead for WhileCommitting<'_> {
+    fn poll(&mut self, into: &mut Messages, limit: Limit) -> Result<usize, LogError> {
+        let heard = &mut |error: &KafkaError| self.down |= error.rdkafka_error_code() == Some(Code::AllBrokersDown);
+        let read = fill(self.consumer, into, limit, Duration::ZERO, heard);
+        read.map_err(|e| log_error("consume", &e, self.consumer.context().events.last_error()))
+    }
+
+    fn committing(&self) -> bool {
+        !self.done.load(Ordering::Acquire)
     }
 }
 
 impl Stream for KafkaStream {
     fn poll(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<Polled, LogError> {
         self.sink.serve();
+        if let Some(error) = self.met.take() {
+            return Err(error);
+        }
         if self.orphans.as_mut().is_some_and(|orphans| !orphans.look_after(&self.consumer)) {
             self.orphans = None;
         }
@@ -278,14 +375,17 @@ impl Stream for KafkaStream {
     }
 
     fn commit(&mut self, next: &[Position]) -> Result<(), LogError> {
-        // The coordinator only knows members by their generation: what was lost must not even be asked for.
-        let gone = next.iter().map(Position::topic_partition).find(|p| !self.assigned.contains(p));
-        if self.consumer.assignment_lost() || gone.is_some() {
-            let error = LogError::new(Kind::Rebalanced, "the group gave this member's partitions away");
-            return Err(gone.map_or(error.clone(), |at| error.at(at)));
-        }
+        self.commit_while(next, &mut |_| Ok(()))
+    }
+
+    fn commit_while(
+        &mut self,
+        next: &[Position],
+        meanwhile: &mut dyn FnMut(&mut dyn Ahead) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        self.owned(next)?;
         match self.spec.delivery {
-            Delivery::ExactlyOnce => self.commit_exactly_once(next),
+            Delivery::ExactlyOnce => self.commit_exactly_once(next, meanwhile),
             Delivery::AtLeastOnce => self.commit_at_least_once(next),
         }
     }
