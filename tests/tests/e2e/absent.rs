@@ -53,7 +53,8 @@ fn only_topics_knows_kafka() {
 #[test]
 fn only_the_runner_commits() {
     // A redrive is a transaction without a group: it moves no offset.
-    assert_absent(&["pipelines"], ".commit(&", &["pipelines/src/runner/"]);
+    assert_absent(&["pipelines"], ".commit_while(", &["pipelines/src/runner/"]);
+    assert_absent(&["pipelines"], ".commit(&", &[]);
     assert_absent(&["pipelines"], ".stream(", &["pipelines/src/runner/"]);
 }
 

@@ -16,6 +16,11 @@ use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Created, TopicInfo};
 
 pub(super) fn create(log: &KafkaLog, spec: &TopicSpec) -> Result<Created, LogError> {
+    // A start of an instance mostly finds its topics: looking costs the cluster less than asking for what is there.
+    match existed(log, spec) {
+        Err(missing) if missing.kind == Kind::TopicMissing => {}
+        known => return known,
+    }
     let deadline = Instant::now() + log.timeout();
     loop {
         match try_create(log, spec)? {
