@@ -124,7 +124,7 @@ fn unauthorised(topic: &str, bootstrap: &str) -> LogError {
     let what = format!("not authorised for topic `{topic}` on {bootstrap}");
     LogError::new(
         Kind::Unauthorised,
-        format!("{what}; grant Describe, Read and Write to the user of kafka.\"sasl.username\""),
+        format!("{what}; grant the ACLs Describe, Read and Write to the user of kafka.\"sasl.username\""),
     )
 }
 

@@ -34,8 +34,12 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_millis(500);
 
+/// How long a stream thread waits for its old consumer to close before it opens another.
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
+
 pub(super) struct KafkaStream {
-    consumer: BaseConsumer<MemberContext>,
+    /// Shared only with the thread that closes it, see [`Drop`].
+    consumer: Arc<BaseConsumer<MemberContext>>,
     sink: Sink,
     sink_config: ClientConfig,
     /// A record was refused for good: its sequence number is missing, so this producer can never commit again.
@@ -76,7 +80,7 @@ impl KafkaStream {
         let consumer: BaseConsumer<_> = config.create_with_context(MemberContext::default()).map_err(failed)?;
         consumer.subscribe(&spec.topics.iter().map(|t| &**t).collect::<Vec<_>>()).map_err(failed)?;
         Ok(Self {
-            consumer,
+            consumer: Arc::new(consumer),
             sink,
             sink_config,
             sink_broken: false,
@@ -91,10 +95,6 @@ impl KafkaStream {
             met: None,
             orphans: Some(Orphans::new(options, spec)),
         })
-    }
-
-    fn answer_last_rebalances(&mut self) {
-        answer_last_rebalances(&self.consumer, std::mem::take(&mut self.revoked));
     }
 
     fn error(&self, doing: &str, error: &KafkaError) -> LogError {
@@ -238,9 +238,8 @@ impl KafkaStream {
         let mut ahead = WhileCommitting { consumer, done: &done, down: false };
         let (committed, read_on) = std::thread::scope(|scope| {
             let committing = scope.spawn(|| {
-                let committed = commit_transaction(sink, consumer, next);
-                done.store(true, Ordering::Release);
-                committed
+                let _done = Done(&done);
+                commit_transaction(sink, consumer, next)
             });
             let read_on = meanwhile(&mut ahead);
             (committing.join(), read_on)
@@ -315,6 +314,15 @@ fn send_offsets(sink: &Sink, consumer: &BaseConsumer<MemberContext>, next: &[Pos
             Err(error) if retriable(&error) && Instant::now() < deadline => {}
             Err(error) => return Err(sink.error("send offsets to transaction", &error)),
         }
+    }
+}
+
+/// Says that the commit is done, also where its thread panicked: reading on must end then.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -421,20 +429,49 @@ impl Stream for KafkaStream {
     /// A static member sends no word of leaving: others take over once the session time-out has passed, and a restart
     /// within it moves no partition.
     fn close(&mut self) -> Result<(), LogError> {
-        self.answer_last_rebalances();
-        self.consumer.close_queue().map_err(|e| self.error("close", &e))?;
-        let deadline = Instant::now() + self.sink.timeout();
-        while !self.consumer.closed() && Instant::now() < deadline {
-            let _last_events = self.consumer.poll(CLOSE_POLL);
-        }
-        Ok(())
+        close_consumer(&self.consumer, std::mem::take(&mut self.revoked), self.sink.timeout())
     }
 }
 
 impl Drop for KafkaStream {
+    /// librdkafka may never be done with closing a consumer (a rebalance that nobody can answer any more, a member that
+    /// was fenced on its way in), and a stream thread must not hang with it: another thread closes it and drops it last.
     fn drop(&mut self) {
-        self.answer_last_rebalances();
+        let (consumer, revoked) = (self.consumer.clone(), std::mem::take(&mut self.revoked));
+        let (closed, answer) = std::sync::mpsc::sync_channel(1);
+        let close = move || {
+            let done = close_consumer(&consumer, revoked, CLOSES_WITHIN);
+            // Nobody waits any more where that took too long.
+            let _ = closed.send(done);
+            while Arc::strong_count(&consumer) > 1 {
+                std::thread::park_timeout(CLOSE_POLL);
+            }
+        };
+        let spawned = std::thread::Builder::new().name("consumer-close".into()).spawn(close);
+        match spawned.map(|_| answer.recv_timeout(CLOSES_WITHIN)) {
+            Ok(Ok(done)) => tracing::debug!(?done, "consumer closed"),
+            Ok(Err(_)) => {
+                tracing::warn!(member = self.spec.member, "the old consumer does not close; it is left behind")
+            }
+            Err(error) => tracing::warn!(%error, "no thread to close a consumer"),
+        }
     }
+}
+
+/// Answers what is still to be answered, then waits until the consumer has left. Refused where it was fenced: then it
+/// is out already.
+fn close_consumer(
+    consumer: &BaseConsumer<MemberContext>,
+    revoked: Vec<TopicPartition>,
+    within: Duration,
+) -> Result<(), LogError> {
+    answer_last_rebalances(consumer, revoked);
+    consumer.close_queue().map_err(|e| log_error("close", &e, consumer.context().events.last_error()))?;
+    let deadline = Instant::now() + within;
+    while !consumer.closed() && Instant::now() < deadline {
+        let _last_events = consumer.poll(CLOSE_POLL);
+    }
+    Ok(())
 }
 
 /// Where partitions start, and which of them start there only because that is where their end was just now.
