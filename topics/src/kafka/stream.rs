@@ -4,21 +4,21 @@
 //! the group. Offsets are assigned explicitly, so the first offset of every range in the ledger is the committed one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::{Messages, Position, Record, TopicPartition};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset;
 
+use super::commit::{Done, FailedCommit, WhileCommitting, commit_transaction, drained};
 use super::config::KafkaOptions;
-use super::context::{CLOSE_POLL, FailedDelivery, GroupEvent, MemberContext, answer_last_rebalances};
+use super::context::{CLOSE_POLL, GroupEvent, MemberContext, answer_last_rebalances};
 use super::error::log_error;
 use super::orphans::Orphans;
-use super::producer::{Aborted, Sink, delivery_error, retriable};
+use super::producer::{Aborted, Sink};
 use super::reader::fill;
 use super::{offset_list, partition_list};
 use crate::catalog::DEFAULT_MAX_MESSAGE_BYTES;
@@ -269,79 +269,6 @@ impl KafkaStream {
         drained(&mut self.sink).map_err(|failed| self.refuse(failed))?;
         let offsets = offset_list(next)?;
         self.consumer.commit(&offsets, CommitMode::Sync).map_err(|e| self.error("commit offsets", &e))
-    }
-}
-
-/// Why a commit did not come to pass, and which records were refused on the way.
-struct FailedCommit {
-    error: LogError,
-    refused: Vec<FailedDelivery>,
-}
-
-impl From<LogError> for FailedCommit {
-    fn from(error: LogError) -> Self {
-        Self { error, refused: Vec::new() }
-    }
-}
-
-/// Waits for every acknowledgement.
-fn drained(sink: &mut Sink) -> Result<(), FailedCommit> {
-    let refused = sink.drain(sink.timeout())?;
-    match delivery_error(&refused) {
-        None => Ok(()),
-        Some(error) => Err(FailedCommit { error, refused }),
-    }
-}
-
-fn commit_transaction(
-    sink: &mut Sink,
-    consumer: &BaseConsumer<MemberContext>,
-    next: &[Position],
-) -> Result<(), FailedCommit> {
-    drained(sink)?;
-    send_offsets(sink, consumer, next)?;
-    Ok(sink.commit_transaction()?)
-}
-
-fn send_offsets(sink: &Sink, consumer: &BaseConsumer<MemberContext>, next: &[Position]) -> Result<(), LogError> {
-    let offsets = offset_list(next)?;
-    let no_group = || LogError::new(Kind::Internal, "the consumer has no group metadata");
-    let deadline = Instant::now() + sink.timeout();
-    loop {
-        let group = consumer.group_metadata().ok_or_else(no_group)?;
-        match sink.producer().send_offsets_to_transaction(&offsets, &group, sink.timeout()) {
-            Ok(()) => return Ok(()),
-            Err(error) if retriable(&error) && Instant::now() < deadline => {}
-            Err(error) => return Err(sink.error("send offsets to transaction", &error)),
-        }
-    }
-}
-
-/// Says that the commit is done, also where its thread panicked: reading on must end then.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// The consumer, while another thread commits. A rebalance is only queued by it, as always.
-struct WhileCommitting<'a> {
-    consumer: &'a BaseConsumer<MemberContext>,
-    done: &'a AtomicBool,
-    down: bool,
-}
-
-impl Ahead for WhileCommitting<'_> {
-    fn poll(&mut self, into: &mut Messages, limit: Limit) -> Result<usize, LogError> {
-        let heard = &mut |error: &KafkaError| self.down |= error.rdkafka_error_code() == Some(Code::AllBrokersDown);
-        let read = fill(self.consumer, into, limit, Duration::ZERO, heard);
-        read.map_err(|e| log_error("consume", &e, self.consumer.context().events.last_error()))
-    }
-
-    fn committing(&self) -> bool {
-        !self.done.load(Ordering::Acquire)
     }
 }
 

@@ -1,0 +1,90 @@
+//! Committing a transaction, and reading on meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lunapark_schemas::{Messages, Position};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer;
+
+use super::context::{FailedDelivery, MemberContext};
+use super::error::log_error;
+use super::offset_list;
+use super::producer::{Sink, delivery_error, retriable};
+use super::reader::fill;
+use crate::error::{LogError, LogErrorKind as Kind};
+use crate::log::{Ahead, Limit};
+
+/// Why a commit did not come to pass, and which records were refused on the way.
+pub(super) struct FailedCommit {
+    pub(super) error: LogError,
+    pub(super) refused: Vec<FailedDelivery>,
+}
+
+impl From<LogError> for FailedCommit {
+    fn from(error: LogError) -> Self {
+        Self { error, refused: Vec::new() }
+    }
+}
+
+/// Waits for every acknowledgement.
+pub(super) fn drained(sink: &mut Sink) -> Result<(), FailedCommit> {
+    let refused = sink.drain(sink.timeout())?;
+    match delivery_error(&refused) {
+        None => Ok(()),
+        Some(error) => Err(FailedCommit { error, refused }),
+    }
+}
+
+pub(super) fn commit_transaction(
+    sink: &mut Sink,
+    consumer: &BaseConsumer<MemberContext>,
+    next: &[Position],
+) -> Result<(), FailedCommit> {
+    drained(sink)?;
+    send_offsets(sink, consumer, next)?;
+    Ok(sink.commit_transaction()?)
+}
+
+fn send_offsets(sink: &Sink, consumer: &BaseConsumer<MemberContext>, next: &[Position]) -> Result<(), LogError> {
+    let offsets = offset_list(next)?;
+    let no_group = || LogError::new(Kind::Internal, "the consumer has no group metadata");
+    let deadline = Instant::now() + sink.timeout();
+    loop {
+        let group = consumer.group_metadata().ok_or_else(no_group)?;
+        match sink.producer().send_offsets_to_transaction(&offsets, &group, sink.timeout()) {
+            Ok(()) => return Ok(()),
+            Err(error) if retriable(&error) && Instant::now() < deadline => {}
+            Err(error) => return Err(sink.error("send offsets to transaction", &error)),
+        }
+    }
+}
+
+/// Says that the commit is done, also where its thread panicked: reading on must end then.
+pub(super) struct Done<'a>(pub(super) &'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// The consumer, while another thread commits. A rebalance is only queued by it, as always.
+pub(super) struct WhileCommitting<'a> {
+    pub(super) consumer: &'a BaseConsumer<MemberContext>,
+    pub(super) done: &'a AtomicBool,
+    pub(super) down: bool,
+}
+
+impl Ahead for WhileCommitting<'_> {
+    fn poll(&mut self, into: &mut Messages, limit: Limit) -> Result<usize, LogError> {
+        let heard = &mut |error: &KafkaError| self.down |= error.rdkafka_error_code() == Some(Code::AllBrokersDown);
+        let read = fill(self.consumer, into, limit, Duration::ZERO, heard);
+        read.map_err(|e| log_error("consume", &e, self.consumer.context().events.last_error()))
+    }
+
+    fn committing(&self) -> bool {
+        !self.done.load(Ordering::Acquire)
+    }
+}
