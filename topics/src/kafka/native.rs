@@ -240,7 +240,7 @@ impl OutputTopics {
                 field::RD_KAFKA_VTYPE_PARTITION,
                 record.partition.unwrap_or(UNASSIGNED),
                 field::RD_KAFKA_VTYPE_MSGFLAGS,
-                c::RD_KAFKA_MSG_F_COPY as i32,
+                c::RD_KAFKA_MSG_F_COPY,
                 field::RD_KAFKA_VTYPE_VALUE,
                 value,
                 value_len,

@@ -105,9 +105,12 @@ pub(super) fn fill_member(
             return Ok(read);
         }
         let patience = deadline.saturating_duration_since(Instant::now());
-        let failed = &mut |error| match passing(&error) {
-            true => Ok(passed(&error)),
-            false => Err(error),
+        let failed = &mut |error| {
+            if passing(&error) {
+                passed(&error);
+                return Ok(());
+            }
+            Err(error)
         };
         let read = fetched.read(into, limit, patience.min(EVENTS_EVERY), failed)?;
         if read > 0 || patience <= EVENTS_EVERY {
