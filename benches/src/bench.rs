@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
 use crate::job::{Job, Mode, ModelKind, Payload};
@@ -84,6 +84,9 @@ pub struct Bench {
     runs: Cell<u32>,
 }
 
+/// After this long under load the broker's compiler is idle (seen with `perf`).
+const WARM_UP: Duration = Duration::from_secs(25);
+
 impl Bench {
     /// Broker, scorer binary and workload, and an empty events topic.
     pub fn new(common: &Common, payload: Payload, mode: Mode, messages: u64) -> anyhow::Result<Self> {
@@ -97,14 +100,18 @@ impl Bench {
         Ok(Self { rig, workload, job, folder: tempfile::tempdir()?, broker, runs: Cell::new(0) })
     }
 
-    /// As [`new`](Self::new), with the events written and one run that does not count: a broker that has just started
-    /// is slower, and whoever goes first would pay for it.
+    /// As [`new`](Self::new), with the events written and runs that do not count: a broker that has just started is
+    /// slower and takes a third of a core for compiling itself, so whoever goes first would pay for it.
     pub fn filled(common: &Common, payload: Payload, mode: Mode, messages: u64) -> anyhow::Result<Self> {
         let bench = Self::new(common, payload, mode, messages)?;
         report::note(format!("filling: {messages} messages on {}", bench.rig.log.describe()));
         bench.rig.fill(&bench.workload, messages)?;
         report::note("warming up");
-        bench.run(Side::Bare, mode)?;
+        let started = Instant::now();
+        while started.elapsed() < WARM_UP {
+            bench.run(Side::Bare, mode)?;
+            bench.run(Side::Scorer, mode)?;
+        }
         Ok(bench)
     }
 
