@@ -49,6 +49,12 @@ impl TablePlan {
         self.columns.iter().map(|(column, _)| *column)
     }
 
+    /// Those of the columns whose values the model takes as floats.
+    pub fn doubles(&self, signature: &Signature) -> impl Iterator<Item = usize> {
+        let floats = |place: &Place| signature.inputs[place.input].datatype != Datatype::Int64;
+        self.columns.iter().filter(move |(_, place)| floats(place)).map(|(column, _)| *column)
+    }
+
     /// Appends the rows of a batch that holds [`columns`](Self::columns) and no others, in this order. Gives the rows
     /// that failed, ascending; the others are appended.
     pub fn append(&self, batch: &RecordBatch, rows: &mut RowsBuilder) -> Result<Vec<FailedRow>, Rejection> {
