@@ -155,9 +155,9 @@ fn load_cascade(
     let cascade = cascade.map_err(|error| error.to_string())?;
     let digest = cascade.digest().to_owned();
     match sha256 {
-        Some(expected) if !expected.eq_ignore_ascii_case(&digest) => {
-            Err(format!("the digest of the cascade and its parts is {digest}, expected {expected}; correct one of them"))
-        }
+        Some(expected) if !expected.eq_ignore_ascii_case(&digest) => Err(format!(
+            "the digest of the cascade and its parts is {digest}, expected {expected}; correct one of them"
+        )),
         _ => Ok(Loaded { model: Arc::new(cascade), digest, make: Make::Cascade { steps } }),
     }
 }

@@ -4,14 +4,14 @@
 //! Memory holds a batch or two, a row group of a Parquet file, and the first megabyte of a text, which tells its columns.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod binary;
 mod error;
 mod kind;
-mod binary;
 mod read;
 mod source;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 mod write;
 
 pub use error::TableError;

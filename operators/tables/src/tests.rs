@@ -48,7 +48,9 @@ fn every_kind_reads_back_what_was_written() {
             rows += read.num_rows();
             missing += read.column(1).null_count();
             sum += match kind {
-                Kind::Csv => read.column(0).as_string::<i32>().iter().flatten().map(|t| t.parse::<i64>().unwrap()).sum(),
+                Kind::Csv => {
+                    read.column(0).as_string::<i32>().iter().flatten().map(|t| t.parse::<i64>().unwrap()).sum()
+                }
                 _ => read.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>(),
             };
         }
@@ -175,9 +177,8 @@ fn damaged_files_are_errors() {
         for at in (0..bytes.len()).step_by(bytes.len() / 50) {
             std::fs::write(&path, &bytes[..at]).unwrap();
             let options = ReadOptions { kind: Some(kind), ..ReadOptions::default() };
-            let read = Table::open(&path, options).and_then(|table| {
-                table.batches(&[0, 2], &[])?.try_fold(0, |rows, batch| Ok(rows + batch?.num_rows()))
-            });
+            let read = Table::open(&path, options)
+                .and_then(|table| table.batches(&[0, 2], &[])?.try_fold(0, |rows, batch| Ok(rows + batch?.num_rows())));
             assert!(!binary || read.is_err(), "{name} cut at {at} gave {read:?}");
         }
         if binary {

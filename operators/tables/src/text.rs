@@ -38,7 +38,10 @@ fn first_lines(source: &mut Source) -> Result<Vec<u8>, TableError> {
 }
 
 /// How a CSV file is to be read, and its columns, all of text: what a cell means, its reader decides.
-pub(crate) fn csv(source: &mut Source, options: &ReadOptions) -> Result<(arrow_csv::reader::Format, SchemaRef), TableError> {
+pub(crate) fn csv(
+    source: &mut Source,
+    options: &ReadOptions,
+) -> Result<(arrow_csv::reader::Format, SchemaRef), TableError> {
     let start = first_lines(source)?;
     let start = start.strip_prefix(UTF8_MARK).unwrap_or(&start);
     let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();

@@ -7,9 +7,7 @@ use arrow_array::types::{
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
-use arrow_array::{
-    Array, ArrayRef, GenericListArray, LargeStringArray, OffsetSizeTrait, StringArray, StringViewArray,
-};
+use arrow_array::{Array, ArrayRef, GenericListArray, LargeStringArray, OffsetSizeTrait, StringArray, StringViewArray};
 use arrow_schema::DataType;
 
 use crate::outcome::{ErrorClass, Rejection};

@@ -74,7 +74,9 @@ fn event_inputs(description: &Description, parts: &[Part]) -> Result<Vec<TensorS
     }
     match event.is_empty() {
         false => Ok(event),
-        true => Err(CascadeError("no step takes anything of the event; leave an input unmapped, or add [[inputs]]".into())),
+        true => {
+            Err(CascadeError("no step takes anything of the event; leave an input unmapped, or add [[inputs]]".into()))
+        }
     }
 }
 
@@ -239,7 +241,8 @@ impl Scope<'_> {
 
 fn bind_outputs(description: &Description, scope: &Scope<'_>) -> Result<Vec<Output>, CascadeError> {
     let output = |text: &file::Output| {
-        bind_output(text, scope).map_err(|error| CascadeError(format!("output `{}`: {error}", text.name.escape_debug())))
+        bind_output(text, scope)
+            .map_err(|error| CascadeError(format!("output `{}`: {error}", text.name.escape_debug())))
     };
     description.outputs.iter().map(output).collect()
 }
@@ -256,7 +259,9 @@ fn bind_output(text: &file::Output, scope: &Scope<'_>) -> Result<Output, String>
     let float = matches!(spec.datatype, Datatype::Fp32 | Datatype::Fp64);
     if !float && !sources.iter().any(certain) {
         let datatype = spec.datatype.as_str();
-        return Err(format!("{datatype} has no missing value; add a source that always answers, a step without `when`"));
+        return Err(format!(
+            "{datatype} has no missing value; add a source that always answers, a step without `when`"
+        ));
     }
     Ok(Output { spec, sources })
 }

@@ -96,7 +96,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Description, CascadeError> {
     };
     let (steps, outputs) = (description.steps.len(), description.outputs.len());
     if steps == 0 || steps > MAX_STEPS || outputs == 0 {
-        let text = format!("{steps} steps and {outputs} outputs; describe 1 to {MAX_STEPS} steps and an output at least");
+        let text =
+            format!("{steps} steps and {outputs} outputs; describe 1 to {MAX_STEPS} steps and an output at least");
         return Err(CascadeError(text));
     }
     description.steps.iter().enumerate().try_for_each(|(at, step)| check_name(step, &description.steps[..at]))?;

@@ -93,10 +93,7 @@ pub struct Cascade {
 
 impl Cascade {
     /// Reads a description; `load` gives the model of each step, in order.
-    pub fn read(
-        bytes: &[u8],
-        mut load: impl FnMut(&StepText) -> Result<Part, String>,
-    ) -> Result<Self, CascadeError> {
+    pub fn read(bytes: &[u8], mut load: impl FnMut(&StepText) -> Result<Part, String>) -> Result<Self, CascadeError> {
         let description = file::read(bytes)?;
         let mut parts = Vec::new();
         for step in &description.steps {

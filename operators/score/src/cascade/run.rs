@@ -76,10 +76,12 @@ impl Run<'_> {
         let count = self.event.num_rows();
         let mut rows = self.active(step)?;
         let signature = step.model.signature();
-        let columns = signature.inputs.iter().zip(&step.inputs).map(|(spec, sources)| self.gather(spec, sources, &rows));
+        let columns =
+            signature.inputs.iter().zip(&step.inputs).map(|(spec, sources)| self.gather(spec, sources, &rows));
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let mut batch = RecordBatch::try_new_with_options(signature.input_schema(), columns, &options).map_err(arrow)?;
+        let mut batch =
+            RecordBatch::try_new_with_options(signature.input_schema(), columns, &options).map_err(arrow)?;
         if let Some(fates) = refused_rows(&*step.model, &batch) {
             let keep = fates.iter().map(|fate| Some(fate.is_none())).collect();
             batch = filter_record_batch(&batch, &keep).map_err(arrow)?;

@@ -128,7 +128,11 @@ fn texts(batch: &RecordBatch, name: &str) -> Vec<String> {
 #[test]
 fn rows_go_as_far_as_their_conditions_let_them() {
     let cascade = read(CASCADE).unwrap();
-    assert_eq!(cascade.signature().inputs, [named("x", Datatype::Fp32, &["a", "b", "c"])], "the wider x is the event's");
+    assert_eq!(
+        cascade.signature().inputs,
+        [named("x", Datatype::Fp32, &["a", "b", "c"])],
+        "the wider x is the event's"
+    );
     let answers = cascade.infer(&rows(&cascade, &[1.0, 1.0, 0.5, 1.0, 1.0, 2.0, 1.0, 100.0, 2.0])).unwrap();
     assert_eq!(answers.schema(), cascade.signature().output_schema());
     // Row 0 fails the gate, row 1 passes ((2 + 1) · 10 · 2), row 2 has b = 100.
@@ -225,7 +229,8 @@ fn what_cannot_work_is_refused_and_says_why() {
     ] {
         assert!(CASCADE.contains(from), "{from}");
         // Without its mapping `score` becomes an input of the event: only declared inputs refuse it.
-        let declared = "[[inputs]]\nname = \"x\"\ndatatype = \"FP32\"\nwidth = 3\nfields = [\"a\", \"b\", \"c\"]\n\n[[steps]]";
+        let declared =
+            "[[inputs]]\nname = \"x\"\ndatatype = \"FP32\"\nwidth = 3\nfields = [\"a\", \"b\", \"c\"]\n\n[[steps]]";
         let text = CASCADE.replacen("[[steps]]", declared, 1).replacen(from, to, 1);
         let error = read(&text).err().unwrap_or_else(|| panic!("{to} is taken")).to_string();
         assert!(error.contains(why), "{to}: {error}");

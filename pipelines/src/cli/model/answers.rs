@@ -97,7 +97,8 @@ fn spread(spec: &TensorSpec, column: &ArrayRef, place: &[Option<usize>]) -> anyh
         Datatype::Int64 => numbers!(Int64Array, i64_values(column)),
         Datatype::Bytes => {
             let texts = string_values(column).with_context(other)?;
-            let at = |element: usize| place.iter().map(|row| row.map(|row| texts.value(row * width + element))).collect();
+            let at =
+                |element: usize| place.iter().map(|row| row.map(|row| texts.value(row * width + element))).collect();
             (0..width).map(|element| Arc::<StringArray>::new(at(element)) as ArrayRef).collect()
         }
     })

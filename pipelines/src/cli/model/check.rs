@@ -75,7 +75,8 @@ fn make_document(make: &Make) -> Vec<(&'static str, Value)> {
         Make::File { format, summary } => vec![("format", json!(format)), ("summary", json!(summary))],
         Make::Cascade { steps } => {
             let step = |step: &models::Step| {
-                let mut told = json!({ "name": step.name, "path": step.path, "sha256": step.digest, "when": step.when });
+                let mut told =
+                    json!({ "name": step.name, "path": step.path, "sha256": step.digest, "when": step.when });
                 make_document(&step.make).into_iter().for_each(|(key, value)| told[key] = value);
                 told
             };
@@ -123,7 +124,11 @@ fn print_make(out: &mut Output<'_>, make: &Make) -> anyhow::Result<()> {
             for step in steps {
                 let (name, path) = (output::printable(step.name.as_bytes()), output::printable(step.path.as_bytes()));
                 let when = step.when.as_ref().map(|when| format!(" when {when}")).unwrap_or_default();
-                out.line(format_args!("step            {name}: {path}#{}{}", &step.digest[..8], output::printable(when.as_bytes())))?;
+                out.line(format_args!(
+                    "step            {name}: {path}#{}{}",
+                    &step.digest[..8],
+                    output::printable(when.as_bytes())
+                ))?;
                 if let Make::File { format, summary } = &step.make {
                     out.line(format_args!("                {format}: {summary}"))?;
                 }
@@ -138,16 +143,17 @@ fn print_golden(out: &mut Output<'_>, args: &Args, golden: &Comparison) -> anyho
     let verdict = match golden.beyond {
         _ if golden.rows == 0 => "no rows to compare".to_owned(),
         0 => format!("{values} values of {rows} rows within {:e}", args.tolerance),
-        beyond => format!("{} of {values} values of {rows} rows DIFFER by more than {:e}", number(beyond), args.tolerance),
+        beyond => {
+            format!("{} of {values} values of {rows} rows DIFFER by more than {:e}", number(beyond), args.tolerance)
+        }
     };
     out.line(format_args!("golden          {verdict}; {} rows refused", number(golden.refused)))?;
     if let Some(largest) = &golden.largest {
         let relative = largest.relative.map_or("no number".to_owned(), |relative| format!("{relative:.3e}"));
-        let (expected, found) = (output::printable(largest.expected.as_bytes()), output::printable(largest.found.as_bytes()));
+        let (expected, found) =
+            (output::printable(largest.expected.as_bytes()), output::printable(largest.found.as_bytes()));
         let (row, column) = (largest.row, output::printable(largest.column.as_bytes()));
-        out.line(format_args!(
-            "largest         {relative}: row {row}, `{column}` is {found}, expected {expected}"
-        ))?;
+        out.line(format_args!("largest         {relative}: row {row}, `{column}` is {found}, expected {expected}"))?;
     }
     Ok(())
 }

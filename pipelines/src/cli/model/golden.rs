@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::{DataType, Field};
+use arrow_schema::{DataType, Field, Fields};
 use lunapark_models::Model;
 use lunapark_tables::{ReadOptions, Table};
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub fn compare(model: &dyn Model, path: &Path, tolerance: f64) -> anyhow::Result
     let rows = answers::batch_rows(signature);
     let table = Table::open(path, ReadOptions { batch_rows: rows, ..ReadOptions::default() })?;
     let schema = table.schema().clone();
-    let expected: Vec<(usize, usize)> = expected_columns(&schema.fields().to_vec(), &answers::columns(signature));
+    let expected: Vec<(usize, usize)> = expected_columns(schema.fields(), &answers::columns(signature));
     if expected.is_empty() {
         let names: Vec<_> = answers::columns(signature).iter().take(5).map(|field| field.name().clone()).collect();
         bail!("{}: no column of expected answers; name them {}", path.display(), names.join(", "));
@@ -79,7 +79,7 @@ pub fn compare(model: &dyn Model, path: &Path, tolerance: f64) -> anyhow::Result
 }
 
 /// Columns of the table that are named as an answer, each with the answer's number.
-fn expected_columns(table: &[std::sync::Arc<Field>], answers: &[Field]) -> Vec<(usize, usize)> {
+fn expected_columns(table: &Fields, answers: &[Field]) -> Vec<(usize, usize)> {
     let place = |answer: &Field| table.iter().position(|field| field.name() == answer.name());
     answers.iter().enumerate().filter_map(|(number, answer)| Some((place(answer)?, number))).collect()
 }
@@ -171,14 +171,14 @@ mod tests {
         assert_eq!(Cell::Number(200.0).distance(&Cell::Number(100.0)), 0.5);
         assert_eq!(Cell::Number(f64::INFINITY).distance(&Cell::Number(f64::INFINITY)), 0.0);
         assert_eq!(Cell::Number(f64::INFINITY).distance(&Cell::Number(1.0)), f64::INFINITY);
-        assert_eq!((Cell::number(f64::NAN).distance(&Cell::Nothing), Cell::Nothing.distance(&Cell::Whole(0))), (
-            0.0,
-            f64::INFINITY
-        ));
-        assert_eq!((Cell::Whole(3).distance(&Cell::Whole(3)), Cell::Whole(3).distance(&Cell::Whole(4))), (
-            0.0,
-            f64::INFINITY
-        ));
+        assert_eq!(
+            (Cell::number(f64::NAN).distance(&Cell::Nothing), Cell::Nothing.distance(&Cell::Whole(0))),
+            (0.0, f64::INFINITY)
+        );
+        assert_eq!(
+            (Cell::Whole(3).distance(&Cell::Whole(3)), Cell::Whole(3).distance(&Cell::Whole(4))),
+            (0.0, f64::INFINITY)
+        );
         assert_eq!((text("7").distance(&Cell::Whole(7)), text("0.5").distance(&Cell::Number(0.5))), (0.0, 0.0));
         assert_eq!((text("a").distance(&text("a")), text("a").distance(&text("b"))), (0.0, f64::INFINITY));
     }

@@ -5,8 +5,6 @@ mod check;
 mod golden;
 mod score;
 mod speed;
-#[cfg(test)]
-mod tests;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -73,7 +74,12 @@ fn separator(text: &str) -> Result<u8, String> {
 pub(super) fn run(out: &mut Output<'_>, args: &Args, s3: &S3Options) -> anyhow::Result<ExitCode> {
     let loaded = models::load(&args.file, None, s3).map_err(anyhow::Error::msg)?;
     let started = Instant::now();
-    let told = Job::new(args, loaded.model)?.run()?;
+    let closed = Arc::new(AtomicBool::new(false));
+    let told = match Job::new(args, loaded.model, &closed).and_then(Job::run) {
+        // The reader has seen enough (`| head`).
+        Err(_) if closed.load(Ordering::Relaxed) => return Ok(ExitCode::SUCCESS),
+        told => told?,
+    };
     let seconds = started.elapsed().as_secs_f64();
     if !args.to_stdout() {
         told.print(out, args, seconds)?;
@@ -100,18 +106,42 @@ impl Args {
         })
     }
 
-    fn writer(&self, schema: &SchemaRef) -> anyhow::Result<TableWriter> {
+    fn writer(&self, schema: &SchemaRef, closed: &Arc<AtomicBool>) -> anyhow::Result<TableWriter> {
         if self.to_stdout() {
             let kind = self.output_format.unwrap_or(Kind::Csv);
-            return Ok(TableWriter::pipe(io::BufWriter::new(io::stdout()), "standard output", kind, schema)?);
+            let stdout = io::BufWriter::new(Stdout { closed: closed.clone() });
+            return Ok(TableWriter::pipe(stdout, "standard output", kind, schema)?);
         }
         let unknown = || {
             let path = self.output.display();
-            format!("{path}: the name does not say which kind of file: end it in .csv, .parquet, .ndjson or .arrow, or \
-                     say --output-format")
+            format!(
+                "{path}: the name does not say which kind of file: end it in .csv, .parquet, .ndjson or .arrow, or \
+                     say --output-format"
+            )
         };
         let kind = self.output_format.or_else(|| Kind::of_name(&self.output)).with_context(unknown)?;
         Ok(TableWriter::create(&self.output, kind, schema, self.force)?)
+    }
+}
+
+/// Standard output, which tells when nobody reads it any more.
+struct Stdout {
+    closed: Arc<AtomicBool>,
+}
+
+impl io::Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().write(bytes).inspect_err(|error| self.told(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush().inspect_err(|error| self.told(error))
+    }
+}
+
+impl Stdout {
+    fn told(&self, error: &io::Error) {
+        self.closed.fetch_or(error.kind() == io::ErrorKind::BrokenPipe, Ordering::Relaxed);
     }
 }
 
@@ -128,13 +158,14 @@ struct Job {
 }
 
 impl Job {
-    fn new(args: &Args, model: Arc<dyn Model>) -> anyhow::Result<Self> {
+    fn new(args: &Args, model: Arc<dyn Model>, closed: &Arc<AtomicBool>) -> anyhow::Result<Self> {
         let signature = model.signature();
         let table = args.table(answers::batch_rows(signature))?;
         let all = table.schema().clone();
         let keep = args.keep.iter().map(|name| column(&all, name)).collect::<anyhow::Result<Vec<_>>>()?;
         let input = args.input.display();
-        let plan = answers::plan(&all, signature, &keep).with_context(|| format!("{input} does not fit {}", args.file))?;
+        let plan =
+            answers::plan(&all, signature, &keep).with_context(|| format!("{input} does not fit {}", args.file))?;
         let mut wanted: Vec<usize> = plan.columns().chain(keep.iter().copied()).collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -142,7 +173,7 @@ impl Job {
         let (inputs, kept) = (plan.columns().map(at).collect(), keep.iter().map(|column| at(*column)).collect());
         let schema = schema(&all, &keep, answers::columns(signature))?;
         let doubles: Vec<usize> = plan.doubles(signature).filter(|column| !keep.contains(column)).collect();
-        let writer = args.writer(&schema)?;
+        let writer = args.writer(&schema, closed)?;
         let batches = table.batches(&wanted, &doubles)?;
         Ok(Self { model, plan, batches, inputs, kept, schema, writer })
     }
@@ -192,9 +223,7 @@ fn schema(all: &Schema, keep: &[usize], answers: Vec<Field>) -> anyhow::Result<S
 fn bar(extent: Extent) -> ProgressBar {
     match extent {
         Extent::Rows(rows) => output::progress(Some(rows), "{bar:40} {pos}/{len} rows  {per_sec}  {eta} left"),
-        Extent::Bytes(bytes) => {
-            output::progress(Some(bytes), "{bar:40} {bytes}/{total_bytes}  {msg} rows  {eta} left")
-        }
+        Extent::Bytes(bytes) => output::progress(Some(bytes), "{bar:40} {bytes}/{total_bytes}  {msg} rows  {eta} left"),
         Extent::Unknown => output::progress(None, "{spinner} {msg} rows  {elapsed}"),
     }
 }
@@ -227,7 +256,8 @@ impl Told {
             None => String::new(),
             Some((_, reason)) => {
                 let reason = output::printable(reason.as_bytes());
-                format!("\n{} rows were refused and are empty; the first: {reason}", number(self.refused))
+                let rows = if self.refused == 1 { "row was refused and is" } else { "rows were refused and are" };
+                format!("\n{} {rows} empty; the first: {reason}", number(self.refused))
             }
         };
         format!("{rows} rows scored to {to} in {seconds:.2} s ({speed} rows/s){refused}")
