@@ -104,7 +104,8 @@ impl Comparison {
 #[derive(Debug, PartialEq)]
 enum Cell {
     Nothing,
-    Number(f64),
+    Single(f32),
+    Double(f64),
     Whole(i64),
     Text(String),
 }
@@ -115,8 +116,8 @@ impl Cell {
             return Cell::Nothing;
         }
         match array.data_type() {
-            DataType::Float32 => Cell::number(f64::from(array.as_primitive::<Float32Type>().value(row))),
-            DataType::Float64 => Cell::number(array.as_primitive::<Float64Type>().value(row)),
+            DataType::Float32 => Cell::Single(array.as_primitive::<Float32Type>().value(row)).unless_nan(),
+            DataType::Float64 => Cell::Double(array.as_primitive::<Float64Type>().value(row)).unless_nan(),
             DataType::Int64 => Cell::Whole(array.as_primitive::<Int64Type>().value(row)),
             DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(row).to_owned()),
             DataType::LargeUtf8 => Cell::Text(array.as_string::<i64>().value(row).to_owned()),
@@ -126,22 +127,42 @@ impl Cell {
     }
 
     /// No number is as good as none.
-    fn number(value: f64) -> Self {
-        if value.is_nan() { Cell::Nothing } else { Cell::Number(value) }
+    fn unless_nan(self) -> Self {
+        if self.number().is_some_and(f64::is_nan) { Cell::Nothing } else { self }
     }
 
-    /// Difference relative to the larger of 1 and the expected value; infinite for what no number says. Text of a table is
-    /// read as what the model gives, because a CSV file has nothing else.
+    fn number(&self) -> Option<f64> {
+        match self {
+            Cell::Single(number) => Some(f64::from(*number)),
+            Cell::Double(number) => Some(*number),
+            Cell::Whole(whole) => Some(*whole as f64),
+            Cell::Nothing | Cell::Text(_) => None,
+        }
+    }
+
+    /// Text as what the other cell is: a CSV file has nothing else.
+    fn read_as(&self, other: &Cell) -> Option<Cell> {
+        let Cell::Text(text) = self else { return None };
+        Some(match other {
+            Cell::Single(_) => Cell::Single(text.trim().parse().ok()?).unless_nan(),
+            Cell::Double(_) => Cell::Double(text.trim().parse().ok()?).unless_nan(),
+            Cell::Whole(_) => Cell::Whole(text.trim().parse().ok()?),
+            Cell::Nothing => Cell::Double(text.trim().parse().ok()?).unless_nan(),
+            Cell::Text(_) => return None,
+        })
+    }
+
+    /// Difference relative to the larger of 1 and the expected value; infinite for what no number says, such as another
+    /// label.
     fn distance(&self, found: &Cell) -> f64 {
-        match (self, found) {
-            (Cell::Text(text), Cell::Number(_)) => {
-                text.trim().parse().map_or(f64::INFINITY, |number| Cell::number(number).distance(found))
-            }
-            (Cell::Text(text), Cell::Whole(whole)) if text.trim().parse() == Ok(*whole) => 0.0,
-            (Cell::Whole(expected), Cell::Number(_)) => Cell::Number(*expected as f64).distance(found),
-            (Cell::Number(expected), Cell::Whole(whole)) if *expected == *whole as f64 => 0.0,
-            (Cell::Number(expected), Cell::Number(found)) if expected == found => 0.0,
-            (Cell::Number(expected), Cell::Number(found)) => {
+        if let Some(read) = self.read_as(found) {
+            return read.distance(found);
+        }
+        match (self, found, self.number(), found.number()) {
+            (Cell::Whole(expected), Cell::Whole(found), ..) if expected != found => f64::INFINITY,
+            (_, _, Some(expected), Some(found)) if expected == found => 0.0,
+            (_, Cell::Whole(_), ..) => f64::INFINITY,
+            (_, _, Some(expected), Some(found)) => {
                 let relative = (expected - found).abs() / expected.abs().max(1.0);
                 if relative.is_nan() { f64::INFINITY } else { relative }
             }
@@ -153,7 +174,8 @@ impl Cell {
     fn text(&self) -> String {
         match self {
             Cell::Nothing => "nothing".to_owned(),
-            Cell::Number(number) => number.to_string(),
+            Cell::Single(number) => number.to_string(),
+            Cell::Double(number) => number.to_string(),
             Cell::Whole(whole) => whole.to_string(),
             Cell::Text(text) => text.clone(),
         }
@@ -167,19 +189,25 @@ mod tests {
     #[test]
     fn differences_are_relative_and_labels_are_alike_or_not() {
         let text = |text: &str| Cell::Text(text.into());
-        assert_eq!(Cell::Number(0.5).distance(&Cell::Number(0.25)), 0.25);
-        assert_eq!(Cell::Number(200.0).distance(&Cell::Number(100.0)), 0.5);
-        assert_eq!(Cell::Number(f64::INFINITY).distance(&Cell::Number(f64::INFINITY)), 0.0);
-        assert_eq!(Cell::Number(f64::INFINITY).distance(&Cell::Number(1.0)), f64::INFINITY);
-        assert_eq!(
-            (Cell::number(f64::NAN).distance(&Cell::Nothing), Cell::Nothing.distance(&Cell::Whole(0))),
-            (0.0, f64::INFINITY)
-        );
-        assert_eq!(
-            (Cell::Whole(3).distance(&Cell::Whole(3)), Cell::Whole(3).distance(&Cell::Whole(4))),
-            (0.0, f64::INFINITY)
-        );
-        assert_eq!((text("7").distance(&Cell::Whole(7)), text("0.5").distance(&Cell::Number(0.5))), (0.0, 0.0));
-        assert_eq!((text("a").distance(&text("a")), text("a").distance(&text("b"))), (0.0, f64::INFINITY));
+        for (expected, found, distance) in [
+            (Cell::Double(0.5), Cell::Double(0.25), 0.25),
+            (Cell::Double(200.0), Cell::Double(100.0), 0.5),
+            (Cell::Double(0.5), Cell::Single(0.5), 0.0),
+            (Cell::Double(f64::INFINITY), Cell::Double(f64::INFINITY), 0.0),
+            (Cell::Double(f64::INFINITY), Cell::Double(1.0), f64::INFINITY),
+            (Cell::Double(f64::NAN).unless_nan(), Cell::Nothing, 0.0),
+            (Cell::Nothing, Cell::Whole(0), f64::INFINITY),
+            (Cell::Whole(3), Cell::Whole(3), 0.0),
+            (Cell::Whole(3), Cell::Whole(4), f64::INFINITY),
+            (Cell::Whole(i64::MAX), Cell::Whole(i64::MAX - 1), f64::INFINITY),
+            (Cell::Double(3.0), Cell::Whole(3), 0.0),
+            (text("7"), Cell::Whole(7), 0.0),
+            (text("0.1"), Cell::Single(0.1), 0.0),
+            (text("x"), Cell::Single(0.1), f64::INFINITY),
+            (text("a"), text("a"), 0.0),
+            (text("a"), text("b"), f64::INFINITY),
+        ] {
+            assert_eq!(expected.distance(&found), distance, "{expected:?}, {found:?}");
+        }
     }
 }
