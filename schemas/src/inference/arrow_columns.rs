@@ -41,8 +41,58 @@ pub(super) fn is_number(data_type: &DataType) -> bool {
     data_type.is_floating() || data_type.is_integer() || *data_type == DataType::Boolean
 }
 
+/// True for lists in lists, as the dimensions of an input are that has several.
+pub(super) fn is_nested(data_type: &DataType, spec: &TensorSpec) -> bool {
+    spec.dims().len() > 1 && nests(data_type, spec.dims())
+}
+
+fn nests(data_type: &DataType, dims: &[usize]) -> bool {
+    let Some((size, inner)) = dims.split_first() else { return is_number(data_type) };
+    match data_type {
+        DataType::FixedSizeList(item, found) => usize::try_from(*found) == Ok(*size) && nests(item.data_type(), inner),
+        DataType::List(item) | DataType::LargeList(item) => nests(item.data_type(), inner),
+        _ => false,
+    }
+}
+
+/// The numbers in lists of lists, row-major. Each list must have exactly its dimension: else values would shift unnoticed.
+fn leaves(array: &ArrayRef, dims: &[usize], name: &str) -> Result<ArrayRef, Rejection> {
+    let Some((size, inner)) = dims.split_first() else { return Ok(array.clone()) };
+    let uneven = || {
+        let text =
+            format!("column `{name}` has a list that is null or not of {size} elements; give each row all of them");
+        Rejection::new(ErrorClass::Shape, text)
+    };
+    if array.null_count() > 0 {
+        return Err(uneven());
+    }
+    let (values, start) = match array.data_type() {
+        DataType::FixedSizeList(..) => {
+            let list = array.as_fixed_size_list();
+            (list.values(), list.value_offset(0) as usize)
+        }
+        DataType::List(_) => even(array.as_list::<i32>(), *size).ok_or_else(uneven)?,
+        _ => even(array.as_list_opt::<i64>().ok_or_else(uneven)?, *size).ok_or_else(uneven)?,
+    };
+    let len = array.len() * size;
+    let fits = start.checked_add(len).is_some_and(|end| end <= values.len());
+    if fits { leaves(&values.slice(start, len), inner, name) } else { Err(short()) }
+}
+
+/// The values of lists that all have this length, and where the first one starts.
+fn even<O: OffsetSizeTrait>(lists: &GenericListArray<O>, size: usize) -> Option<(&ArrayRef, usize)> {
+    let offsets = lists.value_offsets();
+    let even = offsets.windows(2).all(|bounds| bounds[1].as_usize() - bounds[0].as_usize() == size);
+    even.then(|| (lists.values(), offsets[0].as_usize()))
+}
+
 /// Appends an array whose type fits the target.
 pub(super) fn append(array: &ArrayRef, target: &mut Target<'_>, failures: &mut Failures) -> Result<(), Rejection> {
+    if target.field.is_none() && is_nested(array.data_type(), target.spec) {
+        let numbers = leaves(array, target.spec.dims(), &target.spec.name)?;
+        target.extend(&target.numbers(&numbers, 0, numbers.len())?, 0, failures);
+        return Ok(());
+    }
     match array.data_type() {
         DataType::FixedSizeList(..) => {
             let list = array.as_fixed_size_list();

@@ -27,12 +27,16 @@ impl TablePlan {
     /// Fits the columns to the model's inputs. `aside` are columns that have another purpose, such as event numbers:
     /// they are left out where columns are counted, and may be read by name all the same.
     pub fn new(schema: &Schema, signature: &Signature, aside: &[usize]) -> Result<Self, Rejection> {
+        let check = |(column, place): &(usize, Place)| check_type(schema, *column, *place, signature);
         let mut columns = match by_name(schema, signature) {
             Ok(columns) => columns,
-            Err(Missing { any_found: false, error }) => by_order(schema, signature, aside).ok_or(error)?,
-            Err(Missing { error, .. }) => return Err(error),
+            Err(Missing { any_found: true, error }) => return Err(error),
+            Err(Missing { error, .. }) => {
+                let counted = by_order(schema, signature, aside);
+                counted.filter(|columns| columns.iter().all(|column| check(column).is_ok())).ok_or(error)?
+            }
         };
-        columns.iter().try_for_each(|(column, place)| check_type(schema, *column, *place, signature))?;
+        columns.iter().try_for_each(check)?;
         columns.sort_by_key(|(column, _)| *column);
         match columns.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             None => Ok(Self { columns }),
@@ -107,6 +111,9 @@ fn columns_of(schema: &Schema, spec: &TensorSpec) -> Result<Vec<(usize, Option<u
     if let Some(columns) = all(fields).or_else(|| all(&numbered)) {
         return Ok(columns);
     }
+    if spec.width == 1 && spec.fields.is_empty() {
+        return Err(vec![spec.name.clone()]);
+    }
     Err(fields.iter().filter(|name| named(name).is_none()).cloned().collect())
 }
 
@@ -144,12 +151,13 @@ fn check_type(schema: &Schema, column: usize, place: Place, signature: &Signatur
     let width = if place.field.is_some() { 1 } else { spec.width };
     let fits = match found.data_type() {
         _ if spec.datatype == Datatype::Bytes => false,
-        DataType::FixedSizeList(item, size) => {
-            place.field.is_none() && usize::try_from(*size) == Ok(width) && arrow_columns::is_number(item.data_type())
+        DataType::FixedSizeList(item, size) if arrow_columns::is_number(item.data_type()) => {
+            place.field.is_none() && usize::try_from(*size) == Ok(width)
         }
-        DataType::List(item) | DataType::LargeList(item) => {
-            place.field.is_none() && arrow_columns::is_number(item.data_type())
+        DataType::List(item) | DataType::LargeList(item) if arrow_columns::is_number(item.data_type()) => {
+            place.field.is_none()
         }
+        nested if place.field.is_none() && arrow_columns::is_nested(nested, spec) => true,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => width == 1,
         scalar => width == 1 && arrow_columns::is_number(scalar),
     };
