@@ -1,10 +1,13 @@
-//! Loading the models that a configuration names.
+//! Loading the models and cascades that a configuration or a command names.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use lunapark_models::Loaded;
+use lunapark_models::{Format, Model, Summary};
 use lunapark_schemas::Signature;
+use lunapark_score::cascade::{self, Cascade, Part};
 use lunapark_score::{ModelEntry, ModelSet};
 use lunapark_stores::{Address, S3Options};
 
@@ -61,15 +64,148 @@ fn load_entry(model: &ModelConfig, s3: &S3Options) -> Result<ModelEntry, LoadErr
     Ok(ModelEntry::new(&model.name, &model.version, &loaded.digest, loaded.model))
 }
 
-/// Loads one model from a path, `file://`, `s3://` or `builtin:` address.
+/// A loaded model or cascade.
+pub struct Loaded {
+    /// Ready to score.
+    pub model: Arc<dyn Model>,
+    /// SHA-256, 64 hex digits: of the file, or of a cascade and all its parts.
+    pub digest: String,
+    /// What it is made of.
+    pub make: Make,
+}
+
+/// What a model is made of.
+pub enum Make {
+    /// One file.
+    File {
+        /// Its format.
+        format: Format,
+        /// Size and make.
+        summary: Summary,
+    },
+    /// Several models, one after the other.
+    Cascade {
+        /// In the order in which they run.
+        steps: Vec<Step>,
+    },
+}
+
+/// A step of a cascade.
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// Where its model is, as the description has it.
+    pub path: String,
+    /// When it runs; always, where nothing is said.
+    pub when: Option<String>,
+    /// Digest of its model.
+    pub digest: String,
+    /// What its model is made of.
+    pub make: Make,
+}
+
+/// Cascades within cascades: more is a cascade that names itself.
+const MAX_NESTING: usize = 4;
+
+/// Loads one model or cascade from a path, `file://`, `s3://` or `builtin:` address.
 pub fn load(path: &str, sha256: Option<&str>, s3: &S3Options) -> Result<Loaded, String> {
+    load_nested(path, sha256, s3, 0)
+}
+
+fn load_nested(path: &str, sha256: Option<&str>, s3: &S3Options, nesting: usize) -> Result<Loaded, String> {
+    let bytes = read(path, s3)?;
+    if cascade::describes(&bytes) {
+        return load_cascade(&bytes, path, sha256, s3, nesting).map_err(|error| format!("{path}: {error}"));
+    }
+    let loaded = lunapark_models::load(&bytes, path, sha256).map_err(|error| error.to_string())?;
+    let make = Make::File { format: loaded.format, summary: loaded.summary };
+    Ok(Loaded { model: loaded.model, digest: loaded.digest, make })
+}
+
+fn read(path: &str, s3: &S3Options) -> Result<Cow<'static, [u8]>, String> {
     if let Some(name) = path.strip_prefix("builtin:") {
         let known = || BUILTIN.map(|(n, _)| format!("builtin:{n}")).join(", ");
         let found = BUILTIN.iter().find(|(n, _)| *n == name);
-        let (_, bytes) = found.ok_or_else(|| format!("there is no such built-in model; there are: {}", known()))?;
-        return lunapark_models::load(bytes, path, sha256).map_err(|e| e.to_string());
+        let bytes = found.map(|(_, bytes)| Cow::Borrowed(*bytes));
+        return bytes.ok_or_else(|| format!("there is no such built-in model; there are: {}", known()));
     }
     let address = Address::parse(path, Path::new("")).map_err(|e| e.to_string())?;
-    let bytes = lunapark_stores::read(&address, s3).map_err(|e| e.to_string())?;
-    lunapark_models::load(&bytes, path, sha256).map_err(|e| e.to_string())
+    lunapark_stores::read(&address, s3).map(Cow::Owned).map_err(|e| e.to_string())
+}
+
+fn load_cascade(
+    bytes: &[u8],
+    path: &str,
+    sha256: Option<&str>,
+    s3: &S3Options,
+    nesting: usize,
+) -> Result<Loaded, String> {
+    if nesting >= MAX_NESTING {
+        return Err(format!("more than {MAX_NESTING} cascades in each other; does one name itself?"));
+    }
+    let mut steps = Vec::new();
+    let cascade = Cascade::read(bytes, |step| {
+        let place = beside(path, &step.model)?;
+        let loaded = load_nested(&place, step.sha256.as_deref(), s3, nesting + 1)?;
+        let (name, when) = (step.name.clone(), step.when.clone());
+        let part = Part { model: loaded.model, digest: loaded.digest.clone() };
+        steps.push(Step { name, path: step.model.clone(), when, digest: loaded.digest, make: loaded.make });
+        Ok(part)
+    });
+    let cascade = cascade.map_err(|error| error.to_string())?;
+    let digest = cascade.digest().to_owned();
+    match sha256 {
+        Some(expected) if !expected.eq_ignore_ascii_case(&digest) => Err(format!(
+            "the digest of the cascade and its parts is {digest}, expected {expected}; correct one of them"
+        )),
+        _ => Ok(Loaded { model: Arc::new(cascade), digest, make: Make::Cascade { steps } }),
+    }
+}
+
+/// The address of a part: as it is where it says where, else beside the cascade's own file. A cascade from a bucket may
+/// not reach into this machine's files.
+fn beside(cascade: &str, part: &str) -> Result<String, String> {
+    let local = part.starts_with('/') || part.starts_with("file://");
+    if cascade.starts_with("s3://") && local {
+        return Err(format!("`{part}` is a file of this machine and the cascade is not; put the model beside it"));
+    }
+    Ok(address(cascade, part))
+}
+
+fn address(cascade: &str, part: &str) -> String {
+    let (scheme, own) = match cascade.split_once("://") {
+        Some((scheme, own)) => (format!("{scheme}://"), own),
+        None => (String::new(), cascade),
+    };
+    if part.contains("://") || part.starts_with("builtin:") || part.starts_with('/') {
+        return part.to_owned();
+    }
+    match own.rsplit_once('/') {
+        Some((folder, _)) => format!("{scheme}{folder}/{part}"),
+        None => format!("{scheme}{part}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_cascade_lie_beside_it() {
+        for (cascade, part, place) in [
+            ("c.toml", "m.json", "m.json"),
+            ("models/c.toml", "m.json", "models/m.json"),
+            ("/srv/c.toml", "../m.json", "/srv/../m.json"),
+            ("file:///srv/c.toml", "sub/m.json", "file:///srv/sub/m.json"),
+            ("s3://bucket/deep/c.toml", "m.json", "s3://bucket/deep/m.json"),
+            ("models/c.toml", "/abs/m.json", "/abs/m.json"),
+            ("models/c.toml", "s3://b/m.json", "s3://b/m.json"),
+            ("models/c.toml", "builtin:higgs-xgb", "builtin:higgs-xgb"),
+        ] {
+            assert_eq!(beside(cascade, part).as_deref(), Ok(place));
+        }
+        for part in ["/etc/passwd", "file:///etc/passwd"] {
+            assert!(beside("s3://bucket/c.toml", part).is_err());
+        }
+    }
 }

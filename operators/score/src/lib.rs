@@ -1,6 +1,7 @@
 //! The scorer: events in, scores out, by the model that each event names.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod cascade;
 mod codec;
 mod models;
 mod refused;

@@ -51,7 +51,7 @@ pub fn refused_rows(model: &dyn Model, rows: &RecordBatch) -> Option<Vec<Option<
 /// What the search needs of either float.
 trait Element: Copy {
     fn is_missing(self) -> bool;
-    fn is_unbounded(self) -> bool;
+    fn is_infinity(self) -> bool;
 }
 
 impl Element for f32 {
@@ -59,7 +59,7 @@ impl Element for f32 {
         self.is_nan()
     }
 
-    fn is_unbounded(self) -> bool {
+    fn is_infinity(self) -> bool {
         self.is_infinite()
     }
 }
@@ -69,7 +69,7 @@ impl Element for f64 {
         self.is_nan()
     }
 
-    fn is_unbounded(self) -> bool {
+    fn is_infinity(self) -> bool {
         self.is_infinite()
     }
 }
@@ -101,9 +101,9 @@ fn any_single(values: &[f32], accepts: Accepts) -> bool {
 fn any<T: Element>(values: &[T], accepts: Accepts) -> bool {
     match (accepts.missing, accepts.infinite) {
         (true, true) => false,
-        (true, false) => values.iter().fold(false, |any, value| any | value.is_unbounded()),
+        (true, false) => values.iter().fold(false, |any, value| any | value.is_infinity()),
         (false, true) => values.iter().fold(false, |any, value| any | value.is_missing()),
-        (false, false) => values.iter().fold(false, |any, value| any | value.is_missing() | value.is_unbounded()),
+        (false, false) => values.iter().fold(false, |any, value| any | value.is_missing() | value.is_infinity()),
     }
 }
 
@@ -119,8 +119,8 @@ fn first_refused(rows: &RecordBatch, widths: &[usize], accepts: Accepts, row: us
 
 /// Number of the first refused element, and whether it is an infinity.
 fn first<T: Element>(values: &[T], accepts: Accepts) -> Option<(usize, bool)> {
-    let refused = |value: &T| (!accepts.missing && value.is_missing()) || (!accepts.infinite && value.is_unbounded());
-    values.iter().position(refused).map(|at| (at, values[at].is_unbounded()))
+    let refused = |value: &T| (!accepts.missing && value.is_missing()) || (!accepts.infinite && value.is_infinity());
+    values.iter().position(refused).map(|at| (at, values[at].is_infinity()))
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ impl Operator for Scorer {
 }
 
 fn infer(model: &dyn Model, rows: &RecordBatch) -> Result<RecordBatch, OperatorError> {
+    if rows.num_rows() == 0 {
+        return Ok(RecordBatch::new_empty(model.signature().output_schema()));
+    }
     let outputs = model.infer(rows).map_err(|error| OperatorError::fatal(error.to_string()))?;
     match outputs.num_rows() == rows.num_rows() {
         true => Ok(outputs),

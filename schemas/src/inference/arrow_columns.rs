@@ -7,14 +7,14 @@ use arrow_array::types::{
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, GenericListArray, OffsetSizeTrait};
+use arrow_array::{Array, ArrayRef, GenericListArray, LargeStringArray, OffsetSizeTrait, StringArray, StringViewArray};
 use arrow_schema::DataType;
 
 use crate::outcome::{ErrorClass, Rejection};
 use crate::rows::Values;
 use crate::signature::TensorSpec;
 
-use super::columns::{self, Failures, never_missing, too_large};
+use super::columns::{self, Failures, never_missing, too_large, unreadable};
 
 /// The input, and its field, that a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,58 @@ pub(super) fn is_number(data_type: &DataType) -> bool {
     data_type.is_floating() || data_type.is_integer() || *data_type == DataType::Boolean
 }
 
+/// True for lists in lists, as the dimensions of an input are that has several.
+pub(super) fn is_nested(data_type: &DataType, spec: &TensorSpec) -> bool {
+    spec.dims().len() > 1 && nests(data_type, spec.dims())
+}
+
+fn nests(data_type: &DataType, dims: &[usize]) -> bool {
+    let Some((size, inner)) = dims.split_first() else { return is_number(data_type) };
+    match data_type {
+        DataType::FixedSizeList(item, found) => usize::try_from(*found) == Ok(*size) && nests(item.data_type(), inner),
+        DataType::List(item) | DataType::LargeList(item) => nests(item.data_type(), inner),
+        _ => false,
+    }
+}
+
+/// The numbers in lists of lists, row-major. Each list must have exactly its dimension: else values would shift unnoticed.
+fn leaves(array: &ArrayRef, dims: &[usize], name: &str) -> Result<ArrayRef, Rejection> {
+    let Some((size, inner)) = dims.split_first() else { return Ok(array.clone()) };
+    let uneven = || {
+        let text =
+            format!("column `{name}` has a list that is null or not of {size} elements; give each row all of them");
+        Rejection::new(ErrorClass::Shape, text)
+    };
+    if array.null_count() > 0 {
+        return Err(uneven());
+    }
+    let (values, start) = match array.data_type() {
+        DataType::FixedSizeList(..) => {
+            let list = array.as_fixed_size_list();
+            (list.values(), list.value_offset(0) as usize)
+        }
+        DataType::List(_) => even(array.as_list::<i32>(), *size).ok_or_else(uneven)?,
+        _ => even(array.as_list_opt::<i64>().ok_or_else(uneven)?, *size).ok_or_else(uneven)?,
+    };
+    let len = array.len() * size;
+    let fits = start.checked_add(len).is_some_and(|end| end <= values.len());
+    if fits { leaves(&values.slice(start, len), inner, name) } else { Err(short()) }
+}
+
+/// The values of lists that all have this length, and where the first one starts.
+fn even<O: OffsetSizeTrait>(lists: &GenericListArray<O>, size: usize) -> Option<(&ArrayRef, usize)> {
+    let offsets = lists.value_offsets();
+    let even = offsets.windows(2).all(|bounds| bounds[1].as_usize() - bounds[0].as_usize() == size);
+    even.then(|| (lists.values(), offsets[0].as_usize()))
+}
+
 /// Appends an array whose type fits the target.
 pub(super) fn append(array: &ArrayRef, target: &mut Target<'_>, failures: &mut Failures) -> Result<(), Rejection> {
+    if target.field.is_none() && is_nested(array.data_type(), target.spec) {
+        let numbers = leaves(array, target.spec.dims(), &target.spec.name)?;
+        target.extend(&target.numbers(&numbers, 0, numbers.len())?, 0, failures);
+        return Ok(());
+    }
     match array.data_type() {
         DataType::FixedSizeList(..) => {
             let list = array.as_fixed_size_list();
@@ -54,7 +104,10 @@ pub(super) fn append(array: &ArrayRef, target: &mut Target<'_>, failures: &mut F
         DataType::List(_) => append_lists(array.as_list::<i32>(), target, failures)?,
         DataType::LargeList(_) => append_lists(array.as_list::<i64>(), target, failures)?,
         _ => {
-            let numbers = target.numbers(array, 0, array.len())?;
+            let numbers = match Texts::of(array) {
+                Some(texts) => target.spelled(&texts, failures),
+                None => target.numbers(array, 0, array.len())?,
+            };
             match target.field {
                 None => target.extend(&numbers, 0, failures),
                 Some(field) => target.spread(&numbers, field, failures),
@@ -62,6 +115,56 @@ pub(super) fn append(array: &ArrayRef, target: &mut Target<'_>, failures: &mut F
         }
     }
     Ok(())
+}
+
+/// A column of text, of whichever layout.
+enum Texts<'a> {
+    Short(&'a StringArray),
+    Long(&'a LargeStringArray),
+    View(&'a StringViewArray),
+    Null(usize),
+}
+
+impl<'a> Texts<'a> {
+    fn of(array: &'a ArrayRef) -> Option<Self> {
+        match array.data_type() {
+            DataType::Utf8 => Some(Texts::Short(array.as_string())),
+            DataType::LargeUtf8 => Some(Texts::Long(array.as_string())),
+            DataType::Utf8View => Some(Texts::View(array.as_string_view())),
+            DataType::Null => Some(Texts::Null(array.len())),
+            _ => None,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Texts::Short(texts) => texts.len(),
+            Texts::Long(texts) => texts.len(),
+            Texts::View(texts) => texts.len(),
+            Texts::Null(len) => *len,
+        }
+    }
+
+    /// The text of a cell without the blanks around it; `None` is a missing value.
+    fn get(&self, at: usize) -> Option<&'a str> {
+        let text = match self {
+            Texts::Short(texts) => texts.is_valid(at).then(|| texts.value(at)),
+            Texts::Long(texts) => texts.is_valid(at).then(|| texts.value(at)),
+            Texts::View(texts) => texts.is_valid(at).then(|| texts.value(at)),
+            Texts::Null(_) => None,
+        };
+        text.map(str::trim).filter(|text| !MISSING.iter().any(|word| text.eq_ignore_ascii_case(word)))
+    }
+}
+
+/// What pandas, numpy, R and spreadsheets write for a missing value.
+const MISSING: [&str; 6] = ["", "nan", "na", "n/a", "null", "none"];
+
+/// The number that a cell spells; an infinity only where it says so.
+fn spelled(text: &str) -> Option<f64> {
+    let number: f64 = fast_float2::parse(text).ok()?;
+    let infinite = text.trim_start_matches(['+', '-']).get(..3).is_some_and(|word| word.eq_ignore_ascii_case("inf"));
+    (number.is_finite() || infinite).then_some(number)
 }
 
 /// A list that is null has no values at all, not missing ones.
@@ -107,6 +210,38 @@ impl Target<'_> {
             Values::I64(_) => Numbers::whole(array, start, len),
             _ => Numbers::of(array, start, len),
         }
+    }
+
+    /// The numbers that cells of text spell; rows with others fail.
+    fn spelled<'a>(&self, texts: &Texts<'_>, failures: &mut Failures) -> Numbers<'a> {
+        match &*self.values {
+            Values::I64(_) => {
+                let whole = |number: f64| columns::whole(number).ok_or(number);
+                let parse = |text: &str| text.parse().map(Ok).ok().or_else(|| spelled(text).map(whole));
+                Numbers::Whole(self.cells(texts, Err(f64::NAN), parse, failures).into())
+            }
+            _ => Numbers::F64(self.cells(texts, f64::NAN, spelled, failures).into()),
+        }
+    }
+
+    fn cells<T: Clone>(
+        &self,
+        texts: &Texts<'_>,
+        missing: T,
+        parse: impl Fn(&str) -> Option<T>,
+        failures: &mut Failures,
+    ) -> Vec<T> {
+        let element = self.field.unwrap_or(0);
+        let mut cell = |at: usize| {
+            let text = texts.get(at)?;
+            let number = parse(text);
+            if number.is_none() {
+                let row = self.first_row + at;
+                failures.push(row, || unreadable(row, self.spec, element, text));
+            }
+            number
+        };
+        (0..texts.len()).map(|at| cell(at).unwrap_or_else(|| missing.clone())).collect()
     }
 
     /// Notes the rows of values that the target does not hold; `place` gives row and element of a value.

@@ -1,7 +1,7 @@
 //! Arrow IPC stream requests: many events per message.
 //!
 //! Columns fit the model's inputs in this order of preference: a column named as the input (a fixed-size list, or a
-//! list of exactly that width; a scalar where the width is 1); scalar columns named as the input's fields; for a model
+//! list of exactly that width, lists in lists as the input's dimensions are; a scalar where the width is 1); scalar columns named as the input's fields; for a model
 //! with one input, the only column there is, or exactly `width` scalar columns in their order where the model has no
 //! field names. Other columns are ignored and not even unpacked. Nulls are missing values.
 
@@ -163,6 +163,7 @@ fn check_type(schema: &Schema, column: usize, spec: &TensorSpec, field: Option<u
     let width = if field.is_some() { 1 } else { spec.width };
     let fits = match found.data_type() {
         _ if spec.datatype == Datatype::Bytes => false,
+        nested if field.is_none() && arrow_columns::is_nested(nested, spec) => true,
         DataType::FixedSizeList(item, size) => {
             field.is_none() && usize::try_from(*size) == Ok(width) && arrow_columns::is_number(item.data_type())
         }

@@ -3,6 +3,7 @@
 mod absent;
 mod bad_input;
 mod breaker;
+mod cascades;
 mod clients;
 mod commands;
 mod dead_letters;
@@ -15,6 +16,7 @@ mod models;
 mod scoring;
 mod security;
 mod start_up;
+mod tables;
 
 use std::time::{Duration, UNIX_EPOCH};
 
