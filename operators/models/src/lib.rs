@@ -5,7 +5,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod error;
+mod foreign;
 mod input;
+mod link;
 mod load;
 mod math;
 pub mod mlp;
