@@ -7,6 +7,7 @@
 mod error;
 mod foreign;
 mod input;
+pub mod lightgbm;
 mod link;
 mod load;
 mod math;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Model, ModelError, foreign, mlp, xgboost};
+use crate::{Model, ModelError, foreign, lightgbm, mlp, xgboost};
 
 /// A model with what `model check` tells about it.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ pub enum Format {
     XgboostJson,
     /// The same as UBJSON, which is XGBoost's own choice since version 2.1.
     XgboostUbjson,
+    /// LightGBM's text model, file versions v2 to v4.
+    LightgbmText,
     /// Lunapark's multilayer perceptron: safetensors with a JSON description ([`mlp`]).
     LunaparkMlp,
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Format::XgboostJson => "XGBoost JSON",
             Format::XgboostUbjson => "XGBoost UBJSON",
+            Format::LightgbmText => "LightGBM text",
             Format::LunaparkMlp => "Lunapark MLP (safetensors)",
         })
     }
@@ -127,6 +130,11 @@ fn parse(bytes: &[u8], file: &str) -> Result<Parsed, ModelError> {
             let summary = model.summary();
             Ok((Arc::new(model), format, summary))
         }
+        Format::LightgbmText => {
+            let model = lightgbm::LightgbmModel::parse(bytes, file)?;
+            let summary = model.summary();
+            Ok((Arc::new(model), format, summary))
+        }
         Format::LunaparkMlp => {
             let model = mlp::MlpModel::parse(bytes, file)?;
             let summary = model.summary();
@@ -145,6 +153,7 @@ fn detect(bytes: &[u8]) -> Result<Format, ModelError> {
     match (start, bytes.get(8)) {
         ([], _) => Err(ModelError::truncated("the file is empty")),
         (_, Some(b'{')) if bytes.get(4..8) == Some(&[0; 4]) => Ok(Format::LunaparkMlp),
+        ([b't', b'r', b'e', b'e', b'\r' | b'\n', ..], _) => Ok(Format::LightgbmText),
         ([b'{', b'L' | b'l' | b'i' | b'U' | b'I', 0, ..], _) => Ok(Format::XgboostUbjson),
         _ => match foreign::recognise(start) {
             Some(error) => Err(error),
