@@ -29,13 +29,9 @@ pub(crate) fn softmax(margins: &mut [f32], width: usize) {
 }
 
 /// The index of the greatest of each row, the first where several are.
-pub(crate) fn arg_max(margins: &[f32], width: usize) -> Vec<usize> {
-    margins.chunks_exact(width).map(|row| (1..row.len()).fold(0, |best, at| if row[at] > row[best] { at } else { best })).collect()
-}
-
-/// 1 above zero, else 0.
-pub(crate) fn step(margins: &mut [f32]) {
-    margins.iter_mut().for_each(|margin| *margin = if *margin > 0.0 { 1.0 } else { 0.0 });
+pub(crate) fn arg_max(margins: &[f32], width: usize) -> Vec<i64> {
+    let greatest = |row: &[f32]| (1..row.len()).fold(0, |best, at| if row[at] > row[best] { at } else { best });
+    margins.chunks_exact(width).map(|row| greatest(row) as i64).collect()
 }
 
 /// Each row in ascending order: quantiles that do not cross.

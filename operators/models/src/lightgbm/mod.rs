@@ -22,7 +22,7 @@ use lunapark_schemas::{Datatype, Signature, TensorSpec};
 
 use crate::input::input_values_f64;
 use crate::trees::{Combine, Forest, ForestBuilder, ForestSpec, Precision};
-use crate::{Details, Model, ModelError, Summary};
+use crate::{Accepts, Details, Model, ModelError, Summary};
 use head::Head;
 use linear::{LinearTree, LinearTrees};
 use text::{Fields, Text};
@@ -144,8 +144,8 @@ impl Model for LightgbmModel {
         &self.signature
     }
 
-    fn accepts_missing(&self) -> bool {
-        true
+    fn accepts(&self) -> Accepts {
+        Accepts { missing: true, infinite: true }
     }
 
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {

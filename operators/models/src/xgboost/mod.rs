@@ -22,12 +22,11 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use lunapark_schemas::rows::Values;
 use lunapark_schemas::{Datatype, Signature, TensorSpec};
 
 use crate::input::input_values;
 use crate::trees::Forest;
-use crate::{Details, Model, ModelError, Summary};
+use crate::{Accepts, Details, Model, ModelError, Summary};
 use linear::Linear;
 use objective::Objective;
 
@@ -91,18 +90,17 @@ impl XgboostModel {
             Booster::Trees(forest) => forest.margins(values, &mut margins),
             Booster::Linear(linear) => linear.margins(values, &mut margins),
         }
-        let answers = Values::F32(self.objective.apply(margins, self.outputs));
-        let column = answers.into_column(&self.signature.outputs[0]);
+        let column = self.objective.apply(margins, self.outputs).into_column(&self.signature.outputs[0]);
         column
             .and_then(|column| RecordBatch::try_new(self.schema.clone(), vec![column]))
             .map_err(|error| ModelError::shape(error.to_string()))
     }
 }
 
-fn signature(features: usize, names: Vec<String>, (output, width): (&str, usize)) -> Signature {
+fn signature(features: usize, names: Vec<String>, output: TensorSpec) -> Signature {
     let mut input = TensorSpec::new("input", Datatype::Fp32, features);
     input.fields = names;
-    Signature { inputs: vec![input], outputs: vec![TensorSpec::new(output, Datatype::Fp32, width)] }
+    Signature { inputs: vec![input], outputs: vec![output] }
 }
 
 impl Model for XgboostModel {
@@ -110,8 +108,9 @@ impl Model for XgboostModel {
         &self.signature
     }
 
-    fn accepts_missing(&self) -> bool {
-        true
+    /// XGBoost refuses infinities itself ("Input data contains `inf`").
+    fn accepts(&self) -> Accepts {
+        Accepts { missing: true, infinite: false }
     }
 
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {

@@ -1,6 +1,9 @@
 //! Objectives: how a base score becomes a margin, and margins an answer (XGBoost's `ProbToMargin` and `PredTransform`
 //! of each file in `src/objective/`).
 
+use lunapark_schemas::rows::Values;
+use lunapark_schemas::{Datatype, TensorSpec};
+
 use crate::{ModelError, link};
 
 /// The objectives by what they do to the sum of the leaves.
@@ -62,28 +65,29 @@ impl Objective {
     }
 
     /// Turns margins, `width` per row, into answers.
-    pub(super) fn apply(self, mut margins: Vec<f32>, width: usize) -> Vec<f32> {
+    pub(super) fn apply(self, mut margins: Vec<f32>, width: usize) -> Values {
         match self {
             Objective::Identity => {}
             Objective::Logistic => link::sigmoid(&mut margins),
             Objective::Exponential => link::exp(&mut margins),
-            Objective::Hinge => link::step(&mut margins),
             Objective::Probabilities => link::softmax(&mut margins, width),
             Objective::Sorted => link::sort(&mut margins, width),
-            Objective::Label => return link::arg_max(&margins, width).into_iter().map(|class| class as f32).collect(),
+            Objective::Hinge => return Values::I64(margins.iter().map(|&margin| i64::from(margin > 0.0)).collect()),
+            Objective::Label => return Values::I64(link::arg_max(&margins, width)),
         }
-        margins
+        Values::F32(margins)
     }
 
-    /// Name of the output tensor, and how many numbers it has of `width` margins.
-    pub(super) fn output(self, width: usize) -> (&'static str, usize) {
-        match self {
-            Objective::Logistic if width == 1 => ("probability", 1),
-            Objective::Logistic | Objective::Probabilities => ("probabilities", width),
-            Objective::Identity | Objective::Exponential | Objective::Sorted => ("score", width),
-            Objective::Hinge => ("label", width),
-            Objective::Label => ("label", 1),
-        }
+    /// The output tensor, of `width` margins per row.
+    pub(super) fn output(self, width: usize) -> TensorSpec {
+        let (name, datatype, width) = match self {
+            Objective::Logistic if width == 1 => ("probability", Datatype::Fp32, 1),
+            Objective::Logistic | Objective::Probabilities => ("probabilities", Datatype::Fp32, width),
+            Objective::Identity | Objective::Exponential | Objective::Sorted => ("score", Datatype::Fp32, width),
+            Objective::Hinge => ("label", Datatype::Int64, width),
+            Objective::Label => ("label", Datatype::Int64, 1),
+        };
+        TensorSpec::new(name, datatype, width)
     }
 }
 
@@ -112,7 +116,8 @@ mod tests {
     fn quantiles_are_sorted_from_the_version_that_does() {
         let objective = |version: &[u32], outputs| Objective::from_name("reg:quantileerror", version, outputs).unwrap();
         assert_eq!(objective(&[3, 4, 0], 3), Objective::Sorted);
-        assert_eq!(objective(&[4, 0, 0], 3).apply(vec![3.0, 1.0, 2.0, 0.0, -1.0, 5.0], 3), [1.0, 2.0, 3.0, -1.0, 0.0, 5.0]);
+        let sorted = objective(&[4, 0, 0], 3).apply(vec![3.0, 1.0, 2.0, 0.0, -1.0, 5.0], 3);
+        assert!(matches!(sorted, Values::F32(values) if values == [1.0, 2.0, 3.0, -1.0, 0.0, 5.0]));
         for (version, outputs) in [(&[3, 2, 0][..], 3), (&[3, 4, 1], 1), (&[], 3)] {
             assert_eq!(objective(version, outputs), Objective::Identity);
         }
