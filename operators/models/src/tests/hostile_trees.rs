@@ -144,7 +144,7 @@ fn outputs_weights_and_categories_must_fit_together() {
     assert_says(&error, unreadable, &["size_leaf_vector is 5", "1 outputs"]);
     let error = refuse_changed(|file| file["learner"]["learner_model_param"]["base_score"] = json!("[0.5,0.5]"));
     assert_says(&error, unreadable, &["2 base scores"]);
-    let error = refuse_changed(|file| file["learner"]["gradient_booster"]["model"]["weight_drop"] = json!([1; 40]));
+    let error = refuse_changed(|file| file["learner"]["gradient_booster"]["model"]["weight_drop"] = json!(vec![1; 40]));
     assert_says(&error, unreadable, &["40 weights"]);
     let error = refuse_changed(|file| tree(file)["split_type"][0] = json!(1));
     assert_says(&error, unreadable, &["node 0 is categorical"]);

@@ -1,9 +1,12 @@
 //! Tests over whole models: against XGBoost and double precision, across batches and kernels, against bad files.
 
+mod agreement;
 mod golden;
 mod hostile_mlp;
 mod hostile_trees;
+mod hostile_lightgbm;
 mod independence;
+mod lightgbm_golden;
 mod xgboost_golden;
 
 use std::path::PathBuf;

@@ -1,11 +1,9 @@
 //! XGBoost models of every make and age against the answers of the XGBoost that wrote them: 10,000 rows with missing,
 //! denormal and huge values and values equal to thresholds (`fixtures/xgboost_models.py`).
 
+use super::agreement::{check_alone_and_in_batches, fault};
 use super::*;
 use crate::Format;
-
-const WIDTH: usize = 8;
-const ROWS: usize = 10_000;
 
 /// Names of the fixtures, and whether the answer is the same bits: where it is the sum of the leaves itself. Before
 /// version 1.3 the base score was added last.
@@ -48,36 +46,17 @@ fn model(name: &str) -> Loaded {
     loaded(&fixture(&format!("xgboost/{name}")), name)
 }
 
-fn answers(name: &str) -> Vec<f32> {
+fn answers(name: &str) -> Vec<f64> {
     let (stem, _) = name.rsplit_once('.').unwrap();
-    floats(&fixture(&format!("xgboost/{stem}.f32")))
-}
-
-/// How far two answers are apart, where 1e-6 · max(1, |y|) counts as 1e-6; two infinities or NaN are equal.
-fn distance(ours: f32, theirs: f32) -> f64 {
-    if ours == theirs || (ours.is_nan() && theirs.is_nan()) {
-        return 0.0;
-    }
-    (f64::from(ours) - f64::from(theirs)).abs() / f64::from(theirs).abs().max(1.0)
-}
-
-/// What is wrong with a model's answers, if anything.
-fn fault(name: &str, same_bits: bool) -> Option<String> {
-    let loaded = model(name);
-    let ours = scores(&*loaded.model, &batch(&*loaded.model, rows()));
-    let theirs = answers(name);
-    assert_eq!(ours.len(), ROWS * loaded.model.signature().outputs[0].width, "{name}");
-    assert_eq!(ours.len(), theirs.len(), "{name}");
-    let worst = ours.iter().zip(&theirs).map(|(&a, &b)| distance(a, b)).enumerate();
-    let (at, worst) = worst.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-    let differing = bits(&ours).iter().zip(bits(&theirs)).filter(|(a, b)| **a != *b).count();
-    let wrong = worst > 1e-6 || (same_bits && differing > 0);
-    wrong.then(|| format!("{name}: value {at} is {} for {}, {differing} differ in a bit", ours[at], theirs[at]))
+    floats(&fixture(&format!("xgboost/{stem}.f32"))).into_iter().map(f64::from).collect()
 }
 
 #[test]
 fn every_make_and_age_answers_as_its_own_xgboost() {
-    let faults: Vec<String> = MODELS.iter().filter_map(|&(name, same_bits)| fault(name, same_bits)).collect();
+    let faults: Vec<String> = MODELS.iter().filter_map(|&(name, same_bits)| {
+        let model = model(name).model;
+        fault(name, &*model, &batch(&*model, rows()), &answers(name), same_bits)
+    }).collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
@@ -85,17 +64,7 @@ fn every_make_and_age_answers_as_its_own_xgboost() {
 fn a_row_is_answered_alike_alone_and_in_any_batch() {
     for (name, _) in MODELS {
         let model = model(name).model;
-        let width = model.signature().outputs[0].width;
-        let all = batch(&*model, rows());
-        let whole = bits(&scores(&*model, &all));
-        for (start, len) in [(0, 1), (1, 1), (17, 31), (4_321, 64), (9_999, 1), (5_000, 3_000), (123, 255)] {
-            let part = bits(&scores(&*model, &all.slice(start, len)));
-            assert_eq!(part, whole[start * width..(start + len) * width], "{name}: {len} rows from {start}");
-        }
-        for row in (0..ROWS).step_by(97) {
-            let alone = bits(&scores(&*model, &all.slice(row, 1)));
-            assert_eq!(alone, whole[row * width..(row + 1) * width], "{name}: row {row} alone");
-        }
+        check_alone_and_in_batches(name, &*model, &batch(&*model, rows()));
     }
 }
 
