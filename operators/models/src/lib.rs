@@ -4,6 +4,10 @@
 //! gives back a [`Model`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+// The fuzz engine sees this crate by its name, from its example and from here.
+#[cfg(test)]
+extern crate self as lunapark_models;
+
 mod error;
 mod foreign;
 mod input;

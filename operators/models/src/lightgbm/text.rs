@@ -39,7 +39,7 @@ impl<'a> Text<'a> {
                 _ => {
                     let (key, value) = line.split_once('=').unwrap_or((line, ""));
                     let fields = if in_tree { trees.last_mut() } else { trees.is_empty().then_some(&mut head) };
-                    fields.into_iter().for_each(|fields| drop(fields.0.insert(key, value)));
+                    fields.into_iter().for_each(|fields| fields.set(key, value));
                 }
             }
         }
@@ -62,6 +62,11 @@ fn complete<'a>(text: &str, head: Fields<'a>, trees: Vec<Fields<'a>>) -> Result<
 }
 
 impl<'a> Fields<'a> {
+    /// The last of several lines with one key counts.
+    fn set(&mut self, key: &'a str, value: &'a str) {
+        self.0.insert(key, value);
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&'a str> {
         self.0.get(key).copied()
     }

@@ -1,6 +1,7 @@
 //! Tests over whole models: against XGBoost and double precision, across batches and kernels, against bad files.
 
 mod agreement;
+mod fuzz;
 mod golden;
 mod hostile_mlp;
 mod hostile_trees;
