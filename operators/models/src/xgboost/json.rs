@@ -11,6 +11,8 @@ use crate::ModelError;
 /// XGBoost's own files nest eight deep (`dart`).
 pub(super) const MAX_NESTING: usize = 64;
 
+const NAN: &[u8] = b"NaN";
+
 /// Parses the JSON.
 pub(super) fn read(bytes: &[u8]) -> Result<File, ModelError> {
     let text = check(bytes)?;
@@ -36,7 +38,7 @@ fn check(json: &[u8]) -> Result<Cow<'_, [u8]>, ModelError> {
             }
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
-            b'N' if json[at..].starts_with(b"NaN") => nans.push(at),
+            b'N' if json[at..].starts_with(NAN) && nans.last().is_none_or(|last| last + NAN.len() <= at) => nans.push(at),
             _ => {}
         }
     }
@@ -55,7 +57,7 @@ fn without_nan<'a>(json: &'a [u8], nans: &[usize]) -> Cow<'a, [u8]> {
     for &at in nans {
         text.extend_from_slice(&json[start..at]);
         text.extend_from_slice(b"null");
-        start = at + b"NaN".len();
+        start = at + NAN.len();
     }
     text.extend_from_slice(&json[start..]);
     Cow::Owned(text)
@@ -79,6 +81,8 @@ mod tests {
     #[test]
     fn only_numbers_that_are_none_become_null() {
         assert_eq!(&check(br#"[NaN,"NaN",NaN]"#).unwrap()[..], br#"[null,"NaN",null]"#);
+        // Two that share a letter were once cut twice.
+        assert_eq!(&check(b"NaNaN").unwrap()[..], b"nullaN");
         assert!(matches!(check(br#"["NaN"]"#).unwrap(), Cow::Borrowed(_)));
     }
 }
