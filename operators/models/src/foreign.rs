@@ -13,9 +13,9 @@ const PICKLE: &str = "a pickle can run any program when it is opened and is neve
     the model itself (XGBoost and LightGBM: `save_model`; scikit-learn: skl2onnx; PyTorch: `torch.onnx.export`)";
 const KERAS: &str = "convert it with tf2onnx or `model.export(\"model.onnx\", format=\"onnx\")`";
 
-/// What the file is, where it is one of another tool; `bytes` begin with its first byte that is no white space.
+/// What the file is, where it is one of another tool.
 pub(crate) fn recognise(bytes: &[u8]) -> Option<ModelError> {
-    let (what, advice) = by_first_bytes(bytes).or_else(|| by_text(bytes))?;
+    let (what, advice) = by_first_bytes(bytes).or_else(|| by_text(bytes.trim_ascii_start()))?;
     Some(ModelError::unsupported(format!("this is {what}"), advice))
 }
 
@@ -79,7 +79,7 @@ fn pickle(bytes: &[u8]) -> (&'static str, &'static str) {
 fn by_text(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let start = &bytes[..bytes.len().min(NEAR)];
     let has = |word: &[u8]| contains(start, word);
-    Some(match bytes[0] {
+    Some(match bytes.first()? {
         b'{' if has(b"\"oblivious_trees\"") => {
             ("a CatBoost model (JSON)", "save it with `save_model(\"model.onnx\", format=\"onnx\")`")
         }

@@ -155,7 +155,7 @@ fn detect(bytes: &[u8]) -> Result<Format, ModelError> {
         (_, Some(b'{')) if bytes.get(4..8) == Some(&[0; 4]) => Ok(Format::LunaparkMlp),
         ([b't', b'r', b'e', b'e', b'\r' | b'\n', ..], _) => Ok(Format::LightgbmText),
         ([b'{', b'L' | b'l' | b'i' | b'U' | b'I', 0, ..], _) => Ok(Format::XgboostUbjson),
-        _ => match foreign::recognise(start) {
+        _ => match foreign::recognise(bytes) {
             Some(error) => Err(error),
             None if start[0] == b'{' => Ok(Format::XgboostJson),
             None => Err(unknown(start)),
