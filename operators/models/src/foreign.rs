@@ -27,7 +27,9 @@ fn by_first_bytes(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => zip(bytes),
         [0x80, 2..=5, ..] => pickle(bytes),
         [0x89, b'H', b'D', b'F', b'\r', b'\n', ..] => ("an HDF5 file (Keras `.h5`)", KERAS),
-        [b'C', b'B', b'M', b'1', ..] => ("a CatBoost model (cbm)", "save it with `save_model(\"model.onnx\", format=\"onnx\")`"),
+        [b'C', b'B', b'M', b'1', ..] => {
+            ("a CatBoost model (cbm)", "save it with `save_model(\"model.onnx\", format=\"onnx\")`")
+        }
         [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => ("zlib-compressed, as joblib writes it", PICKLE),
         [0x1f, 0x8b, ..] => ("gzip-compressed", "decompress it first"),
         [b'B', b'Z', b'h', b'1'..=b'9', ..] => ("bzip2-compressed", "decompress it first"),
@@ -86,7 +88,9 @@ fn by_text(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         b'{' if has(b"\"tree_structure\"") => {
             ("what LightGBM's `dump_model` writes", "save the model with `save_model(\"model.txt\")`")
         }
-        b'[' if has(b"\"nodeid\"") => ("what XGBoost's `dump_model` writes", "save the model with `save_model(\"model.json\")`"),
+        b'[' if has(b"\"nodeid\"") => {
+            ("what XGBoost's `dump_model` writes", "save the model with `save_model(\"model.json\")`")
+        }
         b'b' if bytes.starts_with(b"booster[0]:") => {
             ("what XGBoost's `dump_model` writes", "save the model with `save_model(\"model.json\")`")
         }

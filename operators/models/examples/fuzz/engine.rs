@@ -53,7 +53,17 @@ pub const TARGETS: &[Target] = &[
             "lightgbm/4.7.0-l1.txt",
             "lightgbm/4.7.0-categorical.txt",
         ],
-        words: &["\n", "=", " ", "Tree=", "end of trees", "num_cat=", "is_linear=1", "average_output\n", "binary sigmoid:1"],
+        words: &[
+            "\n",
+            "=",
+            " ",
+            "Tree=",
+            "end of trees",
+            "num_cat=",
+            "is_linear=1",
+            "average_output\n",
+            "binary sigmoid:1",
+        ],
     },
 ];
 
@@ -111,7 +121,9 @@ pub fn run(target: &Target, from: u64, count: u64) -> Result<Found, Error> {
 fn check(bytes: &[u8]) -> Result<Option<ModelErrorKind>, String> {
     let model = match load(bytes, "fuzz", None) {
         Ok(loaded) => loaded.model,
-        Err(error) if error.what.is_empty() || error.advice.is_empty() => return Err("an error without words".to_owned()),
+        Err(error) if error.what.is_empty() || error.advice.is_empty() => {
+            return Err("an error without words".to_owned());
+        }
         Err(error) => return Ok(Some(error.kind)),
     };
     let signature = model.signature();

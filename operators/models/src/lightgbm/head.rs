@@ -33,7 +33,8 @@ impl Head {
             return Err(ModelError::unsupported(what, format!("train on at most {MAX_FEATURES} features")));
         }
         let classes = fields.count("num_class")?;
-        let outputs = fields.get("num_tree_per_iteration").map_or(Ok(classes), |_| fields.count("num_tree_per_iteration"))?;
+        let outputs =
+            fields.get("num_tree_per_iteration").map_or(Ok(classes), |_| fields.count("num_tree_per_iteration"))?;
         if !(1..=MAX_OUTPUTS).contains(&outputs) {
             let what = format!("num_tree_per_iteration is {outputs}");
             return Err(ModelError::unsupported(what, format!("train with 1 to {MAX_OUTPUTS} classes")));

@@ -34,9 +34,9 @@ impl Objective {
             (true, _) if classes != outputs as f64 => {
                 Err(ModelError::unreadable(format!("objective \"{text}\" with {outputs} trees per iteration")))
             }
-            (false, objective) if outputs != 1 && objective != Objective::Identity => {
-                Err(ModelError::unreadable(format!("objective \"{name}\" has one answer, and {outputs} trees per iteration")))
-            }
+            (false, objective) if outputs != 1 && objective != Objective::Identity => Err(ModelError::unreadable(
+                format!("objective \"{name}\" has one answer, and {outputs} trees per iteration"),
+            )),
             (_, objective) => Ok(objective),
         }
     }
@@ -44,19 +44,53 @@ impl Objective {
     fn named(name: &str, options: &[&str]) -> Result<Self, ModelError> {
         match name {
             // Its own name, then the names of older versions (`ParseObjectiveAlias`).
-            "regression" | "regression_l2" | "mean_squared_error" | "mse" | "l2" | "l2_root"
-            | "root_mean_squared_error" | "rmse" | "regression_l1" | "mean_absolute_error" | "l1" | "mae" | "fair"
-            | "quantile" | "mape" | "mean_absolute_percentage_error"
+            "regression"
+            | "regression_l2"
+            | "mean_squared_error"
+            | "mse"
+            | "l2"
+            | "l2_root"
+            | "root_mean_squared_error"
+            | "rmse"
+            | "regression_l1"
+            | "mean_absolute_error"
+            | "l1"
+            | "mae"
+            | "fair"
+            | "quantile"
+            | "mape"
+            | "mean_absolute_percentage_error"
                 if options.contains(&"sqrt") =>
             {
                 Ok(Objective::SignedSquare)
             }
-            "regression" | "regression_l2" | "mean_squared_error" | "mse" | "l2" | "l2_root"
-            | "root_mean_squared_error" | "rmse" | "regression_l1" | "mean_absolute_error" | "l1" | "mae" | "fair"
-            | "quantile" | "mape" | "mean_absolute_percentage_error" | "huber" | "lambdarank" | "rank_xendcg"
-            | "xendcg" | "xe_ndcg" | "xe_ndcg_mart" | "xendcg_mart" | "custom" | "none" | "null" | "na" => {
-                Ok(Objective::Identity)
-            }
+            "regression"
+            | "regression_l2"
+            | "mean_squared_error"
+            | "mse"
+            | "l2"
+            | "l2_root"
+            | "root_mean_squared_error"
+            | "rmse"
+            | "regression_l1"
+            | "mean_absolute_error"
+            | "l1"
+            | "mae"
+            | "fair"
+            | "quantile"
+            | "mape"
+            | "mean_absolute_percentage_error"
+            | "huber"
+            | "lambdarank"
+            | "rank_xendcg"
+            | "xendcg"
+            | "xe_ndcg"
+            | "xe_ndcg_mart"
+            | "xendcg_mart"
+            | "custom"
+            | "none"
+            | "null"
+            | "na" => Ok(Objective::Identity),
             "poisson" | "gamma" | "tweedie" => Ok(Objective::Exponential),
             "cross_entropy" | "xentropy" => Ok(Objective::Logistic { steepness: 1.0 }),
             "cross_entropy_lambda" | "xentlambda" => Ok(Objective::SoftPlus),

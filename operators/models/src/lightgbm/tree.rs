@@ -54,15 +54,26 @@ impl Tree {
     /// Copies the tree into the one that the builder has started; `value` is what a leaf, by its index, counts.
     pub(super) fn add(&self, builder: &mut ForestBuilder, value: impl Fn(usize) -> f64) -> Result<(), ModelError> {
         let (splits, nodes) = (self.threshold.len(), self.threshold.len() + self.leaves());
-        let features = builder.features();
+        let (features, mut words) = (builder.features(), 0);
         let reached = add_tree(builder, 0, nodes, |node| match node.checked_sub(splits) {
             Some(leaf) => Ok(Visit::Leaf(value(leaf))),
-            None => self.split(node, features),
+            None => self.split(node, features).and_then(|split| self.check_words(split, &mut words)),
         })?;
         if reached == nodes {
             return Ok(());
         }
         Err(ModelError::unreadable(format!("{} nodes or leaves cannot be reached", nodes - reached)))
+    }
+
+    /// Each set belongs to one node: without that a small file could name one large set many times.
+    fn check_words(&self, visit: Visit, words: &mut usize) -> Result<Visit, ModelError> {
+        if let Visit::Split { split: Split { test: Test::OneOf(set), .. }, .. } = &visit {
+            *words += set.bits.len();
+        }
+        if *words <= self.cat_threshold.len() {
+            return Ok(visit);
+        }
+        Err(ModelError::unreadable("several nodes share a category set"))
     }
 
     fn split(&self, node: usize, features: usize) -> Result<Visit, ModelError> {
@@ -130,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_moved_threshold_decides_as_a_flushed_value() {
-        let points = [-1.0, (-TINY).next_down(), -TINY, -TINY / 2.0, -0.0, 0.0, 5e-324, TINY / 2.0, TINY, TINY.next_up()];
+        let points =
+            [-1.0, (-TINY).next_down(), -TINY, -TINY / 2.0, -0.0, 0.0, 5e-324, TINY / 2.0, TINY, TINY.next_up()];
         for x in points {
             let flushed = if x.abs() > TINY { x } else { 0.0 };
             for threshold in points {

@@ -30,7 +30,13 @@ fn distance(ours: f64, theirs: f64) -> f64 {
 }
 
 /// What is wrong with a model's answers, if anything.
-pub(super) fn fault(name: &str, model: &dyn Model, rows: &RecordBatch, theirs: &[f64], same_bits: bool) -> Option<String> {
+pub(super) fn fault(
+    name: &str,
+    model: &dyn Model,
+    rows: &RecordBatch,
+    theirs: &[f64],
+    same_bits: bool,
+) -> Option<String> {
     let ours = numbers(model, rows);
     assert_eq!(ours.len(), rows.num_rows() * model.signature().outputs[0].width, "{name}");
     assert_eq!(ours.len(), theirs.len(), "{name}");

@@ -169,6 +169,37 @@ fn outputs_weights_and_categories_must_fit_together() {
     assert_says(&error, unsupported, &["categories take more than 16 MiB"]);
 }
 
+/// A few kilobytes that would take gigabytes, or hours, if each node got its own copy.
+#[test]
+fn nodes_do_not_share_categories_or_leaf_vectors() {
+    let bytes = fixture("xgboost/3.2.0-vectors.json");
+    let mut file: Value = serde_json::from_slice(&bytes).unwrap();
+    let tree = &mut file["learner"]["gradient_booster"]["model"]["trees"][0];
+    tree["leaf_weights"] = json!([1.0, 2.0]);
+    tree["right_children"] =
+        (tree["left_children"].as_array().unwrap().iter().zip(tree["right_children"].as_array().unwrap()))
+            .map(|(left, right)| if *left == json!(-1) { json!(0) } else { right.clone() })
+            .collect();
+    let error = refuse(&serde_json::to_vec(&file).unwrap());
+    assert_says(&error, ModelErrorKind::Unreadable, &["tree 0", "more leaves than the 1 vectors"]);
+
+    let mut file: Value = serde_json::from_slice(&without_nan(fixture("xgboost/1.7.6-categorical.json"))).unwrap();
+    let trees = file["learner"]["gradient_booster"]["model"]["trees"].as_array_mut().unwrap();
+    let index = trees.iter().position(|tree| tree["categories_nodes"].as_array().unwrap().len() > 1).unwrap();
+    let (count, nodes) =
+        (trees[index]["categories"].as_array().unwrap().len(), trees[index]["categories_nodes"].clone());
+    let nodes = nodes.as_array().unwrap().len();
+    trees[index]["categories_segments"] = json!(vec![0; nodes]);
+    trees[index]["categories_sizes"] = json!(vec![count; nodes]);
+    let error = refuse(&serde_json::to_vec(&file).unwrap());
+    assert_says(&error, ModelErrorKind::Unreadable, &[&format!("tree {index}"), "shares its categories"]);
+}
+
+/// serde_json takes no NaN, which XGBoost before 3.1 writes.
+fn without_nan(json: Vec<u8>) -> Vec<u8> {
+    String::from_utf8(json).unwrap().replace("NaN", "null").into_bytes()
+}
+
 fn categorical(tree: &mut Value, categories: Value) {
     tree["split_type"][0] = json!(1);
     tree["categories_nodes"] = json!([0]);

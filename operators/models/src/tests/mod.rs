@@ -3,9 +3,9 @@
 mod agreement;
 mod fuzz;
 mod golden;
+mod hostile_lightgbm;
 mod hostile_mlp;
 mod hostile_trees;
-mod hostile_lightgbm;
 mod independence;
 mod lightgbm_golden;
 mod xgboost_golden;

@@ -53,10 +53,13 @@ fn answers(name: &str) -> Vec<f64> {
 
 #[test]
 fn every_make_and_age_answers_as_its_own_xgboost() {
-    let faults: Vec<String> = MODELS.iter().filter_map(|&(name, same_bits)| {
-        let model = model(name).model;
-        fault(name, &*model, &batch(&*model, rows()), &answers(name), same_bits)
-    }).collect();
+    let faults: Vec<String> = MODELS
+        .iter()
+        .filter_map(|&(name, same_bits)| {
+            let model = model(name).model;
+            fault(name, &*model, &batch(&*model, rows()), &answers(name), same_bits)
+        })
+        .collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 

@@ -22,6 +22,8 @@ pub(super) struct TreeSets<'a> {
     tree: &'a Tree,
     /// Where each categorical node stands in the tree's list of them.
     position: HashMap<usize, usize>,
+    /// Categories taken so far: each stands in the list for one node alone.
+    taken: usize,
     budget: &'a mut Sets,
 }
 
@@ -34,20 +36,25 @@ impl Sets {
         }
         let entry = |(at, node): (usize, &i32)| usize::try_from(*node).ok().map(|node| (node, at));
         let position = tree.categories_nodes.iter().enumerate().filter_map(entry).collect();
-        Ok(TreeSets { tree, position, budget: self })
+        Ok(TreeSets { tree, position, taken: 0, budget: self })
     }
 }
 
-impl TreeSets<'_> {
+impl<'a> TreeSets<'a> {
     /// The set of a categorical node.
     pub(super) fn take(&mut self, node: usize) -> Result<Categories, ModelError> {
         let categories = self.categories(node)?;
+        let taken = self.taken + categories.len();
+        if taken > self.tree.categories.len() {
+            return Err(ModelError::unreadable(format!("node {node} shares its categories with other nodes")));
+        }
         let indices: Option<Vec<usize>> =
             categories.iter().map(|&c| usize::try_from(c).ok().filter(|&c| c < MAX_CATEGORY)).collect();
         let indices = indices.ok_or_else(|| {
             ModelError::unreadable(format!("node {node} has a category outside 0 to {}", MAX_CATEGORY - 1))
         })?;
         let words = indices.iter().max().map_or(0, |max| max / 32 + 1);
+        self.taken = taken;
         self.budget.words += words;
         if self.budget.words > MAX_WORDS {
             let what = format!("the categories take more than {} MiB", MAX_WORDS >> 18);
@@ -58,11 +65,12 @@ impl TreeSets<'_> {
         Ok(Categories { bits, truncate: Truncate::NonNegative })
     }
 
-    fn categories(&self, node: usize) -> Result<&[i32], ModelError> {
+    fn categories(&self, node: usize) -> Result<&'a [i32], ModelError> {
+        let tree = self.tree;
         let range = self.position.get(&node).and_then(|&at| {
-            let start = usize::try_from(self.tree.categories_segments[at]).ok()?;
-            let size = usize::try_from(self.tree.categories_sizes[at]).ok()?;
-            self.tree.categories.get(start..)?.get(..size)
+            let start = usize::try_from(tree.categories_segments[at]).ok()?;
+            let size = usize::try_from(tree.categories_sizes[at]).ok()?;
+            tree.categories.get(start..)?.get(..size)
         });
         range.filter(|range| !range.is_empty()).ok_or_else(|| {
             ModelError::unreadable(format!("node {node} is categorical and the file has no categories for it"))

@@ -77,7 +77,9 @@ pub(super) fn booster(booster: &Booster) -> Result<(&Model, &[f32]), ModelError>
     let (trees, factors) = (model.trees.len(), weights.len());
     match weights.iter().position(|weight| !weight.is_finite()) {
         Some(at) => Err(ModelError::unreadable(format!("weight_drop[{at}] is {}", weights[at]))),
-        None if factors > trees => Err(ModelError::unreadable(format!("{factors} weights in weight_drop, {trees} trees"))),
+        None if factors > trees => {
+            Err(ModelError::unreadable(format!("{factors} weights in weight_drop, {trees} trees")))
+        }
         None => Ok((model, weights)),
     }
 }

@@ -38,7 +38,9 @@ fn check(json: &[u8]) -> Result<Cow<'_, [u8]>, ModelError> {
             }
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
-            b'N' if json[at..].starts_with(NAN) && nans.last().is_none_or(|last| last + NAN.len() <= at) => nans.push(at),
+            b'N' if json[at..].starts_with(NAN) && nans.last().is_none_or(|last| last + NAN.len() <= at) => {
+                nans.push(at)
+            }
             _ => {}
         }
     }

@@ -35,10 +35,16 @@ impl Objective {
         match name {
             "binary:logistic" | "reg:logistic" => Ok(Objective::Logistic),
             "reg:quantileerror" if outputs > 1 && version >= &SORTS_QUANTILES[..] => Ok(Objective::Sorted),
-            "binary:logitraw" | "reg:squarederror" | "reg:linear" | "reg:squaredlogerror" | "reg:pseudohubererror"
-            | "reg:absoluteerror" | "reg:quantileerror" | "rank:pairwise" | "rank:ndcg" | "rank:map" => {
-                Ok(Objective::Identity)
-            }
+            "binary:logitraw"
+            | "reg:squarederror"
+            | "reg:linear"
+            | "reg:squaredlogerror"
+            | "reg:pseudohubererror"
+            | "reg:absoluteerror"
+            | "reg:quantileerror"
+            | "rank:pairwise"
+            | "rank:ndcg"
+            | "rank:map" => Ok(Objective::Identity),
             "count:poisson" | "reg:gamma" | "reg:tweedie" | "survival:cox" | "survival:aft" => {
                 Ok(Objective::Exponential)
             }
@@ -57,9 +63,9 @@ impl Objective {
                 Err(ModelError::unreadable(format!("base_score {base_score} is no probability between 0 and 1")))
             }
             Objective::Exponential if base_score > 0.0 => Ok(base_score.ln()),
-            Objective::Exponential => {
-                Err(ModelError::unreadable(format!("base_score {base_score} has no logarithm, which the objective takes")))
-            }
+            Objective::Exponential => Err(ModelError::unreadable(format!(
+                "base_score {base_score} has no logarithm, which the objective takes"
+            ))),
             _ => Ok(base_score),
         }
     }

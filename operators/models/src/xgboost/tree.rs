@@ -58,10 +58,11 @@ fn add(builder: &mut ForestBuilder, tree: &Tree, place: &Place, sets: &mut Sets)
         Leaves::Scalars => builder.start_tree(usize::try_from(place.output).unwrap_or(usize::MAX)),
         Leaves::Vectors { .. } => builder.start_vector_tree(),
     }
-    let mut sets = sets.of_tree(tree)?;
+    let (mut sets, mut leaf_count) = (sets.of_tree(tree)?, 0);
     let reached = add_tree(builder, 0, nodes, |node| {
         if tree.left_children[node] == NO_CHILD {
-            return leaves.at(tree, node, place.factor);
+            leaf_count += 1;
+            return leaves.at(tree, node, place.factor).and_then(|leaf| leaves.check(tree, leaf_count).map(|()| leaf));
         }
         let test = match tree.split_type.get(node) {
             None | Some(0) => Test::Below(threshold(tree, node)?),
@@ -91,7 +92,11 @@ fn threshold(tree: &Tree, node: usize) -> Result<f64, ModelError> {
 }
 
 fn finite(value: f32, node: usize) -> Result<f32, ModelError> {
-    if value.is_finite() { Ok(value) } else { Err(ModelError::unreadable(format!("node {node} has the value {value}"))) }
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(ModelError::unreadable(format!("node {node} has the value {value}")))
+    }
 }
 
 /// Where the numbers of the leaves stand.
@@ -115,6 +120,17 @@ impl Leaves {
                 let what = format!("size_leaf_vector is {width}, the model has {} outputs", place.outputs);
                 Err(ModelError::unreadable(what))
             }
+        }
+    }
+
+    /// Each leaf has a vector of its own: without that a small file could name one large vector many times.
+    fn check(&self, tree: &Tree, leaves: usize) -> Result<(), ModelError> {
+        match *self {
+            Leaves::Vectors { width, by_node: false } if leaves > tree.leaf_weights.len() / width => {
+                let vectors = tree.leaf_weights.len() / width;
+                Err(ModelError::unreadable(format!("more leaves than the {vectors} vectors of leaf_weights")))
+            }
+            _ => Ok(()),
         }
     }
 
