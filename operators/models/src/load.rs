@@ -143,7 +143,7 @@ fn parse(bytes: &[u8], file: &str) -> Result<Parsed, ModelError> {
     }
 }
 
-const READABLE: &str = "give an XGBoost model (`save_model(\"model.json\")` or `.ubj`), a LightGBM model \
+const READABLE: &str = "give an XGBoost JSON or UBJSON model (`save_model(\"model.ubj\")`), a LightGBM text model \
     (`save_model(\"model.txt\")`) or a Lunapark MLP (safetensors)";
 
 /// Looks into the bytes. A safetensors file starts with the length of its JSON header, eight bytes, so its ninth

@@ -65,6 +65,11 @@ pub const TARGETS: &[Target] = &[
             "binary sigmoid:1",
         ],
     },
+    Target {
+        name: "lunapark-mlp",
+        seeds: &["../../../pipelines/assets/higgs-mlp.safetensors"],
+        words: &["F32", "F64", "dtype", "shape", "[", "]", "}", "\"", "0", "relu", "sigmoid", "identity", "\\\"layers"],
+    },
 ];
 
 /// Numbers that readers get wrong.

@@ -10,6 +10,7 @@ const INPUTS: u64 = 3_000;
 fn damaged_files_of_every_format_are_refused_or_score() {
     for target in engine::TARGETS {
         let found = engine::run(target, 0, INPUTS).unwrap();
-        assert!(found.accepted > 0 && found.refused.iter().sum::<u64>() > INPUTS / 2, "{}: {found}", target.name);
+        let refused: u64 = found.refused.iter().sum();
+        assert!(found.accepted > INPUTS / 100 && refused > INPUTS / 10, "{}: {found}", target.name);
     }
 }

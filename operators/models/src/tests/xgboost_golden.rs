@@ -1,7 +1,9 @@
 //! XGBoost models of every make and age against the answers of the XGBoost that wrote them: 10,000 rows with missing,
 //! denormal and huge values and values equal to thresholds (`fixtures/xgboost_models.py`).
 
-use super::agreement::{check_alone_and_in_batches, fault};
+use serde_json::{Value, json};
+
+use super::agreement::{check_alone_and_in_batches, fault, numbers};
 use super::*;
 use crate::Format;
 
@@ -91,5 +93,40 @@ fn outputs_are_named_for_what_they_are() {
         if !name.starts_with("1.0") {
             assert_eq!(loaded.model.signature().inputs[0].fields[6], "detector", "{name}");
         }
+    }
+}
+
+/// The answers of a JSON fixture after `change`.
+fn changed(name: &str, change: impl FnOnce(&mut Value)) -> Vec<f64> {
+    let mut file: Value = serde_json::from_slice(&fixture(&format!("xgboost/{name}"))).unwrap();
+    change(&mut file);
+    let model = loaded(&serde_json::to_vec(&file).unwrap(), name).model;
+    numbers(&*model, &batch(&*model, rows()))
+}
+
+/// No XGBoost 3.4 could be installed when these fixtures were made; its sources say what its files look like.
+#[test]
+fn the_weights_of_dart_count_where_xgboost_3_4_has_them() {
+    let newer = changed("1.7.6-dart.json", |file| {
+        let booster = &mut file["learner"]["gradient_booster"];
+        let (mut model, weights) = (booster["gbtree"]["model"].clone(), booster["weight_drop"].clone());
+        model["weight_drop"] = weights;
+        *booster = json!({"name": "gbtree", "model": model});
+    });
+    assert_eq!(newer, changed("1.7.6-dart.json", |_| ()));
+    let all_ones = changed("1.7.6-dart.json", |file| file["learner"]["gradient_booster"]["weight_drop"] = json!([]));
+    assert_ne!(newer, all_ones);
+}
+
+#[test]
+fn quantiles_cross_as_they_did_in_the_version_that_wrote_the_file() {
+    let name = "3.0.5-quantiles.json";
+    let older = changed(name, |_| ());
+    let newer = changed(name, |file| file["version"] = json!([3, 4, 0]));
+    assert!(older.chunks(3).any(|row| !row.is_sorted()) && newer.chunks(3).all(|row| row.is_sorted()));
+    for (older, newer) in older.chunks(3).zip(newer.chunks(3)) {
+        let mut sorted = older.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        assert_eq!(sorted, newer);
     }
 }
