@@ -3,7 +3,10 @@
 //! Of a heap, a whole level lies in one or two vector registers, so that each lane picks its own node with a permute.
 //! A leaf above the last level becomes splits that decide nothing: all leaves below have its value.
 
-use super::{Forest, MISSING_RIGHT};
+use super::{Combine, Forest, Missing, Node, Precision, Step};
+
+/// Flag of a split: missing values go right.
+pub(super) const MISSING_RIGHT: u32 = 1 << 31;
 
 /// Rows of a block; also the distance of two features in its columns.
 pub(super) const BLOCK: usize = 32;
@@ -40,13 +43,14 @@ pub(super) struct Tree<'a> {
 }
 
 impl Heaps {
-    /// Lays the trees out; none where they are too deep, too wide or no trees at all.
+    /// Lays the trees out; none where they are too deep, too wide, no trees at all, or of another kind than XGBoost's.
     pub(super) fn new(forest: &Forest) -> Option<Self> {
-        let depth = forest.depth();
-        if !(1..=MAX_DEPTH).contains(&depth) || forest.features > MAX_FEATURES {
+        let (depth, spec) = (forest.depth(), &forest.spec);
+        let sums = (spec.precision, spec.combine, spec.outputs) == (Precision::Single, Combine::Sum, 1);
+        if !sums || !(1..=MAX_DEPTH).contains(&depth) || spec.features > MAX_FEATURES {
             return None;
         }
-        let (base, features) = (forest.base, forest.features);
+        let (base, features) = (spec.base[0] as f32, spec.features);
         let (starts, splits, thresholds, leaves) = Default::default();
         let mut heaps = Self { base, features, depth, starts, splits, thresholds, leaves };
         forest.trees.iter().try_for_each(|tree| heaps.push(forest, tree.root))?;
@@ -74,27 +78,34 @@ impl Heaps {
         self.leaves.resize(start + size, 0.0);
         let mut at = vec![root; 2 * inner];
         for heap in 1..inner {
-            let index = at[heap];
-            let node = forest.nodes.get(index as usize)?;
-            let feature = node.split & !MISSING_RIGHT;
-            let is_leaf = node.left == index;
-            if feature as usize >= self.features {
-                return None;
-            }
-            let column = feature * BLOCK as u32;
+            let node = forest.nodes.get(at[heap] as usize)?;
+            let (threshold, missing_right) = plain(node)?;
+            let column = node.feature * BLOCK as u32;
             self.starts[start + heap] = column;
-            self.splits[start + heap] = column | (node.split & MISSING_RIGHT);
-            self.thresholds[start + heap] = if is_leaf { 0.0 } else { node.threshold };
+            self.splits[start + heap] = column | if missing_right { MISSING_RIGHT } else { 0 };
+            self.thresholds[start + heap] = threshold;
             at[2 * heap] = node.left;
-            at[2 * heap + 1] = if is_leaf { index } else { node.left + 1 };
+            at[2 * heap + 1] = node.left + u32::from(!node.is_leaf());
         }
         for (heap, &index) in at.iter().enumerate().skip(inner) {
-            self.leaves[start + heap % size] = forest.nodes.get(index as usize)?.leaf;
+            let Step::Leaf(leaf) = forest.nodes.get(index as usize)?.step else { return None };
+            self.leaves[start + heap % size] = leaf as f32;
         }
         Some(())
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         4 * size_of_val(&self.splits[..])
+    }
+}
+
+/// The threshold of a split, and whether missing values go right; a leaf decides nothing.
+fn plain(node: &Node) -> Option<(f32, bool)> {
+    match (node.step, node.missing) {
+        (Step::Leaf(_), _) => Some((0.0, false)),
+        (Step::Below(t), Missing::Yes | Missing::No) if !node.zero_is_missing => {
+            Some((t as f32, node.missing == Missing::No))
+        }
+        _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Which kernel evaluates a forest.
 
-use super::{Forest, portable};
+use super::{Forest, literal};
 #[cfg(target_arch = "x86_64")]
 use super::{heap::Heaps, kernel_avx512::Avx512};
 
@@ -11,7 +11,7 @@ pub(super) enum Kernel {
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512, Heaps),
     /// Any trees, any machine.
-    Portable,
+    Literal,
 }
 
 impl Kernel {
@@ -19,20 +19,20 @@ impl Kernel {
     #[cfg(target_arch = "x86_64")]
     pub(super) fn best(forest: &Forest) -> Self {
         let fast = Avx512::detect().zip(Heaps::new(forest));
-        fast.map_or(Kernel::Portable, |(avx512, heaps)| Kernel::Avx512(avx512, heaps))
+        fast.map_or(Kernel::Literal, |(avx512, heaps)| Kernel::Avx512(avx512, heaps))
     }
 
     /// The fastest one for this forest on this machine.
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn best(_: &Forest) -> Self {
-        Kernel::Portable
+        Kernel::Literal
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(..) => "avx512",
-            Kernel::Portable => "portable",
+            Kernel::Literal => "portable",
         }
     }
 
@@ -40,7 +40,7 @@ impl Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(_, heaps) => heaps.memory_bytes(),
-            Kernel::Portable => 0,
+            Kernel::Literal => 0,
         }
     }
 
@@ -49,7 +49,7 @@ impl Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(avx512, heaps) => avx512.margins(heaps, forest, rows, margins),
-            Kernel::Portable => portable::margins(forest, rows, margins),
+            Kernel::Literal => literal::margins(forest, rows, margins),
         }
     }
 }

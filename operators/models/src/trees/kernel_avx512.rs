@@ -7,8 +7,8 @@
 use std::arch::x86_64::*;
 use std::cell::Cell;
 
-use super::heap::{self, BLOCK, Heaps, LANES, Tree};
-use super::{Forest, MISSING_RIGHT, portable};
+use super::heap::{self, BLOCK, Heaps, LANES, MISSING_RIGHT, Tree};
+use super::{Forest, literal};
 
 /// Registers that hold the most nodes of a tree (64).
 const MAX_REGISTERS: usize = 4;
@@ -35,7 +35,7 @@ impl Avx512 {
         columns.resize(heaps.features * BLOCK, 0.0);
         for (rows, margins) in rows.chunks(BLOCK * heaps.features).zip(margins.chunks_mut(BLOCK)) {
             if margins.len() < MIN_ROWS {
-                portable::margins(forest, rows, margins);
+                literal::margins(forest, rows, margins);
             } else {
                 let missing = transpose(rows, heaps.features, &mut columns);
                 let mut sums = [0.0; BLOCK];

@@ -1,65 +1,90 @@
-//! The tree evaluator: many trees, many rows, one number per row.
+//! The tree evaluator: one flat structure that the trees of all formats are lowered to.
 //!
-//! A row's margin is the base margin plus one leaf per tree, added in single precision in the trees' order, exactly
-//! as XGBoost does. Every kernel keeps that order, so all kernels and all batch sizes give the same bits.
+//! A row's margin is the base plus one leaf per tree, added in the forest's precision in the trees' order, exactly as
+//! XGBoost and LightGBM do. Every kernel keeps that order, so all kernels and all batch sizes give the same bits.
+#![allow(dead_code, unused_imports, reason = "the rules of formats whose readers are not here yet")]
 
+mod builder;
 #[cfg(target_arch = "x86_64")]
 mod heap;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
-mod portable;
+mod literal;
+mod number;
+mod spec;
 #[cfg(test)]
 mod tests;
+mod walk;
+
+pub(crate) use builder::ForestBuilder;
+pub(crate) use spec::{Categories, Combine, ForestSpec, Missing, Precision, Split, TINY, Test, Truncate};
+pub(crate) use walk::{Visit, add_tree};
 
 use kernel::Kernel;
 
 /// More splits in a row than any trained tree has; bounds what one row can cost.
-pub(crate) const MAX_DEPTH: usize = 256;
+pub(crate) const MAX_DEPTH: usize = 1_000;
 
-/// One split: values below the threshold go left, others right, missing ones where the split says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Split {
-    pub feature: u32,
-    pub threshold: f32,
-    pub missing_right: bool,
-}
-
-/// A node. The two children of a split lie side by side, so one index serves both.
+/// A node. The two children of a split lie side by side, the YES child first, so one index serves both.
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    /// Feature index; the top bit says that missing values go right.
-    split: u32,
-    /// NaN in a leaf: no value compares, so a walk that arrives stays.
-    threshold: f32,
-    /// Index of the left child; of itself in a leaf.
+    step: Step,
+    feature: u32,
+    /// Index of the YES child; of the node itself in a leaf.
     left: u32,
-    /// Value of a leaf.
-    leaf: f32,
+    missing: Missing,
+    zero_is_missing: bool,
 }
 
-const MISSING_RIGHT: u32 = 1 << 31;
+/// What a walk does at a node.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Below(f64),
+    AtMost(f64),
+    Equal(f64),
+    /// Index of the set.
+    OneOf(u32),
+    Leaf(f64),
+    /// Where the leaf's numbers start among those of all leaves.
+    LeafVector(usize),
+}
+
+impl Node {
+    fn is_leaf(&self) -> bool {
+        matches!(self.step, Step::Leaf(_) | Step::LeafVector(_))
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Tree {
     root: u32,
     depth: u32,
+    /// The output that the leaves belong to; none where each leaf has a number for every output.
+    output: Option<u32>,
 }
 
 /// All trees of a model in one flat array.
 #[derive(Debug)]
 pub(crate) struct Forest {
-    features: usize,
-    base: f32,
+    spec: ForestSpec,
     nodes: Vec<Node>,
     trees: Vec<Tree>,
+    sets: Vec<Categories>,
+    /// The leaves that have one number per output.
+    vectors: Vec<f64>,
     kernel: Kernel,
 }
 
 impl Forest {
-    /// Writes the margin of each row of `rows` (row-major) to `margins`.
+    /// Writes the margins of each row of `rows` (row-major, one per output) to `margins`. For a single-precision forest.
     pub(crate) fn margins(&self, rows: &[f32], margins: &mut [f32]) {
         self.kernel.margins(self, rows, margins);
+    }
+
+    /// The same for a double-precision forest.
+    pub(crate) fn margins_f64(&self, rows: &[f64], margins: &mut [f64]) {
+        literal::margins(self, rows, margins);
     }
 
     pub(crate) fn trees(&self) -> usize {
@@ -79,60 +104,8 @@ impl Forest {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        size_of_val(&self.nodes[..]) + size_of_val(&self.trees[..]) + self.kernel.memory_bytes()
+        let sets: usize = self.sets.iter().map(|set| size_of_val(set) + size_of_val(&set.bits[..])).sum();
+        let own = size_of_val(&self.nodes[..]) + size_of_val(&self.trees[..]) + size_of_val(&self.vectors[..]);
+        own + sets + self.kernel.memory_bytes()
     }
-}
-
-/// Takes each tree's nodes breadth first: all of one level, left to right, then the next level.
-#[derive(Debug)]
-pub(crate) struct ForestBuilder {
-    forest: Forest,
-    next_child: u32,
-}
-
-impl ForestBuilder {
-    pub(crate) fn new(features: usize, base: f32) -> Self {
-        let forest = Forest { features, base, nodes: Vec::new(), trees: Vec::new(), kernel: Kernel::Portable };
-        Self { forest, next_child: 0 }
-    }
-
-    pub(crate) fn start_tree(&mut self) {
-        let root = self.forest.nodes.len() as u32;
-        self.forest.trees.push(Tree { root, depth: 0 });
-        self.next_child = root + 1;
-    }
-
-    pub(crate) fn split(&mut self, split: Split) {
-        let side = if split.missing_right { MISSING_RIGHT } else { 0 };
-        let node = Node { split: split.feature | side, threshold: split.threshold, left: self.next_child, leaf: 0.0 };
-        self.forest.nodes.push(node);
-        self.next_child += 2;
-    }
-
-    pub(crate) fn leaf(&mut self, leaf: f32) {
-        let left = self.forest.nodes.len() as u32;
-        self.forest.nodes.push(Node { split: 0, threshold: f32::NAN, left, leaf });
-    }
-
-    pub(crate) fn finish(mut self) -> Forest {
-        for index in 0..self.forest.trees.len() {
-            let root = self.forest.trees[index].root as usize;
-            let end = self.forest.trees.get(index + 1).map_or(self.forest.nodes.len(), |next| next.root as usize);
-            self.forest.trees[index].depth = depth(&self.forest.nodes[..end], root);
-        }
-        self.forest.kernel = Kernel::best(&self.forest);
-        self.forest
-    }
-}
-
-/// Most splits between the root and a leaf. Children follow their parents, so one pass from behind is enough.
-fn depth(nodes: &[Node], root: usize) -> u32 {
-    let mut below = vec![0u32; nodes.len() - root];
-    for index in (root..nodes.len()).rev() {
-        let left = nodes[index].left as usize;
-        if left != index {
-            below[index - root] = 1 + below[left - root].max(below[left + 1 - root]);
-        }
-    }
-    below[0]
 }

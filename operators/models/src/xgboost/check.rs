@@ -3,7 +3,7 @@
 use super::file::{File, Learner};
 use super::{nesting, tree};
 use crate::ModelError;
-use crate::trees::{Forest, ForestBuilder};
+use crate::trees::{Combine, Forest, ForestBuilder, ForestSpec, Precision};
 
 /// More input features than any table of ours; bounds what one row can cost.
 const MAX_FEATURES: usize = 1 << 16;
@@ -53,11 +53,12 @@ pub(super) fn forest(learner: &Learner, features: usize, base: f32) -> Result<Fo
         let found = model.trees.len();
         return Err(ModelError::unreadable(format!("num_trees is {claimed}, but the file holds {found} trees")));
     }
-    let mut builder = ForestBuilder::new(features, base);
+    let (precision, combine, base) = (Precision::Single, Combine::Sum, vec![f64::from(base)]);
+    let mut builder = ForestBuilder::new(ForestSpec { features, outputs: 1, precision, combine, base });
     for (index, tree) in model.trees.iter().enumerate() {
-        tree::add(&mut builder, tree, features, &learner.feature_names).map_err(|error| in_tree(error, index))?;
+        tree::add(&mut builder, tree, &learner.feature_names).map_err(|error| in_tree(error, index))?;
     }
-    Ok(builder.finish())
+    builder.finish()
 }
 
 fn check_booster(learner: &Learner) -> Result<(), ModelError> {

@@ -1,90 +1,51 @@
-//! From one tree of the file to the evaluator's nodes: every index is checked before it is followed.
+//! From one tree of the file to the evaluator's nodes.
 
 use super::check::{number, optional};
 use super::file::Tree;
 use crate::ModelError;
-use crate::trees::{ForestBuilder, MAX_DEPTH, Split};
+use crate::trees::{ForestBuilder, Missing, Split, Test, Visit, add_tree};
 
 /// XGBoost marks a leaf by a left child of -1.
 const NO_CHILD: i32 = -1;
 
-/// Walks a tree from its root, breadth first, and copies each node once.
-pub(super) fn add(
-    builder: &mut ForestBuilder,
-    tree: &Tree,
-    features: usize,
-    names: &[String],
-) -> Result<(), ModelError> {
-    let nodes = check_lengths(tree)?;
-    let mut walk = Walk { builder, tree, features, names, reached: vec![false; nodes] };
-    walk.builder.start_tree();
-    let mut level = vec![0];
-    for _ in 0..=MAX_DEPTH {
-        level = walk.level(&level)?;
-        if level.is_empty() {
-            return check_deleted(tree, walk.reached.iter().filter(|&&reached| !reached).count());
-        }
-    }
-    Err(ModelError::unsupported("is too deep", format!("train with max_depth up to {MAX_DEPTH}")))
+/// Copies a tree from its root.
+pub(super) fn add(builder: &mut ForestBuilder, tree: &Tree, names: &[String]) -> Result<(), ModelError> {
+    let (nodes, features) = (check_lengths(tree)?, builder.features());
+    builder.start_tree(0);
+    let reached = add_tree(builder, 0, nodes, |node| look(tree, node, features, names))?;
+    check_deleted(tree, nodes - reached)
 }
 
-struct Walk<'a> {
-    builder: &'a mut ForestBuilder,
-    tree: &'a Tree,
-    features: usize,
-    names: &'a [String],
-    reached: Vec<bool>,
+fn look(tree: &Tree, node: usize, features: usize, names: &[String]) -> Result<Visit, ModelError> {
+    let (threshold, feature) = (tree.split_conditions[node], tree.split_indices[node]);
+    if !threshold.is_finite() {
+        return Err(ModelError::unreadable(format!("node {node} has the value {threshold}")));
+    }
+    if tree.left_children[node] == NO_CHILD {
+        return Ok(Visit::Leaf(f64::from(threshold)));
+    }
+    if feature as usize >= features {
+        return Err(ModelError::unreadable(format!("node {node} splits on feature {feature} of {features}")));
+    }
+    if tree.split_type.get(node).is_some_and(|&kind| kind != 0) {
+        let name = names.get(feature as usize).map_or("", String::as_str);
+        let what = format!("node {node} has a categorical split on feature {feature} {name:?}");
+        return Err(ModelError::unsupported(what, "encode categories as numbers before training"));
+    }
+    let missing = if tree.default_left[node] { Missing::Yes } else { Missing::No };
+    let split = Split { feature, test: Test::Below(f64::from(threshold)), missing, zero_is_missing: false };
+    Ok(Visit::Split {
+        split,
+        yes: child(tree, node, &tree.left_children)?,
+        no: child(tree, node, &tree.right_children)?,
+    })
 }
 
-impl Walk<'_> {
-    /// Copies the nodes of a level and gives back the next one. A node met twice is a cycle or a shared child; both
-    /// would let a small file cost without bound.
-    fn level(&mut self, level: &[usize]) -> Result<Vec<usize>, ModelError> {
-        let mut next = Vec::new();
-        for &node in level {
-            if std::mem::replace(&mut self.reached[node], true) {
-                return Err(ModelError::unreadable(format!("node {node} is reached twice")));
-            }
-            match self.split(node)? {
-                None => self.builder.leaf(self.tree.split_conditions[node]),
-                Some(split) => {
-                    self.builder.split(split);
-                    next.extend([
-                        self.child(node, &self.tree.left_children)?,
-                        self.child(node, &self.tree.right_children)?,
-                    ]);
-                }
-            }
-        }
-        Ok(next)
-    }
-
-    /// The split of a node, none in a leaf.
-    fn split(&self, node: usize) -> Result<Option<Split>, ModelError> {
-        let (threshold, feature) = (self.tree.split_conditions[node], self.tree.split_indices[node]);
-        if !threshold.is_finite() {
-            return Err(ModelError::unreadable(format!("node {node} has the value {threshold}")));
-        }
-        if self.tree.left_children[node] == NO_CHILD {
-            return Ok(None);
-        }
-        if feature as usize >= self.features {
-            let features = self.features;
-            return Err(ModelError::unreadable(format!("node {node} splits on feature {feature} of {features}")));
-        }
-        if self.tree.split_type.get(node).is_some_and(|&kind| kind != 0) {
-            let name = self.names.get(feature as usize).map_or("", String::as_str);
-            let what = format!("node {node} has a categorical split on feature {feature} {name:?}");
-            return Err(ModelError::unsupported(what, "encode categories as numbers before training"));
-        }
-        Ok(Some(Split { feature, threshold, missing_right: !self.tree.default_left[node] }))
-    }
-
-    fn child(&self, node: usize, children: &[i32]) -> Result<usize, ModelError> {
-        let (child, nodes) = (children[node], self.reached.len());
-        let index = usize::try_from(child).ok().filter(|&index| index < nodes);
-        index.ok_or_else(|| ModelError::unreadable(format!("node {node} has the child {child}, of {nodes} nodes")))
-    }
+/// A child as an index; whether it is in range is seen when it is followed.
+fn child(tree: &Tree, node: usize, children: &[i32]) -> Result<usize, ModelError> {
+    let (child, nodes) = (children[node], tree.left_children.len());
+    let what = || ModelError::unreadable(format!("node {node} has the child {child}, of {nodes} nodes"));
+    usize::try_from(child).map_err(|_| what())
 }
 
 /// Every array must have one entry per node; the claimed count is compared, never used.
