@@ -2,18 +2,26 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, RecordBatch, RecordBatchOptions};
+use arrow_array::types::{ArrowPrimitiveType, Float32Type, Float64Type, Int64Type};
+use arrow_array::{
+    Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
+    RecordBatchOptions, StringArray,
+};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 
 use crate::signature::{Datatype, Signature, TensorSpec};
 
-/// Row-major values of one tensor; NaN is a missing value.
+/// Row-major values of one tensor; NaN is a missing value, which integers and text do not have.
 #[derive(Clone, Debug)]
 pub enum Values {
     /// 32-bit values.
     F32(Vec<f32>),
     /// 64-bit values.
     F64(Vec<f64>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+    /// Text; outputs only.
+    Strings(Vec<String>),
 }
 
 impl Values {
@@ -22,6 +30,8 @@ impl Values {
         match datatype {
             Datatype::Fp32 => Values::F32(Vec::with_capacity(capacity)),
             Datatype::Fp64 => Values::F64(Vec::with_capacity(capacity)),
+            Datatype::Int64 => Values::I64(Vec::with_capacity(capacity)),
+            Datatype::Bytes => Values::Strings(Vec::with_capacity(capacity)),
         }
     }
 
@@ -30,6 +40,8 @@ impl Values {
         match self {
             Values::F32(values) => values.len(),
             Values::F64(values) => values.len(),
+            Values::I64(values) => values.len(),
+            Values::Strings(values) => values.len(),
         }
     }
 
@@ -38,11 +50,13 @@ impl Values {
         self.len() == 0
     }
 
-    /// Appends a value, rounded to the element type.
+    /// Appends a value, rounded to the element type (in text: its shortest digits).
     pub fn push(&mut self, value: f64) {
         match self {
             Values::F32(values) => values.push(value as f32),
             Values::F64(values) => values.push(value),
+            Values::I64(values) => values.push(value as i64),
+            Values::Strings(values) => values.push(value.to_string()),
         }
     }
 
@@ -51,6 +65,8 @@ impl Values {
         match self {
             Values::F32(values) => values.truncate(len),
             Values::F64(values) => values.truncate(len),
+            Values::I64(values) => values.truncate(len),
+            Values::Strings(values) => values.truncate(len),
         }
     }
 
@@ -59,6 +75,8 @@ impl Values {
         let flat: ArrayRef = match self {
             Values::F32(values) => Arc::new(Float32Array::from(values)),
             Values::F64(values) => Arc::new(Float64Array::from(values)),
+            Values::I64(values) => Arc::new(Int64Array::from(values)),
+            Values::Strings(values) => Arc::new(StringArray::from(values)),
         };
         match spec.arrow().data_type() {
             DataType::FixedSizeList(item, width) => {
@@ -131,26 +149,45 @@ impl RowsBuilder {
 
 /// The row-major values of a column that [`Values::into_column`] made, as seen through any slicing.
 pub fn f32_values(column: &dyn Array) -> Option<&[f32]> {
+    primitive_values::<Float32Type>(column)
+}
+
+/// As [`f32_values`], for 64-bit columns.
+pub fn f64_values(column: &dyn Array) -> Option<&[f64]> {
+    primitive_values::<Float64Type>(column)
+}
+
+/// As [`f32_values`], for integer columns.
+pub fn i64_values(column: &dyn Array) -> Option<&[i64]> {
+    primitive_values::<Int64Type>(column)
+}
+
+/// As [`f32_values`], for text columns; shares the column's memory.
+pub fn string_values(column: &dyn Array) -> Option<StringArray> {
     match column.as_any().downcast_ref::<FixedSizeListArray>() {
-        None => column.as_any().downcast_ref::<Float32Array>().map(|a| &a.values()[..]),
+        None => column.as_any().downcast_ref::<StringArray>().cloned(),
         Some(list) => {
-            let values = list.values().as_any().downcast_ref::<Float32Array>()?;
-            let (start, len) = (list.value_offset(0) as usize, list.len() * list.value_length() as usize);
+            let values = list.values().as_any().downcast_ref::<StringArray>()?;
+            let (start, len) = list_range(list);
+            (start + len <= values.len()).then(|| values.slice(start, len))
+        }
+    }
+}
+
+fn primitive_values<T: ArrowPrimitiveType>(column: &dyn Array) -> Option<&[T::Native]> {
+    match column.as_any().downcast_ref::<FixedSizeListArray>() {
+        None => column.as_any().downcast_ref::<PrimitiveArray<T>>().map(|a| &a.values()[..]),
+        Some(list) => {
+            let values = list.values().as_any().downcast_ref::<PrimitiveArray<T>>()?;
+            let (start, len) = list_range(list);
             values.values().get(start..start + len)
         }
     }
 }
 
-/// As [`f32_values`], for 64-bit columns.
-pub fn f64_values(column: &dyn Array) -> Option<&[f64]> {
-    match column.as_any().downcast_ref::<FixedSizeListArray>() {
-        None => column.as_any().downcast_ref::<Float64Array>().map(|a| &a.values()[..]),
-        Some(list) => {
-            let values = list.values().as_any().downcast_ref::<Float64Array>()?;
-            let (start, len) = (list.value_offset(0) as usize, list.len() * list.value_length() as usize);
-            values.values().get(start..start + len)
-        }
-    }
+/// First value and number of values that a list sees of its child.
+fn list_range(list: &FixedSizeListArray) -> (usize, usize) {
+    (list.value_offset(0) as usize, list.len() * list.value_length() as usize)
 }
 
 #[cfg(test)]
@@ -180,5 +217,28 @@ mod tests {
         assert!(rows.commit(2));
         let batch = rows.finish().unwrap().slice(1, 1);
         assert_eq!(f32_values(batch.column(0)), Some(&[3.0, 4.0, 5.0][..]));
+    }
+
+    #[test]
+    fn integers_and_text_keep_their_values_through_a_slice() {
+        let whole = TensorSpec::new("n", Datatype::Int64, 2);
+        let column = Values::I64(vec![1, i64::MAX, -3, i64::MIN]).into_column(&whole).unwrap();
+        assert_eq!(i64_values(&*column.slice(1, 1)), Some(&[-3, i64::MIN][..]));
+        let text = TensorSpec::new("t", Datatype::Bytes, 2);
+        let column = Values::Strings(["a", "", "ü", "d"].map(String::from).into()).into_column(&text).unwrap();
+        let values = string_values(&*column.slice(1, 1)).unwrap();
+        assert_eq!(values.iter().collect::<Vec<_>>(), [Some("ü"), Some("d")]);
+        let label = Values::Strings(vec!["x".into()]).into_column(&TensorSpec::new("l", Datatype::Bytes, 1)).unwrap();
+        assert_eq!(string_values(&*label).unwrap().value(0), "x");
+        assert!(i64_values(&*label).is_none() && f32_values(&*column).is_none());
+    }
+
+    #[test]
+    fn a_shape_is_the_width_in_another_form() {
+        let spec = TensorSpec::with_shape("image", Datatype::Fp32, vec![2, 3]);
+        assert_eq!((spec.width, spec.dims()), (6, &[2, 3][..]));
+        assert_eq!(TensorSpec::new("x", Datatype::Fp32, 6).dims(), [6]);
+        assert_eq!(TensorSpec::new("x", Datatype::Fp32, 1).dims(), [0; 0]);
+        assert_eq!(TensorSpec::with_shape("x", Datatype::Fp32, vec![1]).dims(), [1]);
     }
 }

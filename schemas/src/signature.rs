@@ -15,14 +15,22 @@ pub enum Datatype {
     /// 64-bit IEEE 754.
     #[serde(rename = "FP64")]
     Fp64,
+    /// 64-bit integers: counts and class labels. They have no missing value.
+    #[serde(rename = "INT64")]
+    Int64,
+    /// Text, UTF-8: class labels. Outputs only.
+    #[serde(rename = "BYTES")]
+    Bytes,
 }
 
 impl Datatype {
-    /// `FP32` or `FP64`.
+    /// `FP32`, `FP64`, `INT64` or `BYTES`.
     pub fn as_str(self) -> &'static str {
         match self {
             Datatype::Fp32 => "FP32",
             Datatype::Fp64 => "FP64",
+            Datatype::Int64 => "INT64",
+            Datatype::Bytes => "BYTES",
         }
     }
 
@@ -31,6 +39,8 @@ impl Datatype {
         match self {
             Datatype::Fp32 => DataType::Float32,
             Datatype::Fp64 => DataType::Float64,
+            Datatype::Int64 => DataType::Int64,
+            Datatype::Bytes => DataType::Utf8,
         }
     }
 }
@@ -42,17 +52,33 @@ pub struct TensorSpec {
     pub name: String,
     /// Element type.
     pub datatype: Datatype,
-    /// Elements per row; 1 is a scalar.
+    /// Elements per row: the product of `shape`.
     pub width: usize,
+    /// Dimensions of a row, without the batch's; empty is a scalar, or where the width is not 1, a flat vector.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shape: Vec<usize>,
     /// Names of the elements, where the model file has them (`width` of them), else empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
 }
 
 impl TensorSpec {
-    /// A tensor of `width` elements per row.
+    /// A scalar, or a flat vector of `width` elements per row.
     pub fn new(name: impl Into<String>, datatype: Datatype, width: usize) -> Self {
-        Self { name: name.into(), datatype, width, fields: Vec::new() }
+        Self { name: name.into(), datatype, width, shape: Vec::new(), fields: Vec::new() }
+    }
+
+    /// A tensor whose rows have these dimensions. Their product must fit a `usize`: it is the caller's to check.
+    pub fn with_shape(name: impl Into<String>, datatype: Datatype, shape: Vec<usize>) -> Self {
+        Self { width: shape.iter().product(), shape, ..Self::new(name, datatype, 1) }
+    }
+
+    /// Dimensions of a row: none for a scalar, one for a flat vector.
+    pub fn dims(&self) -> &[usize] {
+        match (self.shape.is_empty(), self.width) {
+            (true, 1) | (false, _) => &self.shape,
+            (true, _) => std::slice::from_ref(&self.width),
+        }
     }
 
     /// The Arrow column: a primitive where the width is 1, else a fixed-size list. Missing values are NaN inside

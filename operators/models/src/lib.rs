@@ -22,13 +22,23 @@ use lunapark_schemas::Signature;
 pub use error::{ModelError, ModelErrorKind};
 pub use load::{Details, Format, Loaded, Summary, load};
 
+/// The elements that a model takes besides finite numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Accepts {
+    /// A missing value (NaN) is an input like any other.
+    pub missing: bool,
+    /// So is an infinity.
+    pub infinite: bool,
+}
+
 /// A loaded model. A row's answer is bitwise independent of its batch and of its place in it.
 pub trait Model: Send + Sync {
     /// Inputs and outputs.
     fn signature(&self) -> &Arc<Signature>;
 
-    /// Whether a missing value (NaN) is an input like any other.
-    fn accepts_missing(&self) -> bool;
+    /// Which elements it takes besides finite numbers. Rows with others are refused by whoever asks for scores, so
+    /// that a row fails alone and names its field.
+    fn accepts(&self) -> Accepts;
 
     /// Scores every row of `rows`, whose schema is the signature's input schema; the answer has its output schema.
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError>;

@@ -3,6 +3,7 @@
 
 mod codec;
 mod models;
+mod refused;
 mod scorer;
 
 #[cfg(test)]
@@ -10,4 +11,5 @@ mod tests;
 
 pub use codec::InferenceCodec;
 pub use models::{ModelEntry, ModelSet};
+pub use refused::{Refused, refused_rows};
 pub use scorer::Scorer;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use lunapark_models::Model;
 use lunapark_operator::{Batch, Member, Operator, OperatorError, Scored};
 use lunapark_schemas::outcome::FailedRow;
-use lunapark_schemas::rows::{f32_values, f64_values};
-use lunapark_schemas::{ErrorClass, Outcome, Rejection, Signature};
+use lunapark_schemas::{Outcome, Signature};
 
 use crate::models::ModelSet;
+use crate::refused::{Refused, refused_rows};
 
 /// Scores batches by the models of a set.
 pub struct Scorer {
@@ -34,12 +34,12 @@ impl Operator for Scorer {
     async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Scored>>, OperatorError> {
         let unknown = || OperatorError::fatal(format!("no model at index {}", batch.model));
         let model = &self.models.get(batch.model).ok_or_else(unknown)?.model;
-        match missing_rows(model.as_ref(), &batch.rows) {
+        match refused_rows(model.as_ref(), &batch.rows) {
             None => {
                 let outputs = Arc::new(infer(model.as_ref(), &batch.rows)?);
                 Ok(batch.members.iter().map(|member| scored(member, &outputs)).collect())
             }
-            Some(missing) => score_without(model.as_ref(), batch, &missing),
+            Some(refused) => score_without(model.as_ref(), batch, &refused),
         }
     }
 }
@@ -57,48 +57,18 @@ fn scored(member: &Member, outputs: &Arc<RecordBatch>) -> Outcome<Scored> {
     Outcome::Emit(Scored { outputs: outputs.clone(), rows: member.rows(), failed })
 }
 
-/// For each row the first missing element (input and element number), where the model cannot take missing values
-/// and there is any.
-fn missing_rows(model: &dyn Model, rows: &RecordBatch) -> Option<Vec<Option<(usize, usize)>>> {
-    if model.accepts_missing() || !rows.columns().iter().any(|column| any_nan(column.as_ref())) {
-        return None;
-    }
-    let widths: Vec<usize> = model.signature().inputs.iter().map(|spec| spec.width).collect();
-    Some((0..rows.num_rows()).map(|row| first_missing(rows, &widths, row)).collect())
-}
-
-fn any_nan(column: &dyn Array) -> bool {
-    match (f32_values(column), f64_values(column)) {
-        // NaN propagates through a sum, which vectorises where a search does not; an overflow to infinity minus
-        // infinity only costs the exact search.
-        (Some(values), _) => values.iter().map(|v| v * 0.0).sum::<f32>().is_nan(),
-        (_, Some(values)) => values.iter().map(|v| v * 0.0).sum::<f64>().is_nan(),
-        _ => false,
-    }
-}
-
-fn first_missing(rows: &RecordBatch, widths: &[usize], row: usize) -> Option<(usize, usize)> {
-    widths.iter().enumerate().find_map(|(input, &width)| {
-        let column = rows.column(input).as_ref();
-        let range = row * width..(row + 1) * width;
-        let in_f32 = f32_values(column).and_then(|v| v.get(range.clone())?.iter().position(|x| x.is_nan()));
-        let in_f64 = || f64_values(column).and_then(|v| v.get(range)?.iter().position(|x| x.is_nan()));
-        in_f32.or_else(in_f64).map(|element| (input, element))
-    })
-}
-
-/// Scores the rows that have every value; the others fail, each with the field that is missing.
+/// Scores the rows that the model takes; the others fail, each with the field at fault.
 fn score_without(
     model: &dyn Model,
     batch: &Batch,
-    missing: &[Option<(usize, usize)>],
+    refused: &[Option<Refused>],
 ) -> Result<Vec<Outcome<Scored>>, OperatorError> {
-    let keep = BooleanArray::from_iter(missing.iter().map(|m| Some(m.is_none())));
+    let keep = BooleanArray::from_iter(refused.iter().map(|fate| Some(fate.is_none())));
     let kept = filter_record_batch(&batch.rows, &keep).map_err(|error| OperatorError::fatal(error.to_string()))?;
     let outputs = Arc::new(infer(model, &kept)?);
     let mut next = 0;
     let outcome = |member: &Member| {
-        let fates = &missing[member.rows()];
+        let fates = &refused[member.rows()];
         let start = next;
         next += fates.iter().filter(|fate| fate.is_none()).count();
         partly_scored(
@@ -114,13 +84,13 @@ fn score_without(
 fn partly_scored(
     signature: &Signature,
     member: &Member,
-    fates: &[Option<(usize, usize)>],
+    fates: &[Option<Refused>],
     mut scored: Scored,
 ) -> Outcome<Scored> {
     scored.failed = member.request.failed().to_vec();
     for (row, fate) in message_rows(member).zip(fates) {
-        if let Some(at) = fate {
-            scored.failed.push(FailedRow { row, rejection: missing_value(signature, row, *at) });
+        if let Some(refused) = fate {
+            scored.failed.push(FailedRow { row, rejection: refused.rejection(signature, row) });
         }
     }
     scored.failed.sort_by_key(|failed| failed.row);
@@ -134,11 +104,4 @@ fn partly_scored(
 fn message_rows(member: &Member) -> impl Iterator<Item = u32> {
     let failed = member.request.failed();
     (0..member.request.rows).filter(move |row| failed.binary_search_by_key(row, |f| f.row).is_err())
-}
-
-fn missing_value(signature: &Signature, row: u32, (input, element): (usize, usize)) -> Rejection {
-    let spec = &signature.inputs[input];
-    let field = spec.fields.get(element).map_or(format!("`{}`[{element}]", spec.name), |f| format!("`{f}`"));
-    let what = format!("row {row}: {field} is missing and this model takes no missing values");
-    Rejection::new(ErrorClass::Missing, format!("{what}; send a number"))
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use futures::executor::block_on;
-use lunapark_models::{Model, ModelError};
-use lunapark_operator::{Codec, Operator, Reply, Scored};
+use lunapark_models::{Accepts, Model, ModelError};
+use lunapark_operator::{Batch, Codec, Member, Operator, Reply, Scored};
 use lunapark_schemas::headers::MODEL;
-use lunapark_schemas::inference::Limits;
+use lunapark_schemas::inference::{Format, Limits, Request};
 use lunapark_schemas::messages::At;
 use lunapark_schemas::rows::f32_values;
-use lunapark_schemas::{Datatype, ErrorClass, HeadersBuf, Messages, Outcome, Signature, TensorSpec};
+use lunapark_schemas::{Datatype, ErrorClass, HeadersBuf, Messages, Outcome, RowsBuilder, Signature, TensorSpec};
 
 use crate::{InferenceCodec, ModelEntry, ModelSet, Scorer};
 
@@ -25,8 +25,8 @@ impl Model for Sum {
         &self.signature
     }
 
-    fn accepts_missing(&self) -> bool {
-        false
+    fn accepts(&self) -> Accepts {
+        Accepts { missing: false, infinite: false }
     }
 
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {
@@ -123,4 +123,20 @@ fn rows_that_fail_to_decode_and_rows_that_lack_values_are_told_together() {
     assert!(reply.starts_with(r#"{"predictions":[null,null,11.0,null]"#), "{reply}");
     let rows: Vec<_> = reply.match_indices("\"row\":").map(|(at, _)| &reply[at + 6..at + 7]).collect();
     assert_eq!(rows, ["0", "1", "3"]);
+}
+
+#[test]
+fn an_infinity_costs_its_row_alone() {
+    let mut rows = RowsBuilder::new(models().get(0).unwrap().model.signature().clone(), 3);
+    [1.0, 2.0, 3.0, f64::INFINITY, 5.0, 6.0].into_iter().for_each(|value| rows.columns_mut()[0].push(value));
+    assert!(rows.commit(3));
+    let request = Request { format: Format::KserveV1, rows: 3, extra: None };
+    let members = vec![Member { message: 0, start: 0, request }];
+    let batch = Batch { model: 0, rows: rows.finish().unwrap(), members };
+    let outcome = block_on(Scorer::new(models()).process(&batch)).unwrap().remove(0);
+    let Outcome::Emit(scored) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(f32_values(scored.outputs.column(0)), Some(&[3.0, 11.0][..]));
+    let failed = &scored.failed[0];
+    assert_eq!((failed.row, failed.rejection.class), (1, ErrorClass::Value));
+    assert!(failed.rejection.message.starts_with("row 1: `x`[1] is infinite"), "{}", failed.rejection.message);
 }

@@ -50,7 +50,7 @@ fn document(file: &str, loaded: &Loaded) -> serde_json::Value {
         "file": file,
         "format": loaded.format,
         "sha256": loaded.digest,
-        "accepts_missing": loaded.model.accepts_missing(),
+        "accepts": loaded.model.accepts(),
         "inputs": signature.inputs,
         "outputs": signature.outputs,
         "summary": loaded.summary,
@@ -58,13 +58,15 @@ fn document(file: &str, loaded: &Loaded) -> serde_json::Value {
 }
 
 fn print(out: &mut Output<'_>, file: &str, loaded: &Loaded) -> anyhow::Result<()> {
-    let missing = if loaded.model.accepts_missing() { "taken as they are" } else { "rejected" };
+    let accepts = loaded.model.accepts();
+    let told = |taken: bool| if taken { "taken as they are" } else { "refused, row by row" };
     out.line(format_args!("file            {file}"))?;
     out.line(format_args!("format          {}", loaded.format))?;
     out.line(format_args!("model           {}", loaded.summary))?;
     out.line(format_args!("sha256          {}", loaded.digest))?;
-    out.line(format_args!("missing values  {missing}\n"))?;
-    let mut table = Table::new(&["", "name", "datatype", ">per row", "fields"]);
+    out.line(format_args!("missing values  {}", told(accepts.missing)))?;
+    out.line(format_args!("infinities      {}\n", told(accepts.infinite)))?;
+    let mut table = Table::new(&["", "name", "datatype", ">per row", "shape", "fields"]);
     let signature = loaded.model.signature();
     signature.inputs.iter().for_each(|tensor| add(&mut table, "input", tensor));
     signature.outputs.iter().for_each(|tensor| add(&mut table, "output", tensor));
@@ -74,5 +76,6 @@ fn print(out: &mut Output<'_>, file: &str, loaded: &Loaded) -> anyhow::Result<()
 fn add(table: &mut Table, role: &str, tensor: &TensorSpec) {
     let fields = output::printable(tensor.fields.join(", ").as_bytes());
     let name = output::printable(tensor.name.as_bytes());
-    table.row([role.into(), name, tensor.datatype.as_str().into(), tensor.width.to_string(), fields]);
+    let shape = if tensor.shape.is_empty() { String::new() } else { format!("{:?}", tensor.shape) };
+    table.row([role.into(), name, tensor.datatype.as_str().into(), tensor.width.to_string(), shape, fields]);
 }

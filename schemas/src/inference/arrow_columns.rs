@@ -14,7 +14,7 @@ use crate::outcome::{ErrorClass, Rejection};
 use crate::rows::Values;
 use crate::signature::TensorSpec;
 
-use super::columns::{self, Failures, too_large};
+use super::columns::{self, Failures, never_missing, too_large};
 
 /// The input, and its field, that a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,12 @@ pub(super) fn append(array: &ArrayRef, target: &mut Target<'_>, failures: &mut F
             let width = target.spec.width;
             fail_nulls(array, target, failures);
             let start = list.value_offset(0) as usize;
-            target.extend(&Numbers::of(list.values(), start, list.len() * width)?, 0, failures);
+            target.extend(&target.numbers(list.values(), start, list.len() * width)?, 0, failures);
         }
         DataType::List(_) => append_lists(array.as_list::<i32>(), target, failures)?,
         DataType::LargeList(_) => append_lists(array.as_list::<i64>(), target, failures)?,
         _ => {
-            let numbers = Numbers::of(array, 0, array.len())?;
+            let numbers = target.numbers(array, 0, array.len())?;
             match target.field {
                 None => target.extend(&numbers, 0, failures),
                 Some(field) => target.spread(&numbers, field, failures),
@@ -84,7 +84,7 @@ fn append_lists<O: OffsetSizeTrait>(
     fail_nulls(lists, target, failures);
     let offsets = lists.value_offsets();
     let (start, end) = (offsets[0].as_usize(), offsets[lists.len()].as_usize());
-    let numbers = Numbers::of(lists.values(), start, end - start)?;
+    let numbers = target.numbers(lists.values(), start, end - start)?;
     let width = target.spec.width;
     for (index, bounds) in offsets.windows(2).enumerate() {
         let (from, to) = (bounds[0].as_usize() - start, bounds[1].as_usize() - start);
@@ -101,20 +101,45 @@ fn append_lists<O: OffsetSizeTrait>(
 }
 
 impl Target<'_> {
+    /// `len` values of a column from `start` on, as numbers of the sort that this target takes.
+    fn numbers<'a>(&self, array: &'a ArrayRef, start: usize, len: usize) -> Result<Numbers<'a>, Rejection> {
+        match &*self.values {
+            Values::I64(_) => Numbers::whole(array, start, len),
+            _ => Numbers::of(array, start, len),
+        }
+    }
+
+    /// Notes the rows of values that the target does not hold; `place` gives row and element of a value.
+    fn fail_unfit(&self, numbers: &Numbers<'_>, place: impl Fn(usize) -> (usize, usize), failures: &mut Failures) {
+        let mut fail = |at: usize, number: f64| {
+            let (row, element) = place(at);
+            failures.push(row, || match number.is_nan() {
+                true => never_missing(row, self.spec, element),
+                false => too_large(row, self.spec, element, &number.to_string()),
+            });
+        };
+        match (&*self.values, numbers) {
+            (Values::F32(_), Numbers::F64(numbers)) => overflows(numbers).for_each(|(at, number)| fail(at, number)),
+            (_, Numbers::Whole(numbers)) => {
+                let unfit = numbers.iter().enumerate().filter_map(|(at, number)| Some((at, number.err()?)));
+                unfit.for_each(|(at, number)| fail(at, number));
+            }
+            _ => {}
+        }
+    }
+
     /// Appends whole rows; `index` is the row of the array that they start with.
     fn extend(&mut self, numbers: &Numbers<'_>, index: usize, failures: &mut Failures) {
         match (&mut *self.values, numbers) {
             (Values::F32(values), Numbers::F32(numbers)) => values.extend_from_slice(numbers),
             (Values::F64(values), Numbers::F64(numbers)) => values.extend_from_slice(numbers),
             (Values::F64(values), Numbers::F32(numbers)) => values.extend(numbers.iter().map(|n| f64::from(*n))),
-            (Values::F32(values), Numbers::F64(numbers)) => {
-                values.extend(numbers.iter().map(|number| *number as f32));
-                for (at, number) in overflows(numbers) {
-                    let (row, element) = (self.first_row + index + at / self.spec.width, at % self.spec.width);
-                    failures.push(row, || too_large(row, self.spec, element, &number.to_string()));
-                }
-            }
+            (Values::F32(values), Numbers::F64(numbers)) => values.extend(numbers.iter().map(|n| *n as f32)),
+            (Values::I64(values), Numbers::Whole(numbers)) => values.extend(numbers.iter().map(|n| n.unwrap_or(0))),
+            (values, numbers) => columns::extend_missing(values, numbers.len()),
         }
+        let (first, width) = (self.first_row + index, self.spec.width);
+        self.fail_unfit(numbers, |at| (first + at / width, at % width), failures);
     }
 
     /// Writes one field of each row, among fields that are there or will come.
@@ -131,17 +156,32 @@ impl Target<'_> {
             }
             (Values::F32(values), Numbers::F64(numbers)) => {
                 spread(&mut values[start + field..], width, numbers, |number| number as f32);
-                for (at, number) in overflows(numbers) {
-                    let row = self.first_row + at;
-                    failures.push(row, || too_large(row, self.spec, field, &number.to_string()));
-                }
             }
+            (Values::I64(values), Numbers::Whole(numbers)) => {
+                spread(&mut values[start + field..], width, numbers, |number| number.unwrap_or(0));
+            }
+            _ => {}
         }
+        self.fail_unfit(numbers, |at| (self.first_row + at, field), failures);
     }
 }
 
 fn spread<S: Copy, T>(values: &mut [T], width: usize, numbers: &[S], convert: impl Fn(S) -> T) {
     values.iter_mut().step_by(width).zip(numbers).for_each(|(value, number)| *value = convert(*number));
+}
+
+/// The values of a numeric array: borrowed where it is one of the two floats and has no nulls.
+enum Numbers<'a> {
+    F32(&'a [f32]),
+    F64(Cow<'a, [f64]>),
+    Whole(Cow<'a, [Whole]>),
+}
+
+/// An integer, or the double that is none (NaN where the value is missing).
+type Whole = Result<i64, f64>;
+
+fn short() -> Rejection {
+    Rejection::new(ErrorClass::Malformed, "a list has fewer values than it announces")
 }
 
 /// Finite doubles that are infinite as 32-bit floats.
@@ -150,16 +190,9 @@ fn overflows(numbers: &[f64]) -> impl Iterator<Item = (usize, f64)> {
     numbers.iter().copied().enumerate().filter(move |(_, number)| overflow(*number))
 }
 
-/// The values of a numeric array: borrowed where it is one of the two floats and has no nulls.
-enum Numbers<'a> {
-    F32(&'a [f32]),
-    F64(Cow<'a, [f64]>),
-}
-
 impl<'a> Numbers<'a> {
     /// `len` values from `start` on, NaN where they are null.
     fn of(array: &'a ArrayRef, start: usize, len: usize) -> Result<Self, Rejection> {
-        let short = || Rejection::new(ErrorClass::Malformed, "a list has fewer values than it announces");
         let end = start.checked_add(len).filter(|end| *end <= array.len()).ok_or_else(short)?;
         if array.null_count() == 0 {
             match array.data_type() {
@@ -173,10 +206,27 @@ impl<'a> Numbers<'a> {
         converted(&array.slice(start, len)).map(|values| Self::F64(Cow::Owned(values)))
     }
 
+    /// The same values as integers, exactly.
+    fn whole(array: &'a ArrayRef, start: usize, len: usize) -> Result<Self, Rejection> {
+        let end = start.checked_add(len).filter(|end| *end <= array.len());
+        let slice = end.map(|_| array.slice(start, len)).ok_or_else(short)?;
+        let missing = Err(f64::NAN);
+        let values: Vec<Whole> = match slice.data_type() {
+            DataType::Int64 => slice.as_primitive::<Int64Type>().iter().map(|v| v.map_or(missing, Ok)).collect(),
+            DataType::UInt64 => {
+                let fit = |value: u64| i64::try_from(value).map_err(|_| value as f64);
+                slice.as_primitive::<UInt64Type>().iter().map(|v| v.map_or(missing, fit)).collect()
+            }
+            _ => converted(&slice)?.into_iter().map(|value| columns::whole(value).ok_or(value)).collect(),
+        };
+        Ok(Self::Whole(Cow::Owned(values)))
+    }
+
     fn len(&self) -> usize {
         match self {
             Numbers::F32(numbers) => numbers.len(),
             Numbers::F64(numbers) => numbers.len(),
+            Numbers::Whole(numbers) => numbers.len(),
         }
     }
 
@@ -184,6 +234,7 @@ impl<'a> Numbers<'a> {
         match self {
             Numbers::F32(numbers) => Numbers::F32(&numbers[from..to]),
             Numbers::F64(numbers) => Numbers::F64(Cow::Borrowed(&numbers[from..to])),
+            Numbers::Whole(numbers) => Numbers::Whole(Cow::Borrowed(&numbers[from..to])),
         }
     }
 }

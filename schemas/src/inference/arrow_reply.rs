@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Float64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_buffer::NullBuffer;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
@@ -59,6 +59,15 @@ fn with_nulls(column: Column<'_>, spec: &TensorSpec, places: &[Option<usize>]) -
             let values: Vec<f64> = elements.map(|at| at.map_or(0.0, |at| values[at])).collect();
             Arc::new(Float64Array::new(values.into(), scalar_nulls))
         }
+        Column::I64(values) => {
+            let values: Vec<i64> = elements.map(|at| at.map_or(0, |at| values[at])).collect();
+            Arc::new(Int64Array::new(values.into(), scalar_nulls))
+        }
+        // The items of a list may not be null: those of failed rows are empty.
+        Column::Text(texts) if width > 1 => {
+            Arc::new(elements.map(|at| Some(at.map_or("", |at| texts.value(at)))).collect::<StringArray>())
+        }
+        Column::Text(texts) => Arc::new(elements.map(|at| at.map(|at| texts.value(at))).collect::<StringArray>()),
     };
     match spec.arrow().data_type() {
         DataType::FixedSizeList(item, width) => {

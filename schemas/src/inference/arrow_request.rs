@@ -17,7 +17,7 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 
 use crate::outcome::{ErrorClass, Rejection};
 use crate::rows::RowsBuilder;
-use crate::signature::{Signature, TensorSpec};
+use crate::signature::{Datatype, Signature, TensorSpec};
 
 use super::arrow_columns::{self, Place};
 use super::arrow_frames::{Frame, Frames, check_batch, kind, malformed};
@@ -162,6 +162,7 @@ fn check_type(schema: &Schema, column: usize, spec: &TensorSpec, field: Option<u
     let found = schema.field(column);
     let width = if field.is_some() { 1 } else { spec.width };
     let fits = match found.data_type() {
+        _ if spec.datatype == Datatype::Bytes => false,
         DataType::FixedSizeList(item, size) => {
             field.is_none() && usize::try_from(*size) == Ok(width) && arrow_columns::is_number(item.data_type())
         }

@@ -2,7 +2,7 @@
 
 use crate::outcome::{ErrorClass, FailedRow, Rejection};
 use crate::rows::{RowsBuilder, Values};
-use crate::signature::{Signature, TensorSpec};
+use crate::signature::{Datatype, Signature, TensorSpec};
 
 use super::json::{Value, shorten};
 
@@ -41,15 +41,19 @@ impl Element for f64 {
     }
 }
 
-/// Appends `count` missing values.
+/// Appends `count` missing values; in integers, which have none, zeros.
 pub(super) fn extend_missing(values: &mut Values, count: usize) {
     match values {
         Values::F32(values) => values.resize(values.len() + count, f32::NAN),
         Values::F64(values) => values.resize(values.len() + count, f64::NAN),
+        // Whoever fills these says so for each value that does not come.
+        Values::I64(values) => values.resize(values.len() + count, 0),
+        Values::Strings(values) => values.resize(values.len() + count, String::new()),
     }
 }
 
-/// Writes the value at `index`, rounded; false where a finite value becomes infinite by that.
+/// Writes the value at `index`, rounded; false where a finite value becomes infinite by that, where an integer would be
+/// another number, or where text belongs.
 pub(super) fn set(values: &mut Values, index: usize, value: f64) -> bool {
     match values {
         Values::F32(values) => {
@@ -60,7 +64,16 @@ pub(super) fn set(values: &mut Values, index: usize, value: f64) -> bool {
             values[index] = value;
             true
         }
+        Values::I64(values) => whole(value).map(|whole| values[index] = whole).is_some(),
+        Values::Strings(_) => false,
     }
+}
+
+/// The integer that this double is, if it is one.
+pub(super) fn whole(value: f64) -> Option<i64> {
+    // -2^63 and 2^63 are doubles; 2^63 itself is the first beyond the range.
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    (value.fract() == 0.0 && (-BOUND..BOUND).contains(&value)).then_some(value as i64)
 }
 
 /// Removes rows (of `width`) from the values at and after row `base`; `failed` is ascending and counts from `base`.
@@ -68,10 +81,12 @@ fn remove_rows(values: &mut Values, width: usize, base: usize, failed: &[FailedR
     match values {
         Values::F32(values) => compact(values, width, base, failed),
         Values::F64(values) => compact(values, width, base, failed),
+        Values::I64(values) => compact(values, width, base, failed),
+        Values::Strings(values) => compact(values, width, base, failed),
     }
 }
 
-fn compact<T: Copy>(values: &mut Vec<T>, width: usize, base: usize, failed: &[FailedRow]) {
+fn compact<T>(values: &mut Vec<T>, width: usize, base: usize, failed: &[FailedRow]) {
     let mut failed = failed.iter().map(|row| row.row as usize).peekable();
     let rows = values.len().checked_div(width).unwrap_or(0);
     let mut kept = base;
@@ -79,7 +94,7 @@ fn compact<T: Copy>(values: &mut Vec<T>, width: usize, base: usize, failed: &[Fa
         if failed.next_if_eq(&(row - base)).is_some() {
             continue;
         }
-        values.copy_within(row * width..(row + 1) * width, kept * width);
+        (0..width).for_each(|at| values.swap(kept * width + at, row * width + at));
         kept += 1;
     }
     values.truncate(kept * width);
@@ -94,11 +109,29 @@ pub(super) fn place(row: usize, spec: &TensorSpec, index: usize) -> String {
     }
 }
 
-/// The reason of a row with a number beyond the element type.
+/// The reason of a row with a number that the element type does not hold.
 pub(super) fn too_large(row: usize, spec: &TensorSpec, index: usize, shown: &str) -> Rejection {
     let (place, datatype) = (place(row, spec, index), spec.datatype.as_str());
-    let text = format!("{place}: {shown} is beyond the range of {datatype}; send a smaller number, or null if missing");
-    Rejection::new(ErrorClass::Value, text)
+    let text = match spec.datatype {
+        Datatype::Fp32 | Datatype::Fp64 => {
+            format!("is beyond the range of {datatype}; send a smaller number, or null if missing")
+        }
+        Datatype::Int64 => "is no whole number within INT64's range; send one".to_owned(),
+        Datatype::Bytes => "is sent where the model takes text, which no event holds; use another model".to_owned(),
+    };
+    Rejection::new(ErrorClass::Value, format!("{place}: {shown} {text}"))
+}
+
+/// The reason of a row without a value where the element type has no missing one.
+pub(super) fn never_missing(row: usize, spec: &TensorSpec, index: usize) -> Rejection {
+    let (place, datatype) = (place(row, spec, index), spec.datatype.as_str());
+    let text = format!("{place} is missing and {datatype} has no missing values; send a number");
+    Rejection::new(ErrorClass::Missing, text)
+}
+
+/// Whether NaN stands for a missing value among these.
+pub(super) fn has_missing(values: &Values) -> bool {
+    matches!(values, Values::F32(_) | Values::F64(_))
 }
 
 /// The reason of a row with something else where a number belongs.

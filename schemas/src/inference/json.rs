@@ -69,6 +69,11 @@ impl<'a> Value<'a> {
     }
 
     /// True or false, where it is one of them.
+    /// The number exactly, where it is written as an integer that 64 bits hold.
+    pub(super) fn integer(self) -> Option<i64> {
+        std::str::from_utf8(self.0).ok()?.parse().ok()
+    }
+
     pub(super) fn boolean(self) -> Option<bool> {
         match self.0 {
             b"true" => Some(true),

@@ -1,7 +1,7 @@
 //! KServe v1 requests: `{"instances": [...]}`.
 //!
 //! An instance is an array of the input's numbers, one number where the width is 1, or an object of inputs or fields
-//! by name. `null` is a missing value.
+//! by name; an input of several dimensions may come as arrays in arrays. `null` is a missing value.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::outcome::{ErrorClass, Rejection};
 use crate::rows::{RowsBuilder, Values};
 use crate::signature::{Signature, TensorSpec};
 
-use super::columns::{self, Failures, check_rows, commit, locate, names, not_a_number, too_large};
+use super::columns::{self, Failures, check_rows, commit, locate, names, never_missing, not_a_number, too_large};
 use super::json::{Value, shorten};
 use super::{Extra, Format, Limits, Request, plain};
 
@@ -92,9 +92,13 @@ impl Row<'_> {
         }
     }
 
-    /// Appends the values of input `input`: an array of its width, or a scalar where the width is 1.
+    /// Appends the values of input `input`: an array of its width, arrays in arrays as its dimensions are, or a scalar
+    /// where the width is 1.
     fn append(&mut self, input: usize, value: Value<'_>) -> Result<(), Rejection> {
         let spec = &self.signature.inputs[input];
+        if spec.dims().len() > 1 && value.elements().next().is_some_and(Value::is_array) {
+            return self.append_nested(input, value, spec.dims(), &mut 0);
+        }
         if !value.is_array() {
             return match spec.width {
                 1 => self.push(input, 0, value),
@@ -113,6 +117,37 @@ impl Row<'_> {
         Err(self.wrong_length(spec, &format!("{found} value{}", if found == 1 { "" } else { "s" })))
     }
 
+    /// Appends arrays in arrays; each level has exactly its dimension, or the values behind would shift unnoticed.
+    fn append_nested(
+        &mut self,
+        input: usize,
+        value: Value<'_>,
+        dims: &[usize],
+        index: &mut usize,
+    ) -> Result<(), Rejection> {
+        let spec = &self.signature.inputs[input];
+        let Some((size, inner)) = dims.split_first() else {
+            self.push(input, *index, value)?;
+            *index += 1;
+            return Ok(());
+        };
+        let found = value.elements().take(size + 1).count();
+        if !value.is_array() || found != *size {
+            return Err(self.wrong_nesting(spec, *index));
+        }
+        value.elements().try_for_each(|element| self.append_nested(input, element, inner, index))
+    }
+
+    fn wrong_nesting(&self, spec: &TensorSpec, index: usize) -> Rejection {
+        let (row, name, dims) = (self.number, &spec.name, spec.dims());
+        let text = format!(
+            "row {row}, about value {index}: input `{name}` has the shape {dims:?}, the arrays there do not; nest as \
+             the shape is, or send {} numbers flat",
+            spec.width
+        );
+        Rejection::new(ErrorClass::Shape, text)
+    }
+
     fn wrong_length(&self, spec: &TensorSpec, found: &str) -> Rejection {
         let (row, name, width) = (self.number, &spec.name, spec.width);
         let text = format!(
@@ -129,7 +164,13 @@ impl Row<'_> {
     /// Writes a value that may be null, at its place in this row.
     fn set(&mut self, input: usize, index: usize, value: Value<'_>) -> Result<(), Rejection> {
         let spec = &self.signature.inputs[input];
+        let column = &mut self.columns[input];
         if value.is_null() {
+            let missing = columns::has_missing(column);
+            return if missing { Ok(()) } else { Err(never_missing(self.number, spec, index)) };
+        }
+        if let (Values::I64(values), Some(whole)) = (column, value.integer()) {
+            values[self.at * spec.width + index] = whole;
             return Ok(());
         }
         let Some(number) = value.number() else { return Err(not_a_number(self.number, spec, index, value)) };

@@ -102,7 +102,7 @@ fn plan<'a>(tensors: &'a [Tensor<'a>], signature: &Signature) -> Result<Vec<Step
     };
     let plan: Vec<Step<'_>> = tensors.iter().map(place).collect::<Result<_, _>>()?;
     check_complete(&plan, signature)?;
-    plan.iter().try_for_each(|step| check_width(step, signature))?;
+    plan.iter().try_for_each(|step| check_shape(step, signature))?;
     Ok(plan)
 }
 
@@ -133,16 +133,31 @@ fn unknown(tensor: &Tensor<'_>, signature: &Signature) -> Rejection {
     Rejection::new(ErrorClass::Shape, format!("the model has no input or field `{name}`; its inputs are {known}"))
 }
 
-fn check_width(step: &Step<'_>, signature: &Signature) -> Result<(), Rejection> {
+/// A tensor has the input's own dimensions behind the rows, or is flat. Others with as many values are refused: their
+/// values would stand in another order.
+fn check_shape(step: &Step<'_>, signature: &Signature) -> Result<(), Rejection> {
     let spec = &signature.inputs[step.input];
-    let takes = if step.field.is_some() { 1 } else { spec.width };
-    if step.tensor.width() == takes {
-        return Ok(());
+    let (takes, dims) = if step.field.is_some() { (1, &[][..]) } else { (spec.width, spec.dims()) };
+    match step.tensor.dims() {
+        found if found == dims || found == [takes] => return Ok(()),
+        [] if takes == 1 => return Ok(()),
+        _ => {}
     }
     let (name, shape) = (shorten(step.tensor.name.as_bytes()), step.tensor.shape_text());
-    let text =
-        format!("input `{name}`: shape {shape} where the model takes [rows, {takes}]; send {takes} values per row");
+    let own = match dims {
+        [_, _, ..] => format!("{} or ", rows_and(dims)),
+        _ => String::new(),
+    };
+    let text = format!(
+        "input `{name}`: shape {shape} where the model takes {own}[rows, {takes}]; send {takes} values per row"
+    );
     Err(Rejection::new(ErrorClass::Shape, text))
+}
+
+/// `[rows, 28, 28]`.
+fn rows_and(dims: &[usize]) -> String {
+    let dims: Vec<_> = dims.iter().map(usize::to_string).collect();
+    format!("[rows, {}]", dims.join(", "))
 }
 
 fn row_count(tensors: &[Tensor<'_>], limits: &Limits) -> Result<usize, Rejection> {

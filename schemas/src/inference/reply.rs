@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch, StringArray};
 use serde::Serialize;
 
 use crate::outcome::{ErrorClass, FailedRow, Rejection};
-use crate::rows::{f32_values, f64_values};
+use crate::rows::{f32_values, f64_values, i64_values, string_values};
 use crate::signature::TensorSpec;
 
 use super::wire::RowError;
@@ -78,7 +78,12 @@ impl<'a> Reply<'a> {
         let array = self.outputs.column(index);
         let range = self.range.start * spec.width..self.range.end * spec.width;
         let f32s = f32_values(array).and_then(|values| values.get(range.clone())).map(Column::F32);
-        f32s.or_else(|| f64_values(array).and_then(|values| values.get(range)).map(Column::F64))
+        f32s.or_else(|| f64_values(array).and_then(|values| values.get(range.clone())).map(Column::F64))
+            .or_else(|| i64_values(array).and_then(|values| values.get(range.clone())).map(Column::I64))
+            .or_else(|| {
+                let texts = string_values(array).filter(|texts| range.end <= texts.len())?;
+                Some(Column::Text(texts.slice(range.start, range.len())))
+            })
             .ok_or_else(|| broken(format!("output `{}` is not as the signature says", spec.name)))
     }
 
@@ -108,7 +113,7 @@ impl<'a> Reply<'a> {
         let column = self.column(0)?;
         for (row, place) in self.places().enumerate() {
             separate(row, value);
-            column.write_row(place, spec.width, value);
+            column.write_row(place, spec, value);
         }
         Ok(())
     }
@@ -126,7 +131,7 @@ impl<'a> Reply<'a> {
                 separate(index, value);
                 write_json(&spec.name, value)?;
                 value.push(b':');
-                column.write_row(place, spec.width, value);
+                column.write_row(place, spec, value);
             }
             value.push(b'}');
         }
@@ -165,7 +170,7 @@ impl<'a> Reply<'a> {
         value: &mut Vec<u8>,
     ) -> Result<(), Rejection> {
         let rows = u64::from(self.request.rows);
-        let shape = if spec.width == 1 { vec![rows] } else { vec![rows, spec.width as u64] };
+        let shape: Vec<u64> = std::iter::once(rows).chain(spec.dims().iter().map(|size| *size as u64)).collect();
         value.extend_from_slice(b"{\"name\":");
         write_json(&spec.name, value)?;
         value.extend_from_slice(b",\"shape\":");
@@ -174,7 +179,7 @@ impl<'a> Reply<'a> {
         write_json(&spec.datatype, value)?;
         let column = self.column(index)?;
         if binary {
-            let size = self.request.rows as usize * spec.width * column.element_size();
+            let size = column.raw_size(self.request.rows as usize * spec.width);
             value.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
             write_json(&size, value)?;
             value.extend_from_slice(b"}}");
@@ -190,7 +195,8 @@ impl<'a> Reply<'a> {
         Ok(())
     }
 
-    /// The raw tensors, in the order in which the JSON part announces them; failed rows are NaN.
+    /// The raw tensors, in the order in which the JSON part announces them; failed rows are NaN, zeros in integers, or
+    /// empty texts.
     fn write_raw(&self, value: &mut Vec<u8>) -> Result<(), Rejection> {
         for (index, spec) in self.wanted() {
             let column = self.column(index)?;
@@ -211,28 +217,42 @@ impl<'a> Reply<'a> {
 }
 
 /// The values of one output.
-#[derive(Clone, Copy)]
 pub(super) enum Column<'a> {
     F32(&'a [f32]),
     F64(&'a [f64]),
+    I64(&'a [i64]),
+    Text(StringArray),
 }
 
 impl Column<'_> {
-    fn element_size(&self) -> usize {
+    /// Bytes of a raw tensor of `elements`, those of failed rows included. Before each text stands its length.
+    fn raw_size(&self, elements: usize) -> usize {
         match self {
-            Column::F32(_) => 4,
-            Column::F64(_) => 8,
+            Column::F32(_) => elements * 4,
+            Column::F64(_) | Column::I64(_) => elements * 8,
+            Column::Text(texts) => elements * 4 + texts.iter().flatten().map(str::len).sum::<usize>(),
         }
     }
 
-    /// A number, an array where there are several, or null where the row failed.
+    /// A number or text, arrays as the output's dimensions are, or null where the row failed.
     #[inline]
-    fn write_row(&self, place: Option<usize>, width: usize, value: &mut Vec<u8>) {
-        let Some(row) = place.filter(|_| width != 1) else { return self.write_element(place, value) };
+    fn write_row(&self, place: Option<usize>, spec: &TensorSpec, value: &mut Vec<u8>) {
+        match place.filter(|_| spec.width != 1 || !spec.shape.is_empty()) {
+            None => self.write_element(place, value),
+            Some(row) => self.write_nested(&mut (row * spec.width), spec.dims(), value),
+        }
+    }
+
+    fn write_nested(&self, at: &mut usize, dims: &[usize], value: &mut Vec<u8>) {
+        let Some((size, inner)) = dims.split_first() else {
+            self.write_element(Some(*at), value);
+            *at += 1;
+            return;
+        };
         value.push(b'[');
-        for at in 0..width {
-            separate(at, value);
-            self.write_element(Some(row * width + at), value);
+        for position in 0..*size {
+            separate(position, value);
+            self.write_nested(at, inner, value);
         }
         value.push(b']');
     }
@@ -244,23 +264,53 @@ impl Column<'_> {
         let text = match (self, place) {
             (Column::F32(values), Some(at)) if values[at].is_finite() => buffer.format_finite(values[at]),
             (Column::F64(values), Some(at)) if values[at].is_finite() => buffer.format_finite(values[at]),
+            (Column::I64(values), Some(at)) => return value.extend_from_slice(values[at].to_string().as_bytes()),
+            (Column::Text(texts), Some(at)) => return write_text(texts.value(at), value),
             _ => "null",
         };
         value.extend_from_slice(text.as_bytes());
     }
 
     fn write_raw_row(&self, place: Option<usize>, width: usize, value: &mut Vec<u8>) {
-        let elements = |row: usize| row * width..(row + 1) * width;
-        match (self, place) {
-            (Column::F32(values), Some(row)) => {
-                values[elements(row)].iter().for_each(|element| value.extend_from_slice(&element.to_le_bytes()));
+        let elements = place.map(|row| row * width..(row + 1) * width);
+        match self {
+            Column::F32(values) => write_raw(values, elements, width, f32::NAN, f32::to_le_bytes, value),
+            Column::F64(values) => write_raw(values, elements, width, f64::NAN, f64::to_le_bytes, value),
+            Column::I64(values) => write_raw(values, elements, width, 0, i64::to_le_bytes, value),
+            Column::Text(texts) => {
+                for at in 0..width {
+                    let text = place.map_or("", |row| texts.value(row * width + at));
+                    value.extend_from_slice(&(text.len() as u32).to_le_bytes());
+                    value.extend_from_slice(text.as_bytes());
+                }
             }
-            (Column::F64(values), Some(row)) => {
-                values[elements(row)].iter().for_each(|element| value.extend_from_slice(&element.to_le_bytes()));
-            }
-            (Column::F32(_), None) => (0..width).for_each(|_| value.extend_from_slice(&f32::NAN.to_le_bytes())),
-            (Column::F64(_), None) => (0..width).for_each(|_| value.extend_from_slice(&f64::NAN.to_le_bytes())),
         }
+    }
+}
+
+/// The elements of a row in little-endian order, `failed` for each where the row has none.
+fn write_raw<T: Copy, const N: usize>(
+    values: &[T],
+    elements: Option<Range<usize>>,
+    width: usize,
+    failed: T,
+    bytes: impl Fn(T) -> [u8; N],
+    value: &mut Vec<u8>,
+) {
+    match elements {
+        Some(elements) => values[elements].iter().for_each(|element| value.extend_from_slice(&bytes(*element))),
+        None => (0..width).for_each(|_| value.extend_from_slice(&bytes(failed))),
+    }
+}
+
+/// A JSON string; labels rarely hold what must be escaped.
+fn write_text(text: &str, value: &mut Vec<u8>) {
+    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        value.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    } else {
+        value.push(b'"');
+        value.extend_from_slice(text.as_bytes());
+        value.push(b'"');
     }
 }
 

@@ -8,7 +8,7 @@ use crate::outcome::{ErrorClass, Rejection};
 use crate::rows::Values;
 use crate::signature::TensorSpec;
 
-use super::columns::{self, Failures, not_a_number, too_large};
+use super::columns::{self, Failures, never_missing, not_a_number, too_large};
 use super::json::{Value, once, shorten};
 use super::plain;
 
@@ -77,6 +77,16 @@ impl WireType {
             WireType::Fp64 => f64::from_bits(bits),
         }
     }
+
+    /// The value of one raw integer that a double may not hold.
+    fn read_whole(self, bytes: &[u8]) -> Option<i64> {
+        let bits = bytes.try_into().map(u64::from_le_bytes);
+        match self {
+            WireType::Int64 => bits.map(|bits| bits as i64).ok(),
+            WireType::Uint64 => bits.ok().and_then(|bits| i64::try_from(bits).ok()),
+            _ => None,
+        }
+    }
 }
 
 /// A tensor of a request.
@@ -118,6 +128,11 @@ impl<'a> Tensor<'a> {
     /// Number of rows that the shape claims.
     pub(super) fn rows(&self) -> usize {
         self.shape[0]
+    }
+
+    /// Dimensions of a row that the shape claims.
+    pub(super) fn dims(&self) -> &[usize] {
+        &self.shape[1..]
     }
 
     /// Elements per row that the shape claims.
@@ -164,7 +179,12 @@ impl<'a> Tensor<'a> {
         if target.copy_raw(bytes, self.datatype) {
             return Ok(());
         }
+        let integers = matches!(target.values, Values::I64(_));
         for (index, element) in bytes.chunks_exact(self.datatype.size()).enumerate() {
+            if let Some(whole) = self.datatype.read_whole(element).filter(|_| integers) {
+                target.put_whole(index, whole);
+                continue;
+            }
             let value = self.datatype.read(element);
             target.put(index, value, failures, || value.to_string());
         }
@@ -230,19 +250,36 @@ impl Target<'_> {
         }
     }
 
-    /// Writes a value; room for a whole input is made as values come, so that no claim is believed.
-    fn put(&mut self, index: usize, value: f64, failures: &mut Failures, shown: impl FnOnce() -> String) {
-        let (row, element) = self.position(index);
+    /// Place of the tensor's value `index` in the column; room for a whole input is made as values come, so that no
+    /// claim is believed.
+    fn place(&mut self, (row, element): (usize, usize)) -> usize {
         let at = (self.base + row) * self.spec.width + element;
         if at == self.values.len() {
             columns::extend_missing(self.values, 1);
         }
+        at
+    }
+
+    fn put(&mut self, index: usize, value: f64, failures: &mut Failures, shown: impl FnOnce() -> String) {
+        let (row, element) = self.position(index);
+        let at = self.place((row, element));
         if !columns::set(self.values, at, value) {
             failures.push(row, || too_large(row, self.spec, element, &shown()));
         }
     }
 
+    /// Writes an integer into integers, exactly.
+    fn put_whole(&mut self, index: usize, value: i64) {
+        let at = self.place(self.position(index));
+        if let Values::I64(values) = self.values {
+            values[at] = value;
+        }
+    }
+
     fn put_json(&mut self, index: usize, value: Value<'_>, datatype: WireType, failures: &mut Failures) {
+        if let (Values::I64(_), Some(whole)) = (&*self.values, value.integer()) {
+            return self.put_whole(index, whole);
+        }
         let number = match value.number() {
             None if value.is_null() => Some(f64::NAN),
             None if datatype == WireType::Bool => value.boolean().map(|truth| f64::from(u8::from(truth))),
@@ -251,6 +288,9 @@ impl Target<'_> {
         let (row, element) = self.position(index);
         match number {
             None => failures.push(row, || not_a_number(row, self.spec, element, value)),
+            Some(_) if value.is_null() && !columns::has_missing(self.values) => {
+                failures.push(row, || never_missing(row, self.spec, element));
+            }
             Some(number) if number.is_infinite() => {
                 failures.push(row, || too_large(row, self.spec, element, &shorten(value.text())));
             }
@@ -281,6 +321,9 @@ impl Target<'_> {
             }
             (Values::F64(values), WireType::Fp64, None) => {
                 values.extend(bytes.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)));
+            }
+            (Values::I64(values), WireType::Int64, None) => {
+                values.extend(bytes.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)));
             }
             _ => return false,
         }

@@ -23,8 +23,8 @@ pub struct V1Request {
 pub enum V1Instance {
     /// The value of a model with one input of one number.
     Number(f64),
-    /// The values of a model with one input; null is a missing value.
-    Values(Vec<Option<f64>>),
+    /// The values of a model with one input.
+    Values(V1Array),
     /// Inputs, or fields of inputs, by name.
     Named(BTreeMap<String, V1Value>),
 }
@@ -36,7 +36,17 @@ pub enum V1Value {
     /// A number; null is a missing value.
     Number(Option<f64>),
     /// The numbers of an input.
-    Values(Vec<Option<f64>>),
+    Values(V1Array),
+}
+
+/// The numbers of an input: flat, or arrays in arrays as its dimensions are; null is a missing value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum V1Array {
+    /// Row-major.
+    Flat(Vec<Option<f64>>),
+    /// One level per dimension.
+    Nested(Vec<V1Array>),
 }
 
 /// A KServe v1 reply: one prediction per row, in order.
@@ -55,10 +65,36 @@ pub struct V1Reply {
 pub enum V1Prediction {
     /// A model with one output of one number.
     Number(f64),
-    /// A model with one output of several numbers.
-    Values(Vec<Option<f64>>),
+    /// A model with one output of one text, a class label.
+    Text(String),
+    /// A model with one output of several numbers or texts.
+    Values(V1Answers),
     /// A model with several outputs.
-    Named(BTreeMap<String, V1Value>),
+    Named(BTreeMap<String, V1Answer>),
+}
+
+/// One output for one row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum V1Answer {
+    /// A number; null where the model gave no finite one.
+    Number(Option<f64>),
+    /// A text, such as a class label.
+    Text(String),
+    /// Several of them.
+    Values(V1Answers),
+}
+
+/// An output of several values: flat, or arrays in arrays as its dimensions are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum V1Answers {
+    /// Numbers.
+    Numbers(Vec<Option<f64>>),
+    /// Texts.
+    Texts(Vec<String>),
+    /// One level per dimension.
+    Nested(Vec<V1Answers>),
 }
 
 /// Why one row of a request has no result.
@@ -97,7 +133,8 @@ pub struct V2Request {
 pub struct V2Input {
     /// Name of an input or of a field.
     pub name: String,
-    /// Rows first; `[rows]` and `[rows, 1]` mean the same.
+    /// Rows first, then the input's dimensions, or all values of a row: `[rows, 28, 28]` or `[rows, 784]`; `[rows]` and
+    /// `[rows, 1]` mean the same.
     pub shape: Vec<u64>,
     /// Element type; it is converted to the model's.
     pub datatype: V2Datatype,
@@ -141,10 +178,20 @@ pub enum V2Data {
     Nested(Vec<V2Data>),
 }
 
+/// The values of an output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum V2Answers {
+    /// Numbers; null where the row failed or the model gave no finite one.
+    Numbers(Vec<Option<f64>>),
+    /// Texts, of datatype BYTES; null where the row failed.
+    Texts(Vec<Option<String>>),
+}
+
 /// Parameters of a tensor in the binary format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct V2TensorParameters {
-    /// Bytes of the raw little-endian tensor behind the JSON part.
+    /// Bytes of the raw little-endian tensor behind the JSON part; of BYTES, each text behind its length in four bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binary_data_size: Option<u64>,
 }
@@ -176,7 +223,7 @@ pub struct V2Reply {
 /// What a reply says besides its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct V2ReplyParameters {
-    /// The rows that failed; their values are null (NaN in the binary format).
+    /// The rows that failed; their values are null (in the binary format NaN, 0 in INT64, empty in BYTES).
     pub failed_rows: Vec<RowError<'static>>,
 }
 
@@ -185,13 +232,13 @@ pub struct V2ReplyParameters {
 pub struct V2ReplyOutput {
     /// Output name.
     pub name: String,
-    /// `[rows]`, or `[rows, width]` where the output has several values per row.
+    /// Rows first, then the output's dimensions: `[rows]` where it has one value per row.
     pub shape: Vec<u64>,
-    /// `FP32` or `FP64`.
+    /// `FP32`, `FP64`, `INT64` or `BYTES`.
     pub datatype: crate::signature::Datatype,
     /// The values, flat. Absent in the binary format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<Vec<Option<f64>>>,
+    pub data: Option<V2Answers>,
     /// In the binary format: the length of the raw tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<V2TensorParameters>,

@@ -175,7 +175,7 @@ fn models_are_looked_into() {
     let place = Workplace::embedded();
     std::fs::write(place.dir().join("model.bin"), higgs::PERCEPTRON).unwrap();
     let told = place.cli_json(&["model", "check", "model.bin"]);
-    assert_eq!((&told["format"], &told["accepts_missing"]), (&json!("lunapark-mlp"), &json!(false)));
+    assert_eq!((&told["format"], &told["accepts"]["missing"]), (&json!("lunapark-mlp"), &json!(false)));
     assert_eq!(told["sha256"], higgs::model(higgs::PERCEPTRON).digest);
     assert_eq!(told["inputs"][0]["width"], 28);
     let text = place.cli(&["model", "check", "builtin:higgs-xgb"]).ok().stdout;

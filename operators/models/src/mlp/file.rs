@@ -104,6 +104,10 @@ fn one_tensor(specs: &[TensorSpec], key: &str) -> Result<TensorSpec, ModelError>
         return Err(ModelError::unsupported(what, "describe it as FP32"));
     }
     check_width(spec.width, key)?;
+    if !spec.shape.is_empty() && spec.shape != [spec.width] {
+        let what = format!("{key} \"{}\" has the shape {:?}, width {}", spec.name, spec.shape, spec.width);
+        return Err(ModelError::unsupported(what, "describe it as flat"));
+    }
     if !spec.fields.is_empty() && spec.fields.len() != spec.width {
         let (fields, width) = (spec.fields.len(), spec.width);
         return Err(ModelError::unreadable(format!("{key} \"{}\" has {fields} fields, width {width}", spec.name)));

@@ -42,7 +42,7 @@ use lunapark_schemas::rows::Values;
 use lunapark_schemas::{Signature, TensorSpec};
 
 use crate::input::input_values;
-use crate::{Details, Model, ModelError, Summary};
+use crate::{Accepts, Details, Model, ModelError, Summary};
 use kernel::Kernel;
 use network::Network;
 
@@ -92,8 +92,9 @@ impl Model for MlpModel {
         &self.signature
     }
 
-    fn accepts_missing(&self) -> bool {
-        false
+    /// Neither: an infinity is NaN a layer later.
+    fn accepts(&self) -> Accepts {
+        Accepts { missing: false, infinite: false }
     }
 
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {

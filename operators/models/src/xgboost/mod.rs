@@ -18,7 +18,7 @@ use lunapark_schemas::{Datatype, Signature, TensorSpec};
 
 use crate::input::input_values;
 use crate::trees::Forest;
-use crate::{Details, Model, ModelError, Summary};
+use crate::{Accepts, Details, Model, ModelError, Summary};
 use objective::Objective;
 
 /// A gradient-boosted model. Missing values (NaN) take each split's default direction.
@@ -72,8 +72,9 @@ impl Model for XgboostModel {
         &self.signature
     }
 
-    fn accepts_missing(&self) -> bool {
-        true
+    /// XGBoost refuses infinities itself ("Input data contains `inf`").
+    fn accepts(&self) -> Accepts {
+        Accepts { missing: true, infinite: false }
     }
 
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {

@@ -3,7 +3,7 @@
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Float64Array};
 
 use super::*;
-use crate::inference::wire::{V1Reply, V2Reply, V2Request};
+use crate::inference::wire::{V1Reply, V2Answers, V2Reply, V2Request};
 use crate::rows::f64_values;
 
 fn rejected(payload: &str, signature: &Arc<Signature>) -> Rejection {
@@ -174,7 +174,7 @@ fn open_inference_json_round_trips() {
     let reply: V2Reply = serde_json::from_str(&text).unwrap();
     assert_eq!((reply.id.as_deref(), reply.outputs.len()), (Some("e1"), 1));
     assert_eq!((reply.outputs[0].name.as_str(), &*reply.outputs[0].shape), ("shape", &[2, 2][..]));
-    assert_eq!(reply.outputs[0].data, Some(vec![Some(1.0), Some(2.5), None, Some(1e-7)]));
+    assert_eq!(reply.outputs[0].data, Some(V2Answers::Numbers(vec![Some(1.0), Some(2.5), None, Some(1e-7)])));
     assert!(serde_json::from_str::<V2Request>(V2).is_ok());
 }
 
@@ -244,7 +244,7 @@ fn a_bad_value_in_a_tensor_fails_its_row_alone() {
     assert_eq!(request.failed().iter().map(|failed| failed.row).collect::<Vec<_>>(), [0, 2]);
     let text = encode_text(&request, &signature, &scores(&[0.1, 0.2, 0.3]), 1..3);
     let reply: V2Reply = serde_json::from_str(&text).unwrap();
-    assert_eq!(reply.outputs[0].data, Some(vec![None, Some(0.2), None, Some(0.3)]));
+    assert_eq!(reply.outputs[0].data, Some(V2Answers::Numbers(vec![None, Some(0.2), None, Some(0.3)])));
     assert_eq!(reply.parameters.unwrap().failed_rows.len(), 2);
 }
 

@@ -4,6 +4,7 @@ mod arrow;
 mod examples;
 mod formats;
 mod properties;
+mod types;
 
 use std::sync::Arc;
 
