@@ -9,6 +9,7 @@ mod input;
 mod load;
 mod math;
 pub mod mlp;
+pub mod onnx;
 #[cfg(test)]
 mod tests;
 mod trees;

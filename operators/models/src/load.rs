@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Model, ModelError, mlp, xgboost};
+use crate::{Model, ModelError, mlp, onnx, xgboost};
 
 /// A model with what `model check` tells about it.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ pub enum Format {
     XgboostJson,
     /// Lunapark's multilayer perceptron: safetensors with a JSON description ([`mlp`]).
     LunaparkMlp,
+    /// An ONNX graph ([`onnx`]).
+    Onnx,
 }
 
 impl fmt::Display for Format {
@@ -48,6 +50,7 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Format::XgboostJson => "XGBoost JSON",
             Format::LunaparkMlp => "Lunapark MLP (safetensors)",
+            Format::Onnx => "ONNX",
         })
     }
 }
@@ -88,6 +91,19 @@ pub enum Details {
         /// Weights and biases.
         parameters: usize,
     },
+    /// A graph of operators.
+    Graph {
+        /// The tool that wrote it.
+        producer: String,
+        /// The operator sets and their versions.
+        opsets: Vec<String>,
+        /// Each operator that it has.
+        operators: Vec<String>,
+        /// Trees on the tree evaluator.
+        trees: usize,
+        /// Layers on the perceptron kernel.
+        layers: usize,
+    },
 }
 
 impl fmt::Display for Summary {
@@ -99,6 +115,10 @@ impl fmt::Display for Summary {
             Details::Layers { widths, activations, parameters } => {
                 let widths: Vec<_> = widths.iter().map(usize::to_string).collect();
                 write!(f, "layers {} ({}), {parameters} parameters", widths.join("-"), activations.join(", "))?;
+            }
+            Details::Graph { producer, opsets, operators, trees, layers } => {
+                write!(f, "from {}, {}; {}", producer.escape_debug(), opsets.join(", "), operators.join(" "))?;
+                write!(f, "; {trees} trees, {layers} layers")?;
             }
         }
         write!(f, ", {} KiB, {} kernel", self.memory_bytes.div_ceil(1024), self.kernel)
@@ -128,10 +148,15 @@ fn parse(bytes: &[u8], file: &str) -> Result<Parsed, ModelError> {
             let summary = model.summary();
             Ok((Arc::new(model), Format::LunaparkMlp, summary))
         }
+        Format::Onnx => {
+            let model = onnx::OnnxModel::parse(bytes, file)?;
+            let summary = model.summary();
+            Ok((Arc::new(model), Format::Onnx, summary))
+        }
     }
 }
 
-const READABLE: &str = "give an XGBoost JSON model (`save_model(\"model.json\")`) or a Lunapark MLP (safetensors)";
+const READABLE: &str = "give an XGBoost JSON model (`save_model(\"model.json\")`), an ONNX file, or a Lunapark MLP (safetensors)";
 
 /// Looks into the bytes. A safetensors file starts with the length of its JSON header, eight bytes, so its ninth
 /// byte is `{`; the first eight bytes of a JSON text, read as such a length, exceed any file.
@@ -144,11 +169,24 @@ fn detect(bytes: &[u8]) -> Result<Format, ModelError> {
             Err(ModelError::unsupported("this looks like XGBoost's binary UBJSON", "save the model as `.json`"))
         }
         (Some([b'{', ..]), _) => Ok(Format::XgboostJson),
+        _ if starts_as_onnx(bytes) => Ok(Format::Onnx),
+        (Some([b'P', b'K', 3, 4, ..]), _) => Err(ModelError::unsupported("this is a zip archive", ZIP_ADVICE)),
+        (Some([0x80, 2..=5, ..]), _) => Err(ModelError::unsupported("this is a Python pickle", PICKLE_ADVICE)),
         (Some(other), _) => {
             let start = other[..other.len().min(8)].escape_ascii();
             Err(ModelError::unsupported(format!("unknown model format, the file starts with \"{start}\""), READABLE))
         }
     }
+}
+
+const ZIP_ADVICE: &str =
+    "a `.keras`, `.pt` or `.zip` file is no model of its own here: export it as ONNX, or unpack the model file";
+const PICKLE_ADVICE: &str = "a pickle runs code when it is read: export the model as ONNX (`skl2onnx.to_onnx`)";
+
+/// An ONNX file is a protobuf message without a mark of its own. Every writer starts it with the version of the
+/// format (field 1, a number of one byte) and goes on with another field of the model.
+fn starts_as_onnx(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x08, 1..=0x7f, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72 | 0xa2, ..])
 }
 
 fn check_digest(actual: &str, expected: Option<&str>) -> Result<(), ModelError> {

@@ -5,6 +5,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::ops::Piece;
+use crate::input::InputValues;
+use crate::mlp::Perceptron;
+use crate::trees::Forest;
+
 /// Rows that go through all steps before the next ones start: the columns between the steps stay in the cache, and
 /// take little memory however large the batch is.
 const BLOCK: usize = 1024;
@@ -50,12 +55,30 @@ impl<'a> Column<'a> {
         }
     }
 
+    fn into_owned(self) -> Column<'static> {
+        match self {
+            Column::F32(values) => Column::F32(Cow::Owned(values.into_owned())),
+            Column::F64(values) => Column::F64(Cow::Owned(values.into_owned())),
+            Column::Ints(values) => Column::Ints(Cow::Owned(values.into_owned())),
+        }
+    }
+
     fn append(&mut self, other: Column<'_>) {
         match (self, other) {
             (Column::F32(all), Column::F32(more)) => all.to_mut().extend_from_slice(&more),
             (Column::F64(all), Column::F64(more)) => all.to_mut().extend_from_slice(&more),
             (Column::Ints(all), Column::Ints(more)) => all.to_mut().extend_from_slice(&more),
             _ => {}
+        }
+    }
+}
+
+impl<'a> From<InputValues<'a>> for Column<'a> {
+    fn from(values: InputValues<'a>) -> Self {
+        match values {
+            InputValues::F32(values) => Column::F32(Cow::Borrowed(values)),
+            InputValues::F64(values) => Column::F64(Cow::Borrowed(values)),
+            InputValues::I64(values) => Column::Ints(Cow::Borrowed(values)),
         }
     }
 }
@@ -101,6 +124,21 @@ pub(super) trait Operation: Send + Sync + fmt::Debug {
     fn memory_bytes(&self) -> usize {
         0
     }
+
+    /// What this step is in a perceptron, where it is one.
+    fn piece(&self) -> Option<Piece<'_>> {
+        None
+    }
+
+    /// The forest that this step evaluates.
+    fn forest(&self) -> Option<&Forest> {
+        None
+    }
+
+    /// The layers that this step evaluates.
+    fn perceptron(&self) -> Option<&Perceptron> {
+        None
+    }
 }
 
 #[derive(Debug)]
@@ -109,6 +147,8 @@ pub(super) struct Step {
     pub inputs: Vec<usize>,
     /// First slot of the outputs; they lie side by side.
     pub output: usize,
+    /// How many outputs there are.
+    pub outputs: usize,
 }
 
 /// Slot 0.. are the inputs, then the outputs of each step.
@@ -144,12 +184,17 @@ impl Program {
     fn block(&self, inputs: &[Column<'_>], start: usize, rows: usize) -> Vec<Column<'static>> {
         let mut slots: Vec<Column<'_>> = Vec::with_capacity(self.widths.len());
         slots.extend(inputs.iter().zip(&self.widths).map(|(input, &width)| input.rows(start, rows, width)));
+        slots.resize(self.widths.len(), Vec::<f32>::new().into());
         for step in &self.steps {
             let inputs: Vec<_> = step.inputs.iter().map(|&slot| &slots[slot]).collect();
             let outputs = step.operation.run(&inputs, rows);
-            slots.extend(outputs);
+            slots[step.output..].iter_mut().zip(outputs).for_each(|(slot, column)| *slot = column);
         }
-        self.outputs.iter().map(|&slot| owned(&slots[slot])).collect()
+        let answer = |(at, &slot): (usize, &usize)| match self.outputs[at + 1..].contains(&slot) {
+            true => slots[slot].clone().into_owned(),
+            false => std::mem::replace(&mut slots[slot], Vec::<f32>::new().into()).into_owned(),
+        };
+        self.outputs.iter().enumerate().map(answer).collect()
     }
 
     /// Which inputs may hold missing values: all, where each missing value ends in an operation that takes it.
@@ -163,15 +208,10 @@ impl Program {
             match step.operation.missing() {
                 Missing::Taken => {}
                 Missing::Refused => return false,
-                Missing::Passes => self.outputs_of(step).for_each(|slot| missing[slot] = true),
+                Missing::Passes => missing[step.output..step.output + step.outputs].fill(true),
             }
         }
         !self.outputs.iter().any(|&slot| missing[slot])
-    }
-
-    fn outputs_of(&self, step: &Step) -> std::ops::Range<usize> {
-        let later = self.steps.iter().map(|other| other.output).find(|&other| other > step.output);
-        step.output..later.unwrap_or(self.widths.len())
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -179,10 +219,3 @@ impl Program {
     }
 }
 
-fn owned(column: &Column<'_>) -> Column<'static> {
-    match column {
-        Column::F32(values) => Column::F32(Cow::Owned(values.to_vec())),
-        Column::F64(values) => Column::F64(Cow::Owned(values.to_vec())),
-        Column::Ints(values) => Column::Ints(Cow::Owned(values.to_vec())),
-    }
-}

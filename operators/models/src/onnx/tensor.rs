@@ -151,6 +151,10 @@ impl RawTensor<'_> {
     fn values(&self, element: Option<Element>) -> Result<Data, ModelError> {
         let odd = || ModelError::unreadable("its bytes are no whole number of values");
         Ok(match (element, self.raw) {
+            // Only a tree ensemble's modes are bytes: they are no element type to compute with.
+            (None, raw) if self.element == 2 => {
+                Data::Ints(raw.map_or(self.ints.clone(), |raw| raw.iter().map(|&byte| i64::from(byte)).collect()))
+            }
             (None, _) => Data::Foreign(self.element),
             (Some(Element::F32), None) => Data::F32(self.floats.clone()),
             (Some(Element::F64), None) => Data::F64(self.doubles.clone()),
@@ -184,8 +188,20 @@ fn numbers<T, const N: usize>(raw: &[u8], read: impl Fn([u8; N]) -> T) -> Option
 
 /// Elements of a shape; none where they are no number of bytes that a machine could hold.
 pub(super) fn checked_len(dims: &[usize]) -> Option<usize> {
-    let product = |dims: &mut dyn Iterator<Item = &usize>| dims.try_fold(1usize, |len, &dim| len.checked_mul(dim));
     // A zero must not hide an overflow of the others.
-    product(&mut dims.iter().filter(|&&dim| dim != 0)).filter(|&len| len <= isize::MAX as usize / 16)?;
-    product(&mut dims.iter())
+    let others = dims.iter().filter(|&&dim| dim != 0).try_fold(1usize, |len, &dim| len.checked_mul(dim));
+    let others = others.filter(|&len| len <= isize::MAX as usize / 16)?;
+    Some(if dims.contains(&0) { 0 } else { others })
+}
+
+impl Tensor {
+    pub(super) fn scalar_f32(value: f32) -> Self {
+        Self { dims: Vec::new(), element: Some(Element::F32), data: Data::F32(vec![value]) }
+    }
+
+    /// A list of 64-bit integers, or their scalar.
+    pub(super) fn list(values: &[i64], scalar: bool) -> Self {
+        let dims = if scalar { Vec::new() } else { vec![values.len()] };
+        Self { dims, element: Some(Element::I64), data: Data::Ints(values.to_vec()) }
+    }
 }
