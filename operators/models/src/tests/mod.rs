@@ -4,6 +4,7 @@ mod golden;
 mod hostile_mlp;
 mod hostile_trees;
 mod independence;
+mod onnx;
 
 use std::path::PathBuf;
 use std::sync::Arc;
