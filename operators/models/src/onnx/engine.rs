@@ -60,7 +60,6 @@ const PASSED_OVER: &[(&str, &str, i64)] = &[
     ("ArgMax", "select_last_index", 0),
     ("ArgMin", "select_last_index", 0),
     ("Cast", "saturate", 1),
-    ("Reshape", "allowzero", 0),
 ];
 
 /// The same, of attributes that must not be there.
@@ -178,11 +177,17 @@ impl Engine {
     }
 }
 
-fn check_nodes(model: &Model<'_>) -> Result<(), ModelError> {
-    model.graph.nodes.iter().try_for_each(check_node)
+/// The new shape is a constant without a zero, so it means the same either way.
+fn has_no_zero(model: &Model<'_>, node: &Node<'_>) -> bool {
+    let shape = model.graph.initializers.iter().find(|(name, _)| node.inputs.get(1) == Some(name));
+    shape.and_then(|(_, tensor)| tensor.ints()).is_some_and(|shape| !shape.contains(&0))
 }
 
-fn check_node(node: &Node<'_>) -> Result<(), ModelError> {
+fn check_nodes(model: &Model<'_>) -> Result<(), ModelError> {
+    model.graph.nodes.iter().try_for_each(|node| check_node(model, node))
+}
+
+fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
     if !OPERATORS.contains(&node.op) {
         return Err(ModelError::unsupported(format!("{node} is not run"), OTHER_WAY));
     }
@@ -194,6 +199,9 @@ fn check_node(node: &Node<'_>) -> Result<(), ModelError> {
         if value != *allowed {
             return Err(node.unsupported(format_args!("with {name} = {value}")));
         }
+    }
+    if node.op == "Reshape" && node.int("allowzero", 0)? != 0 && !has_no_zero(model, node) {
+        return Err(node.unsupported("with allowzero and a shape that may hold 0"));
     }
     match NOT_TAKEN.iter().find(|(op, name)| *op == node.op && node.has(name)) {
         Some((_, name)) => Err(node.unsupported(format_args!("with {name}"))),

@@ -99,7 +99,9 @@ impl Classes {
             (false, false) => 0.0,
         };
         let above = deciding > if self.one_sided && self.positive { 0.5 } else { 0.0 };
-        if one_score { self.write_one(scores[0], out) } else { self.write_two(scores, out) }
+        // A class that no leaf has a weight for is answered as 0, base value or not.
+        let written = [if has_first { scores[0] } else { 0.0 }, if has_second { scores[1] } else { 0.0 }];
+        if one_score { self.write_one(scores[0], out) } else { self.write_two(written, out) }
         match (self.one_sided, labels) {
             // Where both classes have weights, ONNX Runtime answers 1 or 0 whatever the labels are.
             (false, Labels::Ints(_)) => i64::from(above),
@@ -117,8 +119,8 @@ impl Classes {
     fn write_one(&self, score: f64, out: &mut Vec<f32>) {
         let narrow = score as f32;
         out.extend(match (self.positive, self.transform) {
+            (_, Transform::Logistic) => [logistic(-narrow), logistic(narrow)],
             (true, _) => [(1.0 - score) as f32, narrow],
-            (false, Transform::Logistic) => [logistic(-narrow), logistic(narrow)],
             (false, _) => [-narrow, narrow],
         });
     }

@@ -11,6 +11,9 @@ use crate::trees::{
 const MAX_LEAF_NUMBERS: usize = 1 << 26;
 /// Greatest category of a set.
 const MAX_CATEGORY: f64 = 65_535.0;
+/// With a member from here on, ONNX Runtime 1.31 makes the set a mask and cuts the input's fraction off (seen by
+/// trying all sets of one member up to 71, in both precisions).
+const FIRST_MASKED: f64 = 31.0;
 
 /// A forest, and how its outputs are covered.
 pub(super) struct Grown {
@@ -213,5 +216,7 @@ fn categories(members: &[f64]) -> Result<Categories, ModelError> {
         }
         bits[word] |= 1 << bit;
     }
-    Ok(Categories { bits, truncate: Truncate::Exact })
+    // Smaller sets are compared member by member, where a fraction is in none.
+    let masked = members.iter().any(|&member| member >= FIRST_MASKED);
+    Ok(Categories { bits, truncate: if masked { Truncate::TowardZero } else { Truncate::Exact } })
 }

@@ -18,8 +18,9 @@ pub(super) fn read(node: &Node<'_>) -> Result<Ensemble, ModelError> {
     };
     let transform = match node.int("post_transform", 0)? {
         0 => Transform::None,
-        1 => Transform::Softmax,
-        2 => Transform::Logistic,
+        // ONNX's text has 1 and 2 the other way round; these are ONNX Runtime 1.31's answers.
+        1 => Transform::Logistic,
+        2 => Transform::Softmax,
         3 => Transform::SoftmaxZero,
         4 => Transform::Probit,
         other => return Err(node.unreadable(format_args!("the post_transform {other}"))),
