@@ -7,13 +7,26 @@ use crate::ModelError;
 
 /// The row-major values of a model's one FP32 input, as they lie in the batch.
 pub(crate) fn input_values<'a>(signature: &Signature, batch: &'a RecordBatch) -> Result<&'a [f32], ModelError> {
+    values(signature, batch, rows::f32_values)
+}
+
+/// The same of a model's one FP64 input.
+pub(crate) fn input_values_f64<'a>(signature: &Signature, batch: &'a RecordBatch) -> Result<&'a [f64], ModelError> {
+    values(signature, batch, rows::f64_values)
+}
+
+fn values<'a, T>(
+    signature: &Signature,
+    batch: &'a RecordBatch,
+    read: impl FnOnce(&'a dyn Array) -> Option<&'a [T]>,
+) -> Result<&'a [T], ModelError> {
     let (spec, column) = match (&signature.inputs[..], batch.columns()) {
         ([spec], [column]) => (spec, column),
         (_, columns) => return Err(ModelError::shape(format!("{} input columns, expected 1", columns.len()))),
     };
     let expected = spec.arrow();
     let fits = expected.data_type().equals_datatype(column.data_type()) && column.null_count() == 0;
-    let values = rows::f32_values(&**column).filter(|v| fits && v.len() == batch.num_rows() * spec.width);
+    let values = read(&**column).filter(|v| fits && v.len() == batch.num_rows() * spec.width);
     values.ok_or_else(|| {
         let (found, nulls) = (column.data_type(), column.null_count());
         let expected = expected.data_type();

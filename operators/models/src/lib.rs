@@ -4,8 +4,15 @@
 //! gives back a [`Model`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+// The fuzz engine sees this crate by its name, from its example and from here.
+#[cfg(test)]
+extern crate self as lunapark_models;
+
 mod error;
+mod foreign;
 mod input;
+pub mod lightgbm;
+mod link;
 mod load;
 mod math;
 pub mod mlp;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Model, ModelError, mlp, onnx, xgboost};
+use crate::{Model, ModelError, foreign, lightgbm, mlp, onnx, xgboost};
 
 /// A model with what `model check` tells about it.
 #[derive(Clone)]
@@ -39,6 +39,10 @@ impl fmt::Debug for Loaded {
 pub enum Format {
     /// XGBoost's JSON model, versions 1 to 3.
     XgboostJson,
+    /// The same as UBJSON, which is XGBoost's own choice since version 2.1.
+    XgboostUbjson,
+    /// LightGBM's text model, file versions v2 to v4.
+    LightgbmText,
     /// Lunapark's multilayer perceptron: safetensors with a JSON description ([`mlp`]).
     LunaparkMlp,
     /// An ONNX graph ([`onnx`]).
@@ -49,6 +53,8 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Format::XgboostJson => "XGBoost JSON",
+            Format::XgboostUbjson => "XGBoost UBJSON",
+            Format::LightgbmText => "LightGBM text",
             Format::LunaparkMlp => "Lunapark MLP (safetensors)",
             Format::Onnx => "ONNX",
         })
@@ -137,56 +143,61 @@ pub fn load(bytes: &[u8], file: &str, expected_sha256: Option<&str>) -> Result<L
 type Parsed = (Arc<dyn Model>, Format, Summary);
 
 fn parse(bytes: &[u8], file: &str) -> Result<Parsed, ModelError> {
-    match detect(bytes)? {
-        Format::XgboostJson => {
-            let model = xgboost::XgboostModel::parse(bytes, file)?;
+    let format = detect(bytes)?;
+    match format {
+        Format::XgboostJson | Format::XgboostUbjson => {
+            let model = xgboost::XgboostModel::parse(bytes, format == Format::XgboostUbjson, file)?;
             let summary = model.summary();
-            Ok((Arc::new(model), Format::XgboostJson, summary))
+            Ok((Arc::new(model), format, summary))
+        }
+        Format::LightgbmText => {
+            let model = lightgbm::LightgbmModel::parse(bytes, file)?;
+            let summary = model.summary();
+            Ok((Arc::new(model), format, summary))
         }
         Format::LunaparkMlp => {
             let model = mlp::MlpModel::parse(bytes, file)?;
             let summary = model.summary();
-            Ok((Arc::new(model), Format::LunaparkMlp, summary))
+            Ok((Arc::new(model), format, summary))
         }
         Format::Onnx => {
             let model = onnx::OnnxModel::parse(bytes, file)?;
             let summary = model.summary();
-            Ok((Arc::new(model), Format::Onnx, summary))
+            Ok((Arc::new(model), format, summary))
         }
     }
 }
 
-const READABLE: &str = "give an XGBoost JSON model (`save_model(\"model.json\")`), an ONNX file, or a Lunapark MLP (safetensors)";
+const READABLE: &str = "give an XGBoost model (`save_model(\"model.json\")` or `.ubj`), a LightGBM model \
+    (`save_model(\"model.txt\")`), an ONNX file, or a Lunapark MLP (safetensors)";
 
 /// Looks into the bytes. A safetensors file starts with the length of its JSON header, eight bytes, so its ninth
 /// byte is `{`; the first eight bytes of a JSON text, read as such a length, exceed any file.
 fn detect(bytes: &[u8]) -> Result<Format, ModelError> {
-    let first = bytes.iter().position(|b| !b.is_ascii_whitespace());
-    match (first.map(|at| &bytes[at..]), bytes.get(8)) {
-        (None, _) => Err(ModelError::truncated("the file is empty")),
-        (Some(_), Some(b'{')) if bytes.get(4..8) == Some(&[0; 4]) => Ok(Format::LunaparkMlp),
-        (Some([b'{', b'L' | b'l' | b'i' | b'U' | b'I', 0, ..]), _) => {
-            Err(ModelError::unsupported("this looks like XGBoost's binary UBJSON", "save the model as `.json`"))
-        }
-        (Some([b'{', ..]), _) => Ok(Format::XgboostJson),
-        _ if starts_as_onnx(bytes) => Ok(Format::Onnx),
-        (Some([b'P', b'K', 3, 4, ..]), _) => Err(ModelError::unsupported("this is a zip archive", ZIP_ADVICE)),
-        (Some([0x80, 2..=5, ..]), _) => Err(ModelError::unsupported("this is a Python pickle", PICKLE_ADVICE)),
-        (Some(other), _) => {
-            let start = other[..other.len().min(8)].escape_ascii();
-            Err(ModelError::unsupported(format!("unknown model format, the file starts with \"{start}\""), READABLE))
-        }
+    let start = bytes.trim_ascii_start();
+    match (start, bytes.get(8)) {
+        ([], _) => Err(ModelError::truncated("the file is empty")),
+        (_, Some(b'{')) if bytes.get(4..8) == Some(&[0; 4]) => Ok(Format::LunaparkMlp),
+        ([b't', b'r', b'e', b'e', b'\r' | b'\n', ..], _) => Ok(Format::LightgbmText),
+        ([b'{', b'L' | b'l' | b'i' | b'U' | b'I', 0, ..], _) => Ok(Format::XgboostUbjson),
+        _ => match foreign::recognise(bytes) {
+            Some(error) => Err(error),
+            None if start[0] == b'{' => Ok(Format::XgboostJson),
+            None if starts_as_onnx(bytes) => Ok(Format::Onnx),
+            None => Err(unknown(start)),
+        },
     }
 }
-
-const ZIP_ADVICE: &str =
-    "a `.keras`, `.pt` or `.zip` file is no model of its own here: export it as ONNX, or unpack the model file";
-const PICKLE_ADVICE: &str = "a pickle runs code when it is read: export the model as ONNX (`skl2onnx.to_onnx`)";
 
 /// An ONNX file is a protobuf message without a mark of its own. Every writer starts it with the version of the
 /// format (field 1, a number of one byte) and goes on with another field of the model.
 fn starts_as_onnx(bytes: &[u8]) -> bool {
     matches!(bytes, [0x08, 1..=0x7f, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72 | 0xa2, ..])
+}
+
+fn unknown(bytes: &[u8]) -> ModelError {
+    let start = bytes[..bytes.len().min(8)].escape_ascii();
+    ModelError::unsupported(format!("unknown model format, the file starts with \"{start}\""), READABLE)
 }
 
 fn check_digest(actual: &str, expected: Option<&str>) -> Result<(), ModelError> {

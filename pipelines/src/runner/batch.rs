@@ -27,10 +27,16 @@ enum Fate<Out> {
 pub(super) struct Work<Out> {
     messages: Messages,
     fates: Vec<Fate<Out>>,
-    batches: Vec<Batch>,
+    /// What is still to be processed.
+    batches: Vec<Attempt>,
+    /// Rows and time of what was processed ahead.
+    inferred: Vec<(usize, Duration)>,
     read_millis: i64,
     decoding: Duration,
 }
+
+/// A batch and the number of its next try.
+type Attempt = (Batch, u32);
 
 impl<Out> Work<Out> {
     /// Decodes messages. What has expired is filtered; results that the log refused before (`too_large`) are rejected.
@@ -51,9 +57,50 @@ impl<Out> Work<Out> {
         for (index, rejection) in decoded.rejected {
             fates[index] = Fate::Rejected { rejection, attempts: 1 };
         }
-        let (batches, decoding) = (decoded.batches, read_at.elapsed());
-        Self { messages, fates, batches, read_millis, decoding }
+        let (batches, decoding) = (decoded.batches.into_iter().map(|batch| (batch, 1)).collect(), read_at.elapsed());
+        Self { messages, fates, batches, inferred: Vec::new(), read_millis, decoding }
     }
+
+    /// Processes what goes well at once; whatever needs another try waits for the loop, which may hold or bisect.
+    pub(super) fn process_ahead<O: Operator<Out = Out>>(&mut self, operator: &O) -> Result<(), RunError> {
+        for (batch, attempt) in std::mem::take(&mut self.batches) {
+            let started = Instant::now();
+            match block_on(operator.process(&batch)) {
+                Ok(outcomes) => {
+                    self.inferred.push((batch.rows.num_rows(), started.elapsed()));
+                    settle(operator, batch, outcomes, &mut self.fates, attempt)?;
+                }
+                Err(error) => {
+                    tracing::debug!(operator = operator.name(), %error, "processing again after the commit");
+                    self.batches.push((batch, attempt + 1));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn settle<O: Operator>(
+    operator: &O,
+    batch: Batch,
+    outcomes: Vec<Outcome<O::Out>>,
+    fates: &mut [Fate<O::Out>],
+    attempts: u32,
+) -> Result<(), RunError> {
+    if outcomes.len() != batch.members.len() {
+        let what = format!("{} outcomes for {} messages", outcomes.len(), batch.members.len());
+        return Err(RunError::Operator { operator: operator.name(), what });
+    }
+    let model = batch.model;
+    for (member, outcome) in batch.members.into_iter().zip(outcomes) {
+        let index = member.message;
+        fates[index] = match outcome {
+            Outcome::Emit(out) => Fate::Scored { model, member, out },
+            Outcome::Skip(reason) => Fate::Skipped(reason),
+            Outcome::Reject(rejection) => Fate::Rejected { rejection, attempts },
+        };
+    }
+    Ok(())
 }
 
 impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
@@ -63,17 +110,18 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
             // No transaction stays open during long work: the broker would end it.
             self.commit()?;
         }
-        let Work { messages, mut fates, batches, read_millis, decoding } = work;
+        let Work { messages, mut fates, batches, inferred, read_millis, decoding } = work;
         self.times.read(&messages, read_millis);
         self.metrics.stage(Stage::ComputeInput, decoding);
+        inferred.iter().for_each(|(rows, took)| self.metrics.inferred(*rows, *took));
         let began = Instant::now();
-        for batch in batches {
-            if !self.process(batch, &mut fates, stop)? {
+        for attempt in batches {
+            if !self.process(attempt, &mut fates, stop)? {
                 return Ok(());
             }
         }
         let scored_at = Instant::now();
-        self.processing = scored_at - began;
+        self.processing = scored_at - began + inferred.iter().map(|(_, took)| *took).sum::<Duration>();
         self.write(messages, fates)?;
         self.metrics.stage(Stage::ComputeOutput, scored_at.elapsed());
         self.opened.get_or_insert(began);
@@ -81,14 +129,14 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     }
 
     /// Processes one batch, by halves where it fails for good. False where a stop was asked for meanwhile.
-    fn process(&mut self, batch: Batch, fates: &mut [Fate<O::Out>], stop: &Stop) -> Result<bool, RunError> {
-        let mut todo = vec![(batch, 1)];
+    fn process(&mut self, attempt: Attempt, fates: &mut [Fate<O::Out>], stop: &Stop) -> Result<bool, RunError> {
+        let mut todo = vec![attempt];
         while let Some((batch, attempts)) = todo.pop() {
             let started = Instant::now();
             match block_on(self.operator.process(&batch)) {
                 Ok(outcomes) => {
                     self.metrics.inferred(batch.rows.num_rows(), started.elapsed());
-                    self.settle(batch, outcomes, fates, attempts)?;
+                    settle(self.operator, batch, outcomes, fates, attempts)?;
                 }
                 Err(error) => match error.retry {
                     Retry::After(pause) => {
@@ -119,29 +167,6 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     fn hold(&mut self, pause: Duration, stop: &Stop) -> Result<bool, RunError> {
         self.commit()?;
         Ok(!stop.wait(pause))
-    }
-
-    fn settle(
-        &self,
-        batch: Batch,
-        outcomes: Vec<Outcome<O::Out>>,
-        fates: &mut [Fate<O::Out>],
-        attempts: u32,
-    ) -> Result<(), RunError> {
-        if outcomes.len() != batch.members.len() {
-            let what = format!("{} outcomes for {} messages", outcomes.len(), batch.members.len());
-            return Err(RunError::Operator { operator: self.operator.name(), what });
-        }
-        let model = batch.model;
-        for (member, outcome) in batch.members.into_iter().zip(outcomes) {
-            let index = member.message;
-            fates[index] = match outcome {
-                Outcome::Emit(out) => Fate::Scored { model, member, out },
-                Outcome::Skip(reason) => Fate::Skipped(reason),
-                Outcome::Reject(rejection) => Fate::Rejected { rejection, attempts },
-            };
-        }
-        Ok(())
     }
 
     /// Writes every message's end, in source order.

@@ -38,8 +38,9 @@ use batch::Work;
 /// The longest wait for messages: a stop request is seen after at most this.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Batches that are read and decoded during one commit, at most: a commit takes about as long as two of them.
-const LOOK_AHEAD: usize = 2;
+/// Batches that are read, decoded and processed during one commit, at most: a commit takes a few milliseconds, a batch
+/// of 4,096 events one or two.
+const LOOK_AHEAD: usize = 8;
 /// Pause between two looks for messages during a commit.
 const NOTHING_AT_HAND: Duration = Duration::from_micros(200);
 
@@ -55,7 +56,7 @@ pub struct Runner<'a, C, O: Operator> {
     metrics: Arc<PipelineMetrics>,
     /// Buffers of messages that were written, for the next ones.
     spare: Vec<Messages>,
-    /// What was read and decoded while a commit was under way; it comes before anything that is polled later.
+    /// What was read, decoded and processed while a commit was under way; it comes before anything that is polled later.
     ahead: VecDeque<Work<O::Out>>,
     account: Account,
     breaker: Breaker,
@@ -174,7 +175,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.commit_up_to(0)
     }
 
-    /// As [`commit`](Self::commit); what comes next is read and decoded meanwhile. Nothing of it is written before the
+    /// As [`commit`](Self::commit); what comes next is read, decoded and processed meanwhile. Nothing of it is written before the
     /// commit is done, and an abort forgets it.
     fn commit_reading_on(&mut self) -> Result<(), RunError> {
         self.commit_up_to(LOOK_AHEAD)
@@ -186,17 +187,23 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         }
         let started = Instant::now();
         self.write_ledger()?;
-        let (codec, too_large, limit) = (self.codec, &self.too_large, self.settings.limit());
-        let (ahead, spare) = (&mut self.ahead, &mut self.spare);
+        let (codec, operator, too_large, limit) = (self.codec, self.operator, &self.too_large, self.settings.limit());
+        // A slow operator would hold the loop up long after the commit.
+        let quick = self.processing <= self.settings.commit_interval;
+        let (ahead, spare, mut broken) = (&mut self.ahead, &mut self.spare, Ok(()));
         self.stream.commit_while(&self.account.next(), &mut |log| {
-            while log.committing() && ahead.len() < look_ahead {
+            while broken.is_ok() && log.committing() && ahead.len() < look_ahead {
                 let mut messages = spare.pop().unwrap_or_default();
                 match log.poll(&mut messages, limit)? {
                     0 => {
                         spare.push(messages);
                         std::thread::park_timeout(NOTHING_AT_HAND);
                     }
-                    _ => ahead.push_back(Work::decode(codec, too_large, messages)),
+                    _ => {
+                        let mut work = Work::decode(codec, too_large, messages);
+                        broken = if quick { work.process_ahead(operator) } else { Ok(()) };
+                        ahead.push_back(work);
+                    }
                 }
             }
             Ok(())
@@ -205,7 +212,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.account.committed();
         self.opened = None;
         self.too_large.clear();
-        Ok(())
+        broken
     }
 
     /// All records of one transaction go to one ledger partition, so that a crash holds back only that one.

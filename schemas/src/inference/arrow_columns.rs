@@ -7,14 +7,16 @@ use arrow_array::types::{
     Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, GenericListArray, OffsetSizeTrait};
+use arrow_array::{
+    Array, ArrayRef, GenericListArray, LargeStringArray, OffsetSizeTrait, StringArray, StringViewArray,
+};
 use arrow_schema::DataType;
 
 use crate::outcome::{ErrorClass, Rejection};
 use crate::rows::Values;
 use crate::signature::TensorSpec;
 
-use super::columns::{self, Failures, never_missing, too_large};
+use super::columns::{self, Failures, never_missing, too_large, unreadable};
 
 /// The input, and its field, that a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,10 @@ pub(super) fn append(array: &ArrayRef, target: &mut Target<'_>, failures: &mut F
         DataType::List(_) => append_lists(array.as_list::<i32>(), target, failures)?,
         DataType::LargeList(_) => append_lists(array.as_list::<i64>(), target, failures)?,
         _ => {
-            let numbers = target.numbers(array, 0, array.len())?;
+            let numbers = match Texts::of(array) {
+                Some(texts) => target.spelled(&texts, failures),
+                None => target.numbers(array, 0, array.len())?,
+            };
             match target.field {
                 None => target.extend(&numbers, 0, failures),
                 Some(field) => target.spread(&numbers, field, failures),
@@ -62,6 +67,56 @@ pub(super) fn append(array: &ArrayRef, target: &mut Target<'_>, failures: &mut F
         }
     }
     Ok(())
+}
+
+/// A column of text, of whichever layout.
+enum Texts<'a> {
+    Short(&'a StringArray),
+    Long(&'a LargeStringArray),
+    View(&'a StringViewArray),
+    Null(usize),
+}
+
+impl<'a> Texts<'a> {
+    fn of(array: &'a ArrayRef) -> Option<Self> {
+        match array.data_type() {
+            DataType::Utf8 => Some(Texts::Short(array.as_string())),
+            DataType::LargeUtf8 => Some(Texts::Long(array.as_string())),
+            DataType::Utf8View => Some(Texts::View(array.as_string_view())),
+            DataType::Null => Some(Texts::Null(array.len())),
+            _ => None,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Texts::Short(texts) => texts.len(),
+            Texts::Long(texts) => texts.len(),
+            Texts::View(texts) => texts.len(),
+            Texts::Null(len) => *len,
+        }
+    }
+
+    /// The text of a cell without the blanks around it; `None` is a missing value.
+    fn get(&self, at: usize) -> Option<&'a str> {
+        let text = match self {
+            Texts::Short(texts) => texts.is_valid(at).then(|| texts.value(at)),
+            Texts::Long(texts) => texts.is_valid(at).then(|| texts.value(at)),
+            Texts::View(texts) => texts.is_valid(at).then(|| texts.value(at)),
+            Texts::Null(_) => None,
+        };
+        text.map(str::trim).filter(|text| !MISSING.iter().any(|word| text.eq_ignore_ascii_case(word)))
+    }
+}
+
+/// What pandas, numpy, R and spreadsheets write for a missing value.
+const MISSING: [&str; 6] = ["", "nan", "na", "n/a", "null", "none"];
+
+/// The number that a cell spells; an infinity only where it says so.
+fn spelled(text: &str) -> Option<f64> {
+    let number: f64 = fast_float2::parse(text).ok()?;
+    let infinite = text.trim_start_matches(['+', '-']).get(..3).is_some_and(|word| word.eq_ignore_ascii_case("inf"));
+    (number.is_finite() || infinite).then_some(number)
 }
 
 /// A list that is null has no values at all, not missing ones.
@@ -107,6 +162,38 @@ impl Target<'_> {
             Values::I64(_) => Numbers::whole(array, start, len),
             _ => Numbers::of(array, start, len),
         }
+    }
+
+    /// The numbers that cells of text spell; rows with others fail.
+    fn spelled<'a>(&self, texts: &Texts<'_>, failures: &mut Failures) -> Numbers<'a> {
+        match &*self.values {
+            Values::I64(_) => {
+                let whole = |number: f64| columns::whole(number).ok_or(number);
+                let parse = |text: &str| text.parse().map(Ok).ok().or_else(|| spelled(text).map(whole));
+                Numbers::Whole(self.cells(texts, Err(f64::NAN), parse, failures).into())
+            }
+            _ => Numbers::F64(self.cells(texts, f64::NAN, spelled, failures).into()),
+        }
+    }
+
+    fn cells<T: Clone>(
+        &self,
+        texts: &Texts<'_>,
+        missing: T,
+        parse: impl Fn(&str) -> Option<T>,
+        failures: &mut Failures,
+    ) -> Vec<T> {
+        let element = self.field.unwrap_or(0);
+        let mut cell = |at: usize| {
+            let text = texts.get(at)?;
+            let number = parse(text);
+            if number.is_none() {
+                let row = self.first_row + at;
+                failures.push(row, || unreadable(row, self.spec, element, text));
+            }
+            number
+        };
+        (0..texts.len()).map(|at| cell(at).unwrap_or_else(|| missing.clone())).collect()
     }
 
     /// Notes the rows of values that the target does not hold; `place` gives row and element of a value.

@@ -122,6 +122,13 @@ pub(super) fn too_large(row: usize, spec: &TensorSpec, index: usize, shown: &str
     Rejection::new(ErrorClass::Value, format!("{place}: {shown} {text}"))
 }
 
+/// The reason of a row with a cell of text that spells no number.
+pub(super) fn unreadable(row: usize, spec: &TensorSpec, index: usize, text: &str) -> Rejection {
+    let (place, text) = (place(row, spec, index), shorten(text.as_bytes()));
+    let text = format!("{place}: `{text}` is no number; give a number, or nothing if missing");
+    Rejection::new(ErrorClass::Shape, text)
+}
+
 /// The reason of a row without a value where the element type has no missing one.
 pub(super) fn never_missing(row: usize, spec: &TensorSpec, index: usize) -> Rejection {
     let (place, datatype) = (place(row, spec, index), spec.datatype.as_str());
@@ -176,19 +183,31 @@ impl Failures {
         }
     }
 
+    /// As [`commit`](Self::commit), but it may be that no row remains.
+    pub(super) fn commit_good(mut self, count: usize, rows: &mut RowsBuilder) -> Result<Vec<FailedRow>, Rejection> {
+        self.rows.sort_unstable_by_key(|failed| failed.row);
+        take_out(&self.rows, count, rows)?;
+        Ok(self.rows)
+    }
+
     /// As [`finish`](Self::finish) for columns that already hold all `count` rows: takes the failed ones out and
     /// commits the others.
     pub(super) fn commit(self, count: usize, rows: &mut RowsBuilder) -> Result<Vec<FailedRow>, Rejection> {
         let failed = self.finish(count)?;
-        if !failed.is_empty() {
-            let (base, signature) = (rows.rows(), rows.signature().clone());
-            for (values, spec) in rows.columns_mut().iter_mut().zip(&signature.inputs) {
-                remove_rows(values, spec.width, base, &failed);
-            }
-        }
-        commit(count - failed.len(), rows)?;
+        take_out(&failed, count, rows)?;
         Ok(failed)
     }
+}
+
+/// Takes the failed of the last `count` rows out of the columns and commits the others.
+fn take_out(failed: &[FailedRow], count: usize, rows: &mut RowsBuilder) -> Result<(), Rejection> {
+    if !failed.is_empty() {
+        let (base, signature) = (rows.rows(), rows.signature().clone());
+        for (values, spec) in rows.columns_mut().iter_mut().zip(&signature.inputs) {
+            remove_rows(values, spec.width, base, failed);
+        }
+    }
+    commit(count - failed.len(), rows)
 }
 
 /// Commits `count` rows that the codec has appended to every column.

@@ -22,6 +22,7 @@ mod number;
 mod open_inference;
 mod plain;
 mod reply;
+pub mod table;
 mod tensors;
 #[cfg(test)]
 mod tests;

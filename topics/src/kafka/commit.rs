@@ -12,7 +12,7 @@ use super::context::{FailedDelivery, MemberContext};
 use super::error::log_error;
 use super::offset_list;
 use super::producer::{Sink, delivery_error, retriable};
-use super::reader::fill;
+use super::reader::{Member, fill_member};
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Ahead, Limit};
 
@@ -72,7 +72,7 @@ impl Drop for Done<'_> {
 
 /// The consumer, while another thread commits. A rebalance is only queued by it, as always.
 pub(super) struct WhileCommitting<'a> {
-    pub(super) consumer: &'a BaseConsumer<MemberContext>,
+    pub(super) member: Member<'a>,
     pub(super) done: &'a AtomicBool,
     pub(super) down: bool,
 }
@@ -80,8 +80,9 @@ pub(super) struct WhileCommitting<'a> {
 impl Ahead for WhileCommitting<'_> {
     fn poll(&mut self, into: &mut Messages, limit: Limit) -> Result<usize, LogError> {
         let heard = &mut |error: &KafkaError| self.down |= error.rdkafka_error_code() == Some(Code::AllBrokersDown);
-        let read = fill(self.consumer, into, limit, Duration::ZERO, heard);
-        read.map_err(|e| log_error("consume", &e, self.consumer.context().events.last_error()))
+        let Member { consumer, fetched } = &mut self.member;
+        let read = fill_member(Member { consumer, fetched }, into, limit, Duration::ZERO, heard);
+        read.map_err(|e| log_error("consume", &e, self.member.consumer.context().events.last_error()))
     }
 
     fn committing(&self) -> bool {

@@ -116,8 +116,9 @@ impl MemberContext {
         lock(&self.group).pop_front()
     }
 
-    pub(super) fn has_group_event(&self) -> bool {
-        !lock(&self.group).is_empty()
+    /// How many are waiting.
+    pub(super) fn group_events(&self) -> usize {
+        lock(&self.group).len()
     }
 
     pub(super) fn put_back(&self, event: GroupEvent) {

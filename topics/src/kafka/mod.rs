@@ -9,6 +9,7 @@ mod commit;
 mod config;
 mod context;
 mod error;
+mod native;
 mod orphans;
 mod producer;
 mod reader;

@@ -128,7 +128,7 @@ impl Guest {
         let subscribed = guest.subscribe(&topics);
         let deadline = Instant::now() + GUEST_STAYS;
         // Once let in it has done its part; what it was given itself goes back as it leaves.
-        while subscribed.is_ok() && Instant::now() < deadline && !guest.context().has_group_event() {
+        while subscribed.is_ok() && Instant::now() < deadline && guest.context().group_events() == 0 {
             let _nothing = guest.poll(GUEST_POLL);
         }
         answer_last_rebalances(&guest, Vec::new());

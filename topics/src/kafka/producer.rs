@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use lunapark_schemas::{Headers, Record};
+use lunapark_schemas::Record;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, Producer};
 
 use super::config::KafkaOptions;
 use super::context::{Complaint, FailedDelivery, SinkContext};
 use super::error::{kind_of_code, log_error};
+use super::native::OutputTopics;
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Transaction, Writer};
 
@@ -35,6 +35,8 @@ pub(super) enum Aborted {
 
 /// A producer with its failed deliveries.
 pub(super) struct Sink {
+    /// Before the producer: it must go first.
+    topics: OutputTopics,
     producer: BaseProducer<SinkContext>,
     timeout: Duration,
     since_served: u32,
@@ -44,7 +46,7 @@ impl Sink {
     pub(super) fn open(config: &ClientConfig, timeout: Duration) -> Result<Self, LogError> {
         let created = config.create_with_context(SinkContext::default());
         let producer = created.map_err(|e| log_error("producer", &e, None))?;
-        Ok(Self { producer, timeout, since_served: 0 })
+        Ok(Self { topics: OutputTopics::default(), producer, timeout, since_served: 0 })
     }
 
     /// Registers the transactional id and ends what an earlier owner of it left open.
@@ -68,21 +70,17 @@ impl Sink {
         if self.since_served >= SERVE_EVERY {
             self.serve();
         }
-        let mut outgoing = base_record(record, tag);
+        let client = self.producer.client().native_ptr();
         // The clock is only read once the queue is full: a look at it costs as much as a short header.
         let mut deadline = None;
-        loop {
-            let (error, back) = match self.producer.send(outgoing) {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused,
-            };
+        while let Err(error) = self.topics.produce(client, record, tag) {
             let until = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
             if !queue_full(&error) || Instant::now() >= until {
                 return Err(self.error(&format!("produce to {}", record.topic), &error));
             }
             self.nap();
-            outgoing = back;
         }
+        Ok(())
     }
 
     /// Serves what has arrived without waiting.
@@ -181,26 +179,6 @@ pub(super) fn retriable(error: &KafkaError) -> bool {
 
 fn queue_full(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
-}
-
-fn base_record<'a>(record: &Record<'a>, tag: usize) -> BaseRecord<'a, [u8], [u8], usize> {
-    BaseRecord {
-        topic: record.topic,
-        partition: record.partition,
-        payload: record.value,
-        key: record.key,
-        timestamp: record.timestamp,
-        headers: owned_headers(record.headers),
-        delivery_opaque: tag,
-    }
-}
-
-fn owned_headers(headers: Headers<'_>) -> Option<OwnedHeaders> {
-    if headers.is_empty() {
-        return None;
-    }
-    let owned = OwnedHeaders::new_with_capacity(headers.count());
-    Some(headers.fold(owned, |owned, (key, value)| owned.insert(Header { key, value })))
 }
 
 /// Produces outside transactions.

@@ -10,8 +10,9 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::Offset;
 
 use super::config::KafkaOptions;
-use super::context::PlainContext;
+use super::context::{MemberContext, PlainContext};
 use super::error::log_error;
+use super::native::FetchQueue;
 use super::offset_list;
 use crate::error::LogError;
 use crate::log::{Limit, Reader};
@@ -75,6 +76,47 @@ pub(super) fn fill<C: ConsumerContext>(
         }
     }
     Ok(into.len() - before)
+}
+
+/// How long a group member waits for messages before it looks for rebalances and errors of the client again, which
+/// come by another queue.
+const EVENTS_EVERY: Duration = Duration::from_millis(10);
+
+/// A group member's two sources: rebalances and errors by the client's queue, fetched messages by their own.
+pub(super) struct Member<'a> {
+    pub(super) consumer: &'a BaseConsumer<MemberContext>,
+    pub(super) fetched: &'a mut FetchQueue,
+}
+
+/// As [`fill`], for a group member. The wait also ends with a rebalance.
+pub(super) fn fill_member(
+    Member { consumer, fetched }: Member<'_>,
+    into: &mut Messages,
+    limit: Limit,
+    wait: Duration,
+    passed: &mut dyn FnMut(&KafkaError),
+) -> Result<usize, KafkaError> {
+    let deadline = Instant::now() + wait;
+    loop {
+        // What was fetched before its partition was forwarded still comes this way.
+        let known = consumer.context().group_events();
+        let read = fill(consumer, into, limit, Duration::ZERO, passed)?;
+        if read > 0 || consumer.context().group_events() > known {
+            return Ok(read);
+        }
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let failed = &mut |error| {
+            if passing(&error) {
+                passed(&error);
+                return Ok(());
+            }
+            Err(error)
+        };
+        let read = fetched.read(into, limit, patience.min(EVENTS_EVERY), failed)?;
+        if read > 0 || patience <= EVENTS_EVERY {
+            return Ok(read);
+        }
+    }
 }
 
 /// Errors that librdkafka reports and mends by itself.

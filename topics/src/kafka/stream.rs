@@ -17,9 +17,10 @@ use super::commit::{Done, FailedCommit, WhileCommitting, commit_transaction, dra
 use super::config::KafkaOptions;
 use super::context::{CLOSE_POLL, GroupEvent, MemberContext, answer_last_rebalances};
 use super::error::log_error;
+use super::native::FetchQueue;
 use super::orphans::Orphans;
 use super::producer::{Aborted, Sink};
-use super::reader::fill;
+use super::reader::{Member, fill_member};
 use super::{offset_list, partition_list};
 use crate::catalog::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::error::{LogError, LogErrorKind as Kind};
@@ -38,6 +39,8 @@ const PROBE: Duration = Duration::from_millis(500);
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct KafkaStream {
+    /// Before the consumer: it must go first.
+    fetched: FetchQueue,
     /// Shared only with the thread that closes it, see [`Drop`].
     consumer: Arc<BaseConsumer<MemberContext>>,
     sink: Sink,
@@ -78,8 +81,11 @@ impl KafkaStream {
         let failed = |e| log_error("consumer", &e, None);
         let config = options.stream_consumer(spec);
         let consumer: BaseConsumer<_> = config.create_with_context(MemberContext::default()).map_err(failed)?;
+        let fetched =
+            FetchQueue::new(&consumer).ok_or_else(|| LogError::new(Kind::Internal, "no queue to read from"))?;
         consumer.subscribe(&spec.topics.iter().map(|t| &**t).collect::<Vec<_>>()).map_err(failed)?;
         Ok(Self {
+            fetched,
             consumer: Arc::new(consumer),
             sink,
             sink_config,
@@ -104,7 +110,8 @@ impl KafkaStream {
     fn fill(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<usize, LogError> {
         let mut down = false;
         let heard = &mut |error: &KafkaError| down |= error.rdkafka_error_code() == Some(Code::AllBrokersDown);
-        let filled = fill(&self.consumer, into, limit, wait, heard).map_err(|e| self.error("consume", &e))?;
+        let member = Member { consumer: &self.consumer, fetched: &mut self.fetched };
+        let filled = fill_member(member, into, limit, wait, heard).map_err(|e| self.error("consume", &e))?;
         if filled > 0 {
             self.outage = None;
         } else {
@@ -161,6 +168,7 @@ impl KafkaStream {
             return Ok(None);
         };
         self.ask_again = None;
+        self.fetched.forward(&self.consumer, &partitions);
         self.consumer.incremental_assign(&offset_list(&positions)?).map_err(|e| self.error("assign", &e))?;
         self.assigned.extend(partitions);
         if !latest.is_empty() {
@@ -235,7 +243,8 @@ impl KafkaStream {
             self.in_transaction = true;
         }
         let (sink, consumer, done) = (&mut self.sink, &self.consumer, AtomicBool::new(false));
-        let mut ahead = WhileCommitting { consumer, done: &done, down: false };
+        let mut ahead =
+            WhileCommitting { member: Member { consumer, fetched: &mut self.fetched }, done: &done, down: false };
         let (committed, read_on) = std::thread::scope(|scope| {
             let committing = scope.spawn(|| {
                 let _done = Done(&done);

@@ -32,18 +32,9 @@ impl Perceptron {
         self.network.layers().last().map_or(0, Layer::outputs)
     }
 
-    pub(crate) fn inputs(&self) -> usize {
-        self.network.layers().first().map_or(0, Layer::inputs)
-    }
-
     /// Widths of the layers and their activations.
     pub(crate) fn layers(&self) -> impl Iterator<Item = (usize, &'static str)> {
         self.network.layers().iter().map(|layer| (layer.outputs(), layer.activation().name()))
-    }
-
-    /// Weights and biases.
-    pub(crate) fn parameters(&self) -> usize {
-        self.network.layers().iter().map(|layer| (layer.inputs() + 1) * layer.outputs()).sum()
     }
 
     pub(crate) fn kernel(&self) -> &'static str {

@@ -191,7 +191,7 @@ fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
     if !OPERATORS.contains(&node.op) {
         return Err(ModelError::unsupported(format!("{node} is not run"), OTHER_WAY));
     }
-    if let Some((name, _)) = node.attributes.iter().find(|(_, value)| matches!(value, Attribute::Other(_))) {
+    if let Some((name, _)) = node.attributes.iter().find(|(_, value)| matches!(value, Attribute::Other)) {
         return Err(node.unsupported(format_args!("its attribute {} is of a sort that is not read", name.escape_debug())));
     }
     for (_, name, allowed) in PASSED_OVER.iter().filter(|(op, _, _)| *op == node.op) {

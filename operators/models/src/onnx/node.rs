@@ -33,10 +33,6 @@ impl<'a> Node<'a> {
         self.inputs.get(at).is_some_and(|name| !name.is_empty())
     }
 
-    pub(super) fn has_output(&self, at: usize) -> bool {
-        self.outputs.get(at).is_some_and(|name| !name.is_empty())
-    }
-
     fn get(&self, name: &str) -> Option<&Attribute<'a>> {
         self.attributes.iter().find(|(found, _)| *found == name).map(|(_, attribute)| attribute)
     }

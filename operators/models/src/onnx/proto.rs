@@ -52,7 +52,7 @@ pub(super) enum Attribute<'a> {
     Ints(Vec<i64>),
     Texts(Vec<&'a [u8]>),
     /// A subgraph, sparse tensor or type: nothing that is run here.
-    Other(i64),
+    Other,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,7 @@ impl<'a> Model<'a> {
             match number {
                 1 => model.ir_version = value.int("ir_version")?,
                 2 => model.producer = value.text("producer_name")?,
+                7 if has_graph => return Err(ModelError::unreadable("the ONNX file has two graphs")),
                 7 => (model.graph, has_graph) = (Graph::read(value.bytes("graph")?)?, true),
                 8 => model.opsets.push(opset(value.bytes("opset_import")?)?),
                 25 => return Err(ModelError::unsupported("the file has model-local functions", SELF_CONTAINED)),
@@ -201,7 +202,7 @@ fn choose(raw: RawAttribute<'_>) -> Attribute<'_> {
         (6, _) => Attribute::Floats(raw.floats),
         (7, _) => Attribute::Ints(raw.ints),
         (8, _) => Attribute::Texts(raw.texts),
-        (other, _) => Attribute::Other(other),
+        _ => Attribute::Other,
     }
 }
 

@@ -111,31 +111,144 @@ fn a_chain_deeper_than_the_limit_is_refused() {
 #[test]
 fn values_that_cannot_be_compared_are_refused() {
     let error = refuse_changed(|file| tree(file)["split_conditions"][0] = json!(1e39));
-    assert_says(&error, ModelErrorKind::Unreadable, &["line 1", "finite"]);
+    assert_says(&error, ModelErrorKind::Unreadable, &["tree 1", "node 0", "inf"]);
+    let error = refuse_changed(|file| tree(file)["split_conditions"][0] = json!(null));
+    assert_says(&error, ModelErrorKind::Unreadable, &["tree 1", "node 0", "NaN"]);
     let text = String::from_utf8(fixture(SMALL)).unwrap();
     let nan = text.replacen("\"split_conditions\":[", "\"split_conditions\":[NaN,", 1);
-    assert_says(&refuse(nan.as_bytes()), ModelErrorKind::Unreadable, &["line 1"]);
+    assert_says(&refuse(nan.as_bytes()), ModelErrorKind::Unreadable, &["tree 0", "split_conditions"]);
     let error = refuse_changed(|file| tree(file)["split_indices"][0] = json!(28));
     assert_says(&error, ModelErrorKind::Unreadable, &["feature 28 of 28"]);
 }
 
 #[test]
 fn what_is_not_supported_is_named() {
-    let error = refuse_changed(|file| file["learner"]["objective"]["name"] = json!("multi:softprob"));
-    assert_says(&error, ModelErrorKind::Unsupported, &["multi:softprob", "train with"]);
-    for booster in [json!({"name": "gblinear", "model": {"weights": [1.0]}}), json!({"name": "dart", "gbtree": {}})] {
-        let name = booster["name"].as_str().unwrap().to_owned();
-        let error = refuse_changed(|file| file["learner"]["gradient_booster"] = booster);
-        assert_says(&error, ModelErrorKind::Unsupported, &[&name, "gbtree"]);
-    }
-    let error = refuse_changed(|file| file["learner"]["learner_model_param"]["num_class"] = json!("3"));
-    assert_says(&error, ModelErrorKind::Unsupported, &["num_class 3"]);
-    let error = refuse_changed(|file| tree(file)["split_type"][0] = json!(1));
-    assert_says(&error, ModelErrorKind::Unsupported, &["categorical"]);
+    let error = refuse_changed(|file| file["learner"]["objective"]["name"] = json!("reg:mystery"));
+    assert_says(&error, ModelErrorKind::Unsupported, &["reg:mystery", "train with"]);
+    let error = refuse_changed(|file| file["learner"]["gradient_booster"]["name"] = json!("gbforest"));
+    assert_says(&error, ModelErrorKind::Unsupported, &["gbforest", "gbtree, dart or gblinear"]);
+    let error = refuse_changed(|file| file["learner"]["learner_model_param"]["num_class"] = json!("100000"));
+    assert_says(&error, ModelErrorKind::Unsupported, &["100000 classes"]);
+}
+
+#[test]
+fn outputs_weights_and_categories_must_fit_together() {
+    let (unreadable, unsupported) = (ModelErrorKind::Unreadable, ModelErrorKind::Unsupported);
+    let error = refuse_changed(|file| file["learner"]["gradient_booster"]["model"]["tree_info"][1] = json!(3));
+    assert_says(&error, unreadable, &["tree 1", "output 3 of 1"]);
+    let error = refuse_changed(|file| file["learner"]["gradient_booster"]["model"]["tree_info"][1] = json!(-1));
+    assert_says(&error, unreadable, &["tree 1", "output -1 of 1"]);
+    let error = refuse_changed(|file| file["learner"]["gradient_booster"]["model"]["tree_info"] = json!([0]));
+    assert_says(&error, unreadable, &["tree_info has 1 entries"]);
     let error = refuse_changed(|file| tree(file)["tree_param"]["size_leaf_vector"] = json!("5"));
-    assert_says(&error, ModelErrorKind::Unsupported, &["size_leaf_vector 5"]);
-    assert_says(&refuse(b"{L\0\0\0\0\0\0\0\x07learner"), ModelErrorKind::Unsupported, &["UBJSON"]);
-    assert_says(&refuse(b"tree\nversion=v4\n"), ModelErrorKind::Unsupported, &["unknown model format", "tree"]);
+    assert_says(&error, unreadable, &["size_leaf_vector is 5", "1 outputs"]);
+    let error = refuse_changed(|file| file["learner"]["learner_model_param"]["base_score"] = json!("[0.5,0.5]"));
+    assert_says(&error, unreadable, &["2 base scores"]);
+    let error = refuse_changed(|file| file["learner"]["gradient_booster"]["model"]["weight_drop"] = json!(vec![1; 40]));
+    assert_says(&error, unreadable, &["40 weights"]);
+    let error = refuse_changed(|file| tree(file)["split_type"][0] = json!(1));
+    assert_says(&error, unreadable, &["node 0 is categorical"]);
+    let error = refuse_changed(|file| tree(file)["split_type"][0] = json!(2));
+    assert_says(&error, unreadable, &["split type 2"]);
+    let error = refuse_changed(|file| categorical(tree(file), json!([-1])));
+    assert_says(&error, unreadable, &["category outside"]);
+    let error = refuse_changed(|file| {
+        let trees = file["learner"]["gradient_booster"]["model"]["trees"].as_array_mut().unwrap();
+        // A few bytes each that would take 2 MiB each.
+        trees[0] = trees[1].clone();
+        let mut one = trees[1].clone();
+        categorical(&mut one, json!([(1 << 24) - 1]));
+        trees.iter_mut().for_each(|tree| *tree = one.clone());
+        let more: Vec<Value> = (0..20).map(|_| one.clone()).collect();
+        trees.extend(more);
+        let trees = trees.len();
+        let model = &mut file["learner"]["gradient_booster"]["model"];
+        model["gbtree_model_param"]["num_trees"] = json!(trees.to_string());
+        model["tree_info"] = json!(vec![0; trees]);
+    });
+    assert_says(&error, unsupported, &["categories take more than 16 MiB"]);
+}
+
+/// A few kilobytes that would take gigabytes, or hours, if each node got its own copy.
+#[test]
+fn nodes_do_not_share_categories_or_leaf_vectors() {
+    let bytes = fixture("xgboost/3.2.0-vectors.json");
+    let mut file: Value = serde_json::from_slice(&bytes).unwrap();
+    let tree = &mut file["learner"]["gradient_booster"]["model"]["trees"][0];
+    tree["leaf_weights"] = json!([1.0, 2.0]);
+    tree["right_children"] =
+        (tree["left_children"].as_array().unwrap().iter().zip(tree["right_children"].as_array().unwrap()))
+            .map(|(left, right)| if *left == json!(-1) { json!(0) } else { right.clone() })
+            .collect();
+    let error = refuse(&serde_json::to_vec(&file).unwrap());
+    assert_says(&error, ModelErrorKind::Unreadable, &["tree 0", "more leaves than the 1 vectors"]);
+
+    let mut file: Value = serde_json::from_slice(&without_nan(fixture("xgboost/1.7.6-categorical.json"))).unwrap();
+    let trees = file["learner"]["gradient_booster"]["model"]["trees"].as_array_mut().unwrap();
+    let index = trees.iter().position(|tree| tree["categories_nodes"].as_array().unwrap().len() > 1).unwrap();
+    let (count, nodes) =
+        (trees[index]["categories"].as_array().unwrap().len(), trees[index]["categories_nodes"].clone());
+    let nodes = nodes.as_array().unwrap().len();
+    trees[index]["categories_segments"] = json!(vec![0; nodes]);
+    trees[index]["categories_sizes"] = json!(vec![count; nodes]);
+    let error = refuse(&serde_json::to_vec(&file).unwrap());
+    assert_says(&error, ModelErrorKind::Unreadable, &[&format!("tree {index}"), "shares its categories"]);
+}
+
+/// serde_json takes no NaN, which XGBoost before 3.1 writes.
+fn without_nan(json: Vec<u8>) -> Vec<u8> {
+    String::from_utf8(json).unwrap().replace("NaN", "null").into_bytes()
+}
+
+fn categorical(tree: &mut Value, categories: Value) {
+    tree["split_type"][0] = json!(1);
+    tree["categories_nodes"] = json!([0]);
+    tree["categories_segments"] = json!([0]);
+    tree["categories_sizes"] = json!([1]);
+    tree["categories"] = categories;
+}
+
+#[test]
+fn files_of_other_tools_are_named_with_the_way_out() {
+    let raw = [&[0; 136][..], &15u64.to_le_bytes(), b"binary:logistic"].concat();
+    let torch = [&b"PK\x03\x04"[..], &[0; 300], b"archive/data.pkl"].concat();
+    let keras = [&b"PK\x03\x04"[..], &[0; 300], b"model.weights.h5"].concat();
+    let tflite = [&[0x1c, 0, 0, 0][..], b"TFL3"].concat();
+    let cases: [(&[u8], [&str; 2]); 17] = [
+        (b"binf\0\0\0\x3f", ["old binary", "save_model"]),
+        (&raw, ["old binary", "save_model"]),
+        (&torch, ["PyTorch", "torch.onnx.export"]),
+        (&keras, ["Keras", "tf2onnx"]),
+        (b"PK\x03\x04....arr_0.npy", ["npz", "weights"]),
+        (b"PK\x03\x04....", ["zip", "unpack"]),
+        (b"\x80\x04\x95..sklearn.ensemble._forest", ["scikit-learn", "skl2onnx"]),
+        (b"\x80\x03c__builtin__", ["pickle", "never read"]),
+        (b"x\x9c....", ["joblib", "never read"]),
+        (b"\x89HDF\r\n\x1a\n", ["HDF5", "tf2onnx"]),
+        (b"CBM1....", ["CatBoost", "model.onnx"]),
+        (b"{\"oblivious_trees\": []}", ["CatBoost", "model.onnx"]),
+        (b"{\"name\": \"tree\", \"tree_info\": [{\"tree_structure\": {}}]}", ["dump_model", "model.txt"]),
+        (b"[\n  { \"nodeid\": 0", ["dump_model", "model.json"]),
+        (b"<?xml version=\"1.0\"?>\n<MethodSetup Method=\"BDT::BDT\">", ["TMVA", "XGBoost"]),
+        (&tflite, ["TensorFlow Lite", "tf2onnx"]),
+        (b"nonsense", ["unknown model format", "nonsense"]),
+    ];
+    for (bytes, words) in cases {
+        assert_says(&refuse(bytes), ModelErrorKind::Unsupported, &words);
+    }
+}
+
+/// Ends, and the lengths written in them, of every sort of UBJSON file.
+#[test]
+fn a_ubjson_file_cut_anywhere_is_refused_as_truncated() {
+    for name in ["3.2.0-softprob.ubj", "3.2.0-categorical.ubj", "3.2.0-gblinear.ubj", "1.7.6-softmax.ubj"] {
+        let bytes = fixture(&format!("xgboost/{name}"));
+        for end in (4..bytes.len()).step_by(101).chain([bytes.len() - 1]) {
+            assert_eq!(refuse(&bytes[..end]).kind, ModelErrorKind::Truncated, "{name} cut at {end}");
+        }
+        let more = [&bytes[..], b"Z"].concat();
+        assert_says(&refuse(&more), ModelErrorKind::Unreadable, &["1 bytes follow"]);
+    }
 }
 
 #[test]
@@ -175,7 +288,8 @@ proptest! {
         if let Ok(loaded) = load(&bytes, SMALL, None) {
             let width = loaded.model.signature().inputs[0].width;
             let rows = batch(&*loaded.model, vec![0.5; width * 40]);
-            prop_assert_eq!(scores(&*loaded.model, &rows).len(), 40);
+            let answers = agreement::numbers(&*loaded.model, &rows);
+            prop_assert_eq!(answers.len(), 40 * loaded.model.signature().outputs[0].width);
         }
     }
 }

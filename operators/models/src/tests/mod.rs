@@ -1,10 +1,16 @@
 //! Tests over whole models: against XGBoost and double precision, across batches and kernels, against bad files.
 
+mod agreement;
+mod fuzz;
 mod golden;
+mod hostile_lightgbm;
 mod hostile_mlp;
 mod hostile_trees;
 mod independence;
+mod lightgbm_golden;
 mod onnx;
+mod onnx_hostile;
+mod xgboost_golden;
 
 use std::path::PathBuf;
 use std::sync::Arc;

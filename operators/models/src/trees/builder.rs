@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::kernel::Set;
 use super::{Categories, Forest, ForestSpec, Kernel, Missing, Node, Precision, Split, Step, Test, Tree};
 use crate::ModelError;
 
@@ -98,14 +99,21 @@ impl ForestBuilder {
     }
 
     /// Checks that the trees are whole, and chooses the kernel.
-    pub(crate) fn finish(mut self) -> Result<Forest, ModelError> {
+    pub(crate) fn finish(self) -> Result<Forest, ModelError> {
+        let set = Set::chosen()?;
+        let mut forest = self.literal()?;
+        forest.kernel = Kernel::new(&forest, set);
+        Ok(forest)
+    }
+
+    /// The checked forest, to be walked from node to node.
+    pub(super) fn literal(mut self) -> Result<Forest, ModelError> {
         check_spec(&self.forest)?;
         for tree in 0..self.forest.trees.len() {
             let depth = check_tree(&self.forest, tree)
                 .map_err(|what| ModelError::unreadable(format!("tree {tree}: {what}")))?;
             self.forest.trees[tree].depth = depth;
         }
-        self.forest.kernel = Kernel::best(&self.forest);
         Ok(self.forest)
     }
 }

@@ -1,219 +1,221 @@
-//! The AVX-512 kernel: 32 rows go through a tree together, 16 in a register.
+//! The AVX-512 kernel: 64 rows go through the top of a tree together, each a byte of a register.
 //!
-//! Per level each lane takes the threshold of its node from registers by a permute; only its value comes from memory,
-//! from the block's columns in the first-level cache. A leaf is a permute again.
-#![expect(unsafe_code, reason = "vector loads, gathers and stores, and calls into code compiled for AVX-512")]
+//! A level's thresholds come by shuffles. Its values do not come by a gather, which fetches lane by lane, but by reading
+//! the columns of all nodes of the level and keeping, turn by turn from the last one up, what each lane needs.
+#![expect(unsafe_code, reason = "vector loads and stores, and calls into code compiled for AVX-512")]
 
 use std::arch::x86_64::*;
-use std::cell::Cell;
 
-use super::heap::{self, BLOCK, Heaps, LANES, MISSING_RIGHT, Tree};
-use super::{Forest, literal};
+use super::columns::{BLOCK, Line, Ranks};
+use super::evaluate::{self, Instructions};
+use super::lower::{Heap, Lowered, TOP};
+use super::number::Number;
 
-/// Registers that hold the most nodes of a tree (64).
-const MAX_REGISTERS: usize = 4;
-/// Fewer rows than this cost less one by one than as a block with empty lanes.
-const MIN_ROWS: usize = 4;
+/// Entries of a shuffle's table.
+const TABLE: usize = 16;
+/// Floats of a register.
+const LANES: usize = 16;
 
-/// Proof that the machine has AVX-512F.
+/// Proof that the machine has AVX-512F and BW.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512(());
 
-thread_local! {
-    /// The columns of a block, kept from batch to batch.
-    static COLUMNS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-}
-
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(Self(()))
     }
 
-    /// Margins of all rows: blocks of 32, the last one perhaps with empty lanes.
-    pub(super) fn margins(self, heaps: &Heaps, forest: &Forest, rows: &[f32], margins: &mut [f32]) {
-        let mut columns = COLUMNS.take();
-        columns.resize(heaps.features * BLOCK, 0.0);
-        for (rows, margins) in rows.chunks(BLOCK * heaps.features).zip(margins.chunks_mut(BLOCK)) {
-            if margins.len() < MIN_ROWS {
-                literal::margins(forest, rows, margins);
-            } else {
-                let missing = transpose(rows, heaps.features, &mut columns);
-                let mut sums = [0.0; BLOCK];
-                self.block(heaps, &columns, missing, &mut sums);
-                margins.copy_from_slice(&sums[..margins.len()]);
-            }
-        }
-        COLUMNS.set(columns);
+    pub(super) fn margins<T: Number>(self, forest: &Lowered<T>, rows: &[T], margins: &mut [T]) {
+        // SAFETY: `self` exists only where detection found AVX-512F and BW.
+        unsafe { evaluate_here(self, forest, rows, margins) }
     }
+}
 
-    /// Up to depth 3 the test for missing values is not worth a second copy of the code.
-    fn block(self, heaps: &Heaps, columns: &[f32], missing: bool, sums: &mut [f32; BLOCK]) {
-        // SAFETY: `self` exists only where detection found AVX-512F.
+/// The whole evaluator, compiled for AVX-512.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn evaluate_here<T: Number>(set: Avx512, forest: &Lowered<T>, rows: &[T], margins: &mut [T]) {
+    evaluate::margins(forest, set, rows, margins);
+}
+
+impl Ranks for Avx512 {}
+
+impl Instructions for Avx512 {
+    const LEAST_ROWS: usize = 8;
+
+    #[inline(always)]
+    fn descend(self, heap: Heap<'_>, block: &[Line], at: &mut [u8; BLOCK]) {
+        assert!(block.len() >= heap.columns());
+        // SAFETY: `self` exists only where detection found AVX-512F and BW; a heap's offsets start columns that `block`
+        // has, as asserted.
         unsafe {
-            match (heaps.depth, missing) {
-                (1, _) => block::<1, true>(heaps, columns, sums),
-                (2, _) => block::<2, true>(heaps, columns, sums),
-                (3, _) => block::<3, true>(heaps, columns, sums),
-                (4, false) => block::<4, false>(heaps, columns, sums),
-                (4, true) => block::<4, true>(heaps, columns, sums),
-                (5, false) => block::<5, false>(heaps, columns, sums),
-                (5, true) => block::<5, true>(heaps, columns, sums),
-                (_, false) => block::<6, false>(heaps, columns, sums),
-                (_, true) => block::<6, true>(heaps, columns, sums),
+            let places = match heap.levels() {
+                1 => places::<1>(heap, block),
+                2 => places::<2>(heap, block),
+                3 => places::<3>(heap, block),
+                4 => places::<4>(heap, block),
+                5 => places::<5>(heap, block),
+                _ => places::<6>(heap, block),
+            };
+            _mm512_storeu_si512(at.as_mut_ptr().cast(), places);
+        }
+    }
+
+    #[inline(always)]
+    fn add_leaves(self, heap: Heap<'_>, block: &[Line], leaves: &[f32], sums: &mut [f32; BLOCK]) {
+        assert!(block.len() >= heap.columns());
+        // SAFETY: as in `descend`.
+        unsafe {
+            match heap.levels() {
+                1 => add::<1>(heap, block, leaves, sums),
+                2 => add::<2>(heap, block, leaves, sums),
+                3 => add::<3>(heap, block, leaves, sums),
+                4 => add::<4>(heap, block, leaves, sums),
+                5 => add::<5>(heap, block, leaves, sums),
+                _ => add::<6>(heap, block, leaves, sums),
             }
         }
     }
 }
 
-/// Writes up to 32 rows as columns; true where a value is missing. Lanes without a row keep what they held: no lane
-/// reads another's.
-fn transpose(rows: &[f32], features: usize, columns: &mut [f32]) -> bool {
-    let mut missing = false;
-    for (lane, row) in rows.chunks_exact(features).enumerate() {
-        for (&x, column) in row.iter().zip(columns.chunks_exact_mut(BLOCK)) {
-            column[lane] = x;
-            missing |= x.is_nan();
-        }
+/// Where each row stands in its heap's last level.
+///
+/// # Safety
+/// Every offset of the heap starts a column of `block`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn places<const LEVELS: usize>(heap: Heap<'_>, block: &[Line]) -> __m512i {
+    let tables = tables::<LEVELS>(heap.thresholds());
+    let mut at = _mm512_set1_epi8(1);
+    let mut turns = [0; TOP as usize];
+    for level in 0..LEVELS {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { bytes(heap.offsets(), block, &turns, level) };
+        turns[level] = _mm512_cmpge_epu8_mask(bytes, threshold(&tables, at, &turns, level));
+        let left = _mm512_add_epi8(at, at);
+        at = _mm512_mask_add_epi8(left, turns[level], left, _mm512_set1_epi8(1));
     }
-    missing
+    _mm512_sub_epi8(at, _mm512_set1_epi8(1 << LEVELS))
 }
 
-/// Sixteen of the block's rows: their part of the columns, and the lanes' numbers.
-struct Half<'a> {
-    columns: &'a [f32],
-    lane: __m512i,
-}
-
-/// The nodes of a tree, in registers.
-struct Nodes {
-    splits: [__m512i; MAX_REGISTERS],
-    thresholds: [__m512i; MAX_REGISTERS],
-}
-
-/// Where each lane stands in its heap, and where it turned right on the way.
-struct Walk {
-    at: __m512i,
-    turns: [__mmask16; heap::MAX_DEPTH],
-}
-
-/// Adds each tree's leaf to each lane's sum, in the trees' order. Without `MISSING` no value is NaN.
-#[target_feature(enable = "avx512f")]
-fn block<const DEPTH: usize, const MISSING: bool>(heaps: &Heaps, columns: &[f32], sums: &mut [f32; BLOCK]) {
-    let size = (1 << DEPTH).max(LANES);
-    assert!(heaps.depth == DEPTH && columns.len() == heaps.features * BLOCK);
-    let lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    let mut margins = [_mm512_set1_ps(heaps.base); 2];
-    for tree in heaps.trees(size) {
-        let nodes = Nodes { splits: registers(tree.splits), thresholds: registers(tree.thresholds) };
-        let leaves = registers(tree.leaves);
-        for (half, margin) in margins.iter_mut().enumerate() {
-            let block = Half { columns: &columns[half * LANES..], lane };
-            let mut walk = Walk { at: _mm512_set1_epi32(1), turns: [0; heap::MAX_DEPTH] };
-            for level in 0..DEPTH {
-                let x = value(&block, &tree, &nodes, &walk, level);
-                walk.turns[level] = goes_right::<MISSING>(x, &nodes, walk.at, level);
-                let left_child = _mm512_add_epi32(walk.at, walk.at);
-                walk.at = _mm512_mask_add_epi32(left_child, walk.turns[level], left_child, _mm512_set1_epi32(1));
-            }
-            *margin = _mm512_add_ps(*margin, _mm512_castsi512_ps(pick_leaf::<DEPTH>(&leaves, walk.at)));
-        }
-    }
-    for (margin, sums) in margins.iter().zip(sums.as_chunks_mut::<LANES>().0) {
+/// The thresholds of a heap, sixteen in each quarter of a register.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn tables<const LEVELS: usize>(thresholds: &[u8]) -> [__m512i; 4] {
+    let mut tables = [_mm512_setzero_si512(); 4];
+    for (table, entries) in tables.iter_mut().zip(thresholds[..TABLE.max(1 << LEVELS)].as_chunks::<TABLE>().0) {
         // SAFETY: an array of sixteen.
-        unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *margin) };
+        *table = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(entries.as_ptr().cast()) });
     }
+    tables
 }
 
-/// The nodes of one tree; registers beyond them stay zero.
-#[target_feature(enable = "avx512f")]
-fn registers<T: Copy>(nodes: &[T]) -> [__m512i; MAX_REGISTERS] {
-    const { assert!(size_of::<T>() == 4) };
-    let mut registers = [_mm512_setzero_si512(); MAX_REGISTERS];
-    for (register, nodes) in registers.iter_mut().zip(nodes.as_chunks::<LANES>().0) {
-        // SAFETY: an array of sixteen four-byte numbers.
-        *register = unsafe { _mm512_loadu_si512(nodes.as_ptr().cast()) };
-    }
-    registers
-}
-
-/// Each lane's node of a level: levels 0 to 3 lie in the first register, level 4 in the second, level 5 in the others.
-/// The permutes read the low bits of `at` only, which count from the start of the register.
-#[target_feature(enable = "avx512f")]
-fn pick(nodes: &[__m512i; MAX_REGISTERS], at: __m512i, level: usize) -> __m512i {
+/// Each row's threshold at a level: the shuffle reads the low four bits, which count from the start of the table.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn threshold(tables: &[__m512i; 4], at: __m512i, turns: &[__mmask64; TOP as usize], level: usize) -> __m512i {
     match level {
-        0..=3 => _mm512_permutexvar_epi32(at, nodes[0]),
-        4 => _mm512_permutexvar_epi32(at, nodes[1]),
-        _ => _mm512_permutex2var_epi32(nodes[2], at, nodes[3]),
+        0..=3 => _mm512_shuffle_epi8(tables[0], at),
+        4 => _mm512_shuffle_epi8(tables[1], at),
+        // The root's turn chooses the half of the level.
+        _ => _mm512_mask_shuffle_epi8(_mm512_shuffle_epi8(tables[2], at), turns[0], tables[3], at),
     }
 }
 
-/// Each lane's leaf.
-#[target_feature(enable = "avx512f")]
-fn pick_leaf<const DEPTH: usize>(leaves: &[__m512i; MAX_REGISTERS], at: __m512i) -> __m512i {
-    match DEPTH {
-        0..=4 => _mm512_permutexvar_epi32(at, leaves[0]),
-        5 => _mm512_permutex2var_epi32(leaves[0], at, leaves[1]),
-        _ => {
-            let low = _mm512_permutex2var_epi32(leaves[0], at, leaves[1]);
-            let high = _mm512_permutex2var_epi32(leaves[2], at, leaves[3]);
-            _mm512_mask_blend_epi32(_mm512_test_epi32_mask(at, _mm512_set1_epi32(32)), low, high)
+/// Each row's byte at its node of a level.
+///
+/// # Safety
+/// As for [`places`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn bytes(offsets: &[u16], block: &[Line], turns: &[__mmask64; TOP as usize], level: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match level {
+            0 => column(offsets, block, 1),
+            1 => chosen::<1>(offsets, block, turns, level),
+            2 => chosen::<2>(offsets, block, turns, level),
+            3 => chosen::<4>(offsets, block, turns, level),
+            4 => chosen::<8>(offsets, block, turns, level),
+            _ => chosen::<16>(offsets, block, turns, level),
         }
     }
 }
 
-/// Each lane's value at its node of a level.
+/// Reads the columns of twice `PAIRS` nodes.
+///
+/// # Safety
+/// As for [`places`].
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn value(block: &Half<'_>, tree: &Tree<'_>, nodes: &Nodes, walk: &Walk, level: usize) -> __m512 {
-    match level {
-        0 => chosen::<1>(block, tree, &walk.turns, level),
-        1 => chosen::<2>(block, tree, &walk.turns, level),
-        2 => chosen::<4>(block, tree, &walk.turns, level),
-        3 => chosen::<8>(block, tree, &walk.turns, level),
-        4 => chosen::<16>(block, tree, &walk.turns, level),
-        _ => gathered(block, pick(&nodes.splits, walk.at, level)),
-    }
-}
-
-/// Up to 16 nodes: reads the column of every node and keeps, turn by turn from the last one up, what each lane needs.
-/// That is cheaper than a gather, which fetches lane by lane.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn chosen<const NODES: usize>(
-    block: &Half<'_>,
-    tree: &Tree<'_>,
-    turns: &[__mmask16; heap::MAX_DEPTH],
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn chosen<const PAIRS: usize>(
+    offsets: &[u16],
+    block: &[Line],
+    turns: &[__mmask64; TOP as usize],
     level: usize,
-) -> __m512 {
-    let mut values = [_mm512_setzero_ps(); NODES];
-    for (value, &start) in values.iter_mut().zip(&tree.starts[NODES..]) {
-        // SAFETY: a column starts below `features * BLOCK` in steps of `BLOCK`, and holds `BLOCK` values.
-        *value = unsafe { _mm512_loadu_ps(block.columns.as_ptr().add(start as usize)) };
+) -> __m512i {
+    let mut values = [_mm512_setzero_si512(); PAIRS];
+    for (pair, value) in values.iter_mut().enumerate() {
+        let node = 2 * PAIRS + 2 * pair;
+        // SAFETY: the caller's promise.
+        let (left, right) = unsafe { (column(offsets, block, node), column(offsets, block, node + 1)) };
+        *value = _mm512_mask_blend_epi8(turns[level - 1], left, right);
     }
-    for turn in (0..level).rev() {
-        for node in 0..1 << turn {
-            values[node] = _mm512_mask_blend_ps(turns[turn], values[2 * node], values[2 * node + 1]);
+    for turn in (0..level - 1).rev() {
+        for pair in 0..1 << turn {
+            values[pair] = _mm512_mask_blend_epi8(turns[turn], values[2 * pair], values[2 * pair + 1]);
         }
     }
     values[0]
 }
 
+/// The column that a node compares.
+///
+/// # Safety
+/// As for [`places`].
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn gathered(block: &Half<'_>, split: __m512i) -> __m512 {
-    let start = _mm512_andnot_si512(_mm512_set1_epi32(MISSING_RIGHT as i32), split);
-    // SAFETY: as in `chosen`; a lane is one of the half's sixteen.
-    unsafe { _mm512_i32gather_ps::<4>(_mm512_or_si512(start, block.lane), block.columns.as_ptr()) }
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn column(offsets: &[u16], block: &[Line], node: usize) -> __m512i {
+    let offset = usize::from(offsets[node]) * 8;
+    // SAFETY: the caller's promise; a column has 64 bytes.
+    unsafe { _mm512_loadu_si512(block.as_ptr().cast::<u8>().add(offset).cast()) }
+}
+
+/// Adds each row's leaf to its sum.
+///
+/// # Safety
+/// As for [`places`].
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn add<const LEVELS: usize>(heap: Heap<'_>, block: &[Line], leaves: &[f32], sums: &mut [f32; BLOCK]) {
+    let mut tables = [_mm512_setzero_ps(); 4];
+    for (table, leaves) in tables.iter_mut().zip(leaves[..LANES.max(1 << LEVELS)].as_chunks::<LANES>().0) {
+        // SAFETY: an array of sixteen.
+        *table = unsafe { _mm512_loadu_ps(leaves.as_ptr()) };
+    }
+    // SAFETY: the caller's promise.
+    let places = unsafe { places::<LEVELS>(heap, block) };
+    let quarters = [
+        _mm512_extracti32x4_epi32::<0>(places),
+        _mm512_extracti32x4_epi32::<1>(places),
+        _mm512_extracti32x4_epi32::<2>(places),
+        _mm512_extracti32x4_epi32::<3>(places),
+    ];
+    for (quarter, sums) in quarters.into_iter().zip(sums.as_chunks_mut::<LANES>().0) {
+        let leaf = leaf::<LEVELS>(&tables, _mm512_cvtepu8_epi32(quarter));
+        // SAFETY: arrays of sixteen.
+        unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), _mm512_add_ps(_mm512_loadu_ps(sums.as_ptr()), leaf)) };
+    }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn goes_right<const MISSING: bool>(x: __m512, nodes: &Nodes, at: __m512i, level: usize) -> __mmask16 {
-    let right = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, _mm512_castsi512_ps(pick(&nodes.thresholds, at, level)));
-    if !MISSING {
-        return right;
+#[target_feature(enable = "avx512f,avx512bw")]
+fn leaf<const LEVELS: usize>(leaves: &[__m512; 4], place: __m512i) -> __m512 {
+    match LEVELS {
+        0..=4 => _mm512_permutexvar_ps(place, leaves[0]),
+        5 => _mm512_permutex2var_ps(leaves[0], place, leaves[1]),
+        _ => {
+            let low = _mm512_permutex2var_ps(leaves[0], place, leaves[1]);
+            let high = _mm512_permutex2var_ps(leaves[2], place, leaves[3]);
+            _mm512_mask_blend_ps(_mm512_test_epi32_mask(place, _mm512_set1_epi32(32)), low, high)
+        }
     }
-    let missing = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-    let split = pick(&nodes.splits, at, level);
-    right | _mm512_mask_test_epi32_mask(missing, split, _mm512_set1_epi32(MISSING_RIGHT as i32))
 }

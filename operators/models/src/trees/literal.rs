@@ -8,17 +8,21 @@ use super::{Combine, Forest, Missing, Node, Step, TINY, Tree};
 pub(super) fn margins<T: Number>(forest: &Forest, rows: &[T], margins: &mut [T]) {
     let (features, outputs) = (forest.spec.features, forest.spec.outputs);
     for (row, margins) in rows.chunks_exact(features).zip(margins.chunks_exact_mut(outputs)) {
-        margins.iter_mut().zip(&forest.spec.base).for_each(|(margin, &base)| *margin = start(forest, T::of(base)));
+        margins
+            .iter_mut()
+            .zip(&forest.spec.base)
+            .for_each(|(margin, &base)| *margin = start(forest.spec.combine, T::of(base)));
         forest.trees.iter().for_each(|tree| add(forest, tree, row, margins));
         margins.iter_mut().zip(&forest.spec.base).for_each(|(margin, &base)| {
-            *margin = end(forest, *margin, T::of(base));
+            *margin = end(forest.spec.combine, forest.trees.len(), *margin, T::of(base));
         });
     }
 }
 
 /// What a margin is before the first tree.
-fn start<T: Number>(forest: &Forest, base: T) -> T {
-    match forest.spec.combine {
+#[inline(always)]
+pub(super) fn start<T: Number>(combine: Combine, base: T) -> T {
+    match combine {
         Combine::Sum => base,
         Combine::Average => T::of(0.0),
         Combine::Min => T::of(f64::INFINITY),
@@ -26,10 +30,12 @@ fn start<T: Number>(forest: &Forest, base: T) -> T {
     }
 }
 
-fn end<T: Number>(forest: &Forest, margin: T, base: T) -> T {
-    match forest.spec.combine {
+/// The margin after the last of `trees` trees.
+#[inline(always)]
+pub(super) fn end<T: Number>(combine: Combine, trees: usize, margin: T, base: T) -> T {
+    match combine {
         Combine::Sum => margin,
-        Combine::Average => margin / T::of(forest.trees.len().max(1) as f64) + base,
+        Combine::Average => margin / T::of(trees.max(1) as f64) + base,
         // No tree has this output.
         Combine::Min | Combine::Max if margin.into().is_infinite() => base,
         Combine::Min | Combine::Max => margin + base,
@@ -52,7 +58,9 @@ fn add<T: Number>(forest: &Forest, tree: &Tree, row: &[T], margins: &mut [T]) {
     }
 }
 
-fn combined<T: Number>(combine: Combine, margin: T, leaf: T) -> T {
+/// A margin with one more leaf.
+#[inline(always)]
+pub(super) fn combined<T: Number>(combine: Combine, margin: T, leaf: T) -> T {
     match combine {
         Combine::Sum | Combine::Average => margin + leaf,
         Combine::Min if leaf < margin => leaf,

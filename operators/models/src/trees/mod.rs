@@ -5,13 +5,18 @@
 #![allow(dead_code, unused_imports, reason = "the rules of formats whose readers are not here yet")]
 
 mod builder;
-#[cfg(target_arch = "x86_64")]
-mod heap;
+mod columns;
+mod evaluate;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
+mod kernel_avx2;
+#[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
+mod kernel_portable;
 mod literal;
+mod lower;
 mod number;
+mod search;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -77,14 +82,21 @@ pub(crate) struct Forest {
 }
 
 impl Forest {
-    /// Writes the margins of each row of `rows` (row-major, one per output) to `margins`. For a single-precision forest.
+    /// Writes the margins of each row of `rows` (row-major, one per output) to `margins`. For a single-precision
+    /// forest.
     pub(crate) fn margins(&self, rows: &[f32], margins: &mut [f32]) {
-        self.kernel.margins(self, rows, margins);
+        match &self.kernel {
+            Kernel::Single(set, lowered) => set.margins(lowered, rows, margins),
+            Kernel::Double(..) | Kernel::Literal => literal::margins(self, rows, margins),
+        }
     }
 
     /// The same for a double-precision forest.
     pub(crate) fn margins_f64(&self, rows: &[f64], margins: &mut [f64]) {
-        literal::margins(self, rows, margins);
+        match &self.kernel {
+            Kernel::Double(set, lowered) => set.margins(lowered, rows, margins),
+            Kernel::Single(..) | Kernel::Literal => literal::margins(self, rows, margins),
+        }
     }
 
     pub(crate) fn trees(&self) -> usize {

@@ -82,7 +82,7 @@ impl Categories {
 }
 
 /// Where a missing value (NaN) goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Missing {
     /// To the YES child.
     Yes,

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::kernel::Set;
 use super::*;
 
 /// A random tree, as nested nodes: the YES child first.
@@ -84,7 +85,7 @@ fn tree(kind: Kind, depth: u32) -> impl Strategy<Value = RandomTree> {
         .prop_map(move |(root, output)| RandomTree { root, output: (!kind.vectors).then_some(output) })
 }
 
-fn forest(kind: Kind, base: f64, trees: &[RandomTree]) -> Forest {
+fn builder_of(kind: Kind, base: f64, trees: &[RandomTree]) -> ForestBuilder {
     let Kind { precision, combine, outputs, .. } = kind;
     let spec = ForestSpec { features: FEATURES, outputs, precision, combine, base: vec![base; outputs] };
     let mut builder = ForestBuilder::new(spec);
@@ -109,7 +110,7 @@ fn forest(kind: Kind, base: f64, trees: &[RandomTree]) -> Forest {
             level = next;
         }
     }
-    builder.finish().unwrap()
+    builder
 }
 
 fn walk<'a>(tree: &'a Nested, row: &[f64]) -> &'a [f64] {
@@ -156,30 +157,35 @@ fn margin(kind: Kind, base: f64, trees: &[RandomTree], row: &[f64], output: usiz
     }
 }
 
-/// Compares the kernel that this machine chose and the literal one with the walk, bit for bit.
+/// Compares every kernel that this machine has, and the literal one, with the walk, bit for bit: all rows together, and
+/// some of them in small batches.
 fn check(kind: Kind, base: f64, trees: &[RandomTree], rows: &[f64]) -> Result<(), TestCaseError> {
-    let forest = forest(kind, base, trees);
     let expected: Vec<u64> = rows
         .chunks_exact(FEATURES)
         .flat_map(|row| (0..kind.outputs).map(|output| margin(kind, base, trees, row, output).to_bits()))
         .collect();
-    for literal_too in [false, true] {
-        prop_assert_eq!(&evaluate(&forest, rows, literal_too), &expected, "{}", forest.kernel());
+    let mut forest = builder_of(kind, base, trees).literal().unwrap();
+    prop_assert_eq!(&evaluate(&forest, rows), &expected, "literal");
+    for set in Set::available() {
+        forest.kernel = Kernel::new(&forest, set);
+        prop_assert_eq!(forest.kernel(), set.name());
+        prop_assert_eq!(&evaluate(&forest, rows), &expected, "{}", set.name());
+        let few = rows.len() / FEATURES % 13;
+        let (rows, expected) = (&rows[..few * FEATURES], &expected[..few * kind.outputs]);
+        prop_assert_eq!(&evaluate(&forest, rows)[..], expected, "{} with few rows", set.name());
     }
     Ok(())
 }
 
-fn evaluate(forest: &Forest, rows: &[f64], literally: bool) -> Vec<u64> {
+fn evaluate(forest: &Forest, rows: &[f64]) -> Vec<u64> {
     let len = rows.len() / FEATURES * forest.spec.outputs;
     let mut wide = vec![f64::NAN; len];
     if forest.spec.precision == Precision::Double {
-        let margins = if literally { literal::margins } else { Forest::margins_f64 };
-        margins(forest, rows, &mut wide);
+        forest.margins_f64(rows, &mut wide);
     } else {
         let mut narrow = vec![f32::NAN; len];
         let rows: Vec<f32> = rows.iter().map(|&x| x as f32).collect();
-        let margins = if literally { literal::margins } else { Forest::margins };
-        margins(forest, &rows, &mut narrow);
+        forest.margins(&rows, &mut narrow);
         wide.iter_mut().zip(narrow).for_each(|(wide, x)| *wide = f64::from(x));
     }
     wide.iter().map(|x| x.to_bits()).collect()
@@ -188,7 +194,7 @@ fn evaluate(forest: &Forest, rows: &[f64], literally: bool) -> Vec<u64> {
 fn rows(with_missing: bool) -> impl Strategy<Value = Vec<f64>> {
     let missing = if with_missing { 2 } else { 0 };
     let cell = prop_oneof![6 => value(), missing => Just(f64::NAN), 1 => Just(f64::INFINITY)];
-    proptest::collection::vec(proptest::collection::vec(cell, FEATURES), 0..100).prop_map(|rows| rows.concat())
+    proptest::collection::vec(proptest::collection::vec(cell, FEATURES), 0..150).prop_map(|rows| rows.concat())
 }
 
 fn forests(kind: Kind, depth: u32) -> impl Strategy<Value = (Kind, Vec<RandomTree>)> {

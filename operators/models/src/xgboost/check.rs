@@ -1,21 +1,19 @@
-//! From a parsed file to a forest: every number is checked before anything relies on it.
+//! From a parsed file to its numbers: every one is checked before anything relies on it.
 
-use super::file::{File, Learner};
-use super::{nesting, tree};
+use super::file::{Booster, Learner, LearnerParam, Model};
+use super::objective::Objective;
+use super::{json, ubjson};
 use crate::ModelError;
-use crate::trees::{Combine, Forest, ForestBuilder, ForestSpec, Precision};
+use crate::xgboost::file::File;
 
 /// More input features than any table of ours; bounds what one row can cost.
 const MAX_FEATURES: usize = 1 << 16;
+/// More classes or targets than any model of ours; bounds what one row can cost.
+const MAX_OUTPUTS: usize = 1 << 12;
 
-/// Parses the JSON.
-pub(super) fn read(bytes: &[u8]) -> Result<Learner, ModelError> {
-    nesting::check(bytes)?;
-    sonic_rs::from_slice::<File>(bytes).map(|file| file.learner).map_err(|error| {
-        let (line, column, text) = (error.line(), error.column(), error.to_string());
-        let reason = text.lines().next().and_then(|first| first.split(" at line ").next()).unwrap_or_default();
-        ModelError::unreadable(format!("no XGBoost JSON model, line {line} column {column}: {reason}"))
-    })
+/// Parses the JSON or UBJSON.
+pub(super) fn read(bytes: &[u8], binary: bool) -> Result<File, ModelError> {
+    if binary { ubjson::read(bytes) } else { json::read(bytes) }
 }
 
 /// The number of features, agreed upon by all parts of the file.
@@ -32,54 +30,58 @@ pub(super) fn features(learner: &Learner) -> Result<usize, ModelError> {
     Ok(features)
 }
 
-/// `5E-1`, or since version 3 `[5E-1]`.
-pub(super) fn base_score(text: &str) -> Result<f32, ModelError> {
-    let inner = text.trim().strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    if inner.contains(',') {
-        return Err(ModelError::unsupported("base_score has several values", "train with a single target"));
-    }
-    match inner.trim().parse::<f32>() {
-        Ok(score) if score.is_finite() => Ok(score),
-        _ => Err(ModelError::unreadable(format!("base_score \"{}\" is no number", text.escape_debug()))),
-    }
-}
-
-/// The trees, in the file's order, as a forest whose rows start at `base`.
-pub(super) fn forest(learner: &Learner, features: usize, base: f32) -> Result<Forest, ModelError> {
-    check_booster(learner)?;
-    let model = &learner.gradient_booster.model;
-    let claimed = optional(&model.gbtree_model_param.num_trees, "num_trees", model.trees.len())?;
-    if claimed != model.trees.len() {
-        let found = model.trees.len();
-        return Err(ModelError::unreadable(format!("num_trees is {claimed}, but the file holds {found} trees")));
-    }
-    let (precision, combine, base) = (Precision::Single, Combine::Sum, vec![f64::from(base)]);
-    let mut builder = ForestBuilder::new(ForestSpec { features, outputs: 1, precision, combine, base });
-    for (index, tree) in model.trees.iter().enumerate() {
-        tree::add(&mut builder, tree, &learner.feature_names).map_err(|error| in_tree(error, index))?;
-    }
-    builder.finish()
-}
-
-fn check_booster(learner: &Learner) -> Result<(), ModelError> {
-    let booster = &learner.gradient_booster;
-    let param = &learner.learner_model_param;
+/// Margins per row: classes, or targets, or one.
+pub(super) fn outputs(param: &LearnerParam) -> Result<usize, ModelError> {
     let classes = optional(&param.num_class, "num_class", 0)?;
     let targets = optional(&param.num_target, "num_target", 1)?;
-    if booster.name != "gbtree" {
-        let what = format!("booster \"{}\"", booster.name.escape_debug());
-        return Err(ModelError::unsupported(what, "train with booster=gbtree"));
+    let outputs = classes.max(targets).max(1);
+    if classes > 1 && targets > 1 {
+        return Err(ModelError::unreadable(format!("num_class is {classes} and num_target {targets}: one must be 1")));
     }
-    if classes > 1 || targets > 1 || booster.model.tree_info.iter().any(|&group| group != 0) {
-        let what = format!("num_class {classes}, num_target {targets}: several answers per row");
-        return Err(ModelError::unsupported(what, "train one model per class or target"));
+    if outputs > MAX_OUTPUTS {
+        let what = format!("{outputs} classes or targets");
+        return Err(ModelError::unsupported(what, format!("train with {MAX_OUTPUTS} at most")));
     }
-    Ok(())
+    Ok(outputs)
 }
 
-fn in_tree(mut error: ModelError, index: usize) -> ModelError {
-    error.what = format!("tree {index}: {}", error.what);
-    error
+/// The margin that each output starts with: of one base score for all, or of one each.
+pub(super) fn base(text: &str, objective: Objective, outputs: usize) -> Result<Vec<f64>, ModelError> {
+    let scores = base_scores(text)?;
+    if scores.len() != 1 && scores.len() != outputs {
+        return Err(ModelError::unreadable(format!("{} base scores for {outputs} outputs", scores.len())));
+    }
+    let margin = |output: usize| objective.margin(scores[output % scores.len()]).map(f64::from);
+    (0..outputs).map(margin).collect()
+}
+
+/// `5E-1`, or since version 3.1 `[5E-1,2.5E-1]`, one or one per output.
+fn base_scores(text: &str) -> Result<Vec<f32>, ModelError> {
+    let inner = text.trim().strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let score = |part: &str| part.trim().parse::<f32>().ok().filter(|score| score.is_finite());
+    let scores: Option<Vec<f32>> = inner.split(',').map(score).collect();
+    scores.ok_or_else(|| ModelError::unreadable(format!("base_score \"{}\" is no number", text.escape_debug())))
+}
+
+/// The trees or weights, and the factor of each tree (`dart`), 1 where none is told.
+pub(super) fn booster(booster: &Booster) -> Result<(&Model, &[f32]), ModelError> {
+    let (model, weights) = match booster.name.as_str() {
+        "gbtree" | "gblinear" => (&booster.model, &booster.model.weight_drop),
+        "dart" if booster.weight_drop.is_empty() => (&booster.gbtree.model, &booster.gbtree.model.weight_drop),
+        "dart" => (&booster.gbtree.model, &booster.weight_drop),
+        other => {
+            let what = format!("booster \"{}\"", other.escape_debug());
+            return Err(ModelError::unsupported(what, "train with booster gbtree, dart or gblinear"));
+        }
+    };
+    let (trees, factors) = (model.trees.len(), weights.len());
+    match weights.iter().position(|weight| !weight.is_finite()) {
+        Some(at) => Err(ModelError::unreadable(format!("weight_drop[{at}] is {}", weights[at]))),
+        None if factors > trees => {
+            Err(ModelError::unreadable(format!("{factors} weights in weight_drop, {trees} trees")))
+        }
+        None => Ok((model, weights)),
+    }
 }
 
 /// A number of a parameter block, where all are strings.
@@ -98,10 +100,14 @@ mod tests {
 
     #[test]
     fn base_scores_of_all_versions() {
-        assert_eq!(base_score("5E-1").unwrap(), 0.5);
-        assert_eq!(base_score("[5E-1]").unwrap(), 0.5);
-        assert_eq!(base_score("0.25").unwrap(), 0.25);
-        assert!(base_score("[5E-1,5E-1]").unwrap_err().to_string().contains("several"));
-        assert!(base_score("[NaN]").is_err() && base_score("").is_err() && base_score("inf").is_err());
+        let base = |text, outputs| base(text, Objective::Identity, outputs);
+        assert_eq!(base("5E-1", 1).unwrap(), [0.5]);
+        assert_eq!(base("[5E-1]", 2).unwrap(), [0.5, 0.5]);
+        assert_eq!(base("[5E-1,-2.5E-1]", 2).unwrap(), [0.5, -0.25]);
+        assert_eq!(base("0.25", 1).unwrap(), [0.25]);
+        assert!(base("[5E-1,5E-1]", 3).unwrap_err().to_string().contains("2 base scores for 3 outputs"));
+        for bad in ["[NaN]", "", "inf", "[1,]", "[[1]]"] {
+            assert!(base(bad, 1).is_err(), "{bad:?}");
+        }
     }
 }

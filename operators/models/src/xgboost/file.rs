@@ -1,4 +1,4 @@
-//! The JSON of an XGBoost model, as far as scoring needs it.
+//! An XGBoost model as it lies in its file, as far as scoring needs it; the same for JSON and UBJSON.
 //!
 //! Every vector grows with the bytes read, never with a number that the file claims.
 
@@ -7,6 +7,9 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub(super) struct File {
     pub learner: Learner,
+    /// The XGBoost that wrote the file: major, minor, patch.
+    #[serde(default)]
+    pub version: Vec<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,22 +37,38 @@ pub(super) struct LearnerParam {
     pub num_target: String,
 }
 
+/// `gbtree` and `gblinear` have a `model`; `dart` has a `gbtree` around its `model`, and weights beside it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Booster {
     pub name: String,
     #[serde(default)]
-    pub model: Trees,
+    pub model: Model,
+    #[serde(default)]
+    pub gbtree: Inner,
+    #[serde(default)]
+    pub weight_drop: Vec<f32>,
 }
 
-/// `gblinear` has a `model` without trees, `dart` none: both must parse, to be refused by name.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Trees {
+pub(super) struct Inner {
+    #[serde(default)]
+    pub model: Model,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Model {
     #[serde(default)]
     pub gbtree_model_param: TreesParam,
     #[serde(default)]
     pub tree_info: Vec<i32>,
     #[serde(default)]
     pub trees: Vec<Tree>,
+    /// Since 3.4 the weights of `dart` lie beside its trees.
+    #[serde(default)]
+    pub weight_drop: Vec<f32>,
+    /// Of `gblinear`: a row per feature, then the biases; a column per output.
+    #[serde(default)]
+    pub weights: Vec<f32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,14 +79,29 @@ pub(super) struct TreesParam {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Tree {
-    #[serde(deserialize_with = "super::flags::read")]
+    #[serde(deserialize_with = "super::lenient::flags")]
     pub default_left: Vec<bool>,
     pub left_children: Vec<i32>,
     pub right_children: Vec<i32>,
+    #[serde(deserialize_with = "super::lenient::floats")]
     pub split_conditions: Vec<f32>,
     pub split_indices: Vec<u32>,
     #[serde(default)]
     pub split_type: Vec<u8>,
+    #[serde(default)]
+    pub categories: Vec<i32>,
+    #[serde(default)]
+    pub categories_nodes: Vec<i32>,
+    #[serde(default)]
+    pub categories_segments: Vec<i64>,
+    #[serde(default)]
+    pub categories_sizes: Vec<i64>,
+    /// Of a tree with vectors in its leaves: a vector per node.
+    #[serde(default, deserialize_with = "super::lenient::floats")]
+    pub base_weights: Vec<f32>,
+    /// The same since 3.2: a vector per leaf, whose number stands where others have the right child.
+    #[serde(default, deserialize_with = "super::lenient::floats")]
+    pub leaf_weights: Vec<f32>,
     pub tree_param: TreeParam,
 }
 

@@ -99,7 +99,9 @@ pub(super) fn lower_arg<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result
     let (dim, inner) = (rows.dims[axis], rows.dims[axis + 1..].iter().product());
     let mut dims = rows.dims.clone();
     match node.int("keepdims", 1)? {
-        0 => drop(dims.remove(axis)),
+        0 => {
+            dims.remove(axis);
+        }
         _ => dims[axis] = 1,
     }
     let made = Made { bound: Some(dim), ..Made::new(Element::I64, dims) };

@@ -117,7 +117,9 @@ fn squeeze<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelErr
     } else if axes.is_empty() || axes.iter().any(|&axis| rows.dims[axis] != 1) {
         return Err(node.unsupported(format_args!("rows of the shape {:?} along {axes:?}", rows.dims)));
     } else {
-        axes.iter().rev().for_each(|&axis| drop(rows.dims.remove(axis)));
+        axes.iter().rev().for_each(|&axis| {
+            rows.dims.remove(axis);
+        });
     }
     to.alias(node, rows);
     Ok(())

@@ -110,7 +110,7 @@ impl<'a> Lists<'a> {
     fn item(&self, node: &Node<'_>, index: &Index, leaves: &[std::ops::Range<usize>], at: usize) -> Result<Item, ModelError> {
         let place = || format!("node {} of tree {}", self.nodes[at], self.trees[at]);
         let mode = match self.modes[at] {
-            "LEAF" if leaves[at].is_empty() => return Err(node.unreadable(format_args!("{} has no weight", place()))),
+            "LEAF" if leaves[at].start == leaves[at].end => return Err(node.unreadable(format_args!("{} has no weight", place()))),
             "LEAF" => return Ok(Item::Leaf(leaves[at].clone())),
             "BRANCH_LEQ" => Mode::AtMost,
             "BRANCH_LT" => Mode::Below,
@@ -158,7 +158,8 @@ fn weights(node: &Node<'_>, names: &Names, index: &Index, nodes: usize, targets:
     let mut ranges = vec![0..0; nodes];
     for (at, &(place, _, _)) in found.iter().enumerate() {
         let range = &mut ranges[place];
-        *range = if range.is_empty() { at..at + 1 } else { range.start..at + 1 };
+        range.start = if range.start == range.end { at } else { range.start };
+        range.end = at + 1;
     }
     Ok((found.into_iter().map(|(_, target, value)| (target, value)).collect(), ranges))
 }
