@@ -49,10 +49,10 @@ pub(crate) fn columns<'a>(signature: &Signature, batch: &'a RecordBatch) -> Resu
         return Err(ModelError::shape(format!("{found} input columns, expected {expected}")));
     }
     let columns = signature.inputs.iter().zip(batch.columns());
-    columns.map(|(spec, column)| values(spec, &**column, batch.num_rows())).collect()
+    columns.map(|(spec, column)| column_values(spec, &**column, batch.num_rows())).collect()
 }
 
-fn values<'a>(spec: &TensorSpec, column: &'a dyn Array, rows: usize) -> Result<InputValues<'a>, ModelError> {
+fn column_values<'a>(spec: &TensorSpec, column: &'a dyn Array, rows: usize) -> Result<InputValues<'a>, ModelError> {
     let expected = spec.arrow();
     let fits = expected.data_type().equals_datatype(column.data_type()) && column.null_count() == 0;
     let whole = |len: usize| fits && len == rows * spec.width;

@@ -68,14 +68,12 @@ fn infer(graph: &mut InferenceModel, node: usize) -> TractResult<()> {
     let mut op: Box<dyn InferenceOp> = graph.node(node).op.clone();
     let (known, mut found, _) =
         op.infer_facts(inputs.iter().collect(), outputs.iter().collect(), observed.iter().collect())?;
-    if is_small(&known) && is_small(&found) && op.is_stateless() {
-        if let Some(values) = known.iter().map(|fact| fact.value.concretize()).collect::<Option<TVec<_>>>() {
-            let values = values.into_iter().map(|value| value.into_tvalue()).collect();
-            // What cannot be evaluated yet stays open.
-            if let Ok(values) = op.eval(values) {
-                found = values.into_iter().map(|value| InferenceFact::from(value.into_arc_tensor())).collect();
-            }
-        }
+    let small = is_small(&known) && is_small(&found) && op.is_stateless();
+    let values = known.iter().map(|fact| fact.value.concretize()).collect::<Option<TVec<_>>>().filter(|_| small);
+    let values = values.map(|values| values.into_iter().map(|value| value.into_tvalue()).collect());
+    // What cannot be evaluated yet stays open.
+    if let Some(Ok(values)) = values.map(|values| op.eval(values)) {
+        found = values.into_iter().map(|value| InferenceFact::from(value.into_arc_tensor())).collect();
     }
     for (slot, fact) in found.into_iter().enumerate() {
         let outlet = OutletId::new(node, slot);

@@ -31,6 +31,9 @@ pub(super) fn read(node: &Node<'_>) -> Result<Ensemble, ModelError> {
     Ok(Ensemble { items, roots, weights, targets, combine, base: Vec::new(), transform })
 }
 
+/// The nodes and leaves, and the weights: target and number.
+type Items = (Vec<Item>, Vec<(usize, f64)>);
+
 struct Lists<'a> {
     features: &'a [i64],
     modes: Vec<i64>,
@@ -81,7 +84,7 @@ impl<'a> Lists<'a> {
     }
 
     /// All nodes, then all leaves.
-    fn items(&self, node: &Node<'_>, targets: usize) -> Result<(Vec<Item>, Vec<(usize, f64)>), ModelError> {
+    fn items(&self, node: &Node<'_>, targets: usize) -> Result<Items, ModelError> {
         let mut members = self.members.split(|x| x.is_nan());
         let mut items = Vec::with_capacity(self.features.len() + self.leaf_targets.len());
         for at in 0..self.features.len() {
