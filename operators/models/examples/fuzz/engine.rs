@@ -97,8 +97,30 @@ pub const TARGETS: &[Target] = &[
 
 /// Operators, fields and lengths of a protobuf message.
 const ONNX_WORDS: &[&str] = &[
-    "Reshape", "Concat", "Expand", "Slice", "Gather", "MatMul", "ConstantOfShape", "Add", "Softmax", "BRANCH_EQ", "LEAF",
-    "axis", "\u{8}", "\u{10}", "\u{12}\u{2}", "\"", "*", ":", "B", "X", "label", "ai.onnx.ml", "location", "\0\0\0\0",
+    "Reshape",
+    "Concat",
+    "Expand",
+    "Slice",
+    "Gather",
+    "MatMul",
+    "ConstantOfShape",
+    "Add",
+    "Softmax",
+    "BRANCH_EQ",
+    "LEAF",
+    "axis",
+    "\u{8}",
+    "\u{10}",
+    "\u{12}\u{2}",
+    "\"",
+    "*",
+    ":",
+    "B",
+    "X",
+    "label",
+    "ai.onnx.ml",
+    "location",
+    "\0\0\0\0",
 ];
 
 /// Numbers that readers get wrong.

@@ -38,14 +38,86 @@ impl std::fmt::Debug for Engine {
 /// The operators that were compared with ONNX Runtime or are plain arithmetic. Control flow is not among them: what a
 /// loop costs cannot be told from its graph.
 const OPERATORS: &[&str] = &[
-    "Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat",
-    "Constant", "ConstantOfShape", "Conv", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor",
-    "GRU", "Gather", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid",
-    "Identity", "InstanceNormalization", "LSTM", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log",
-    "LogSoftmax", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "RNN",
-    "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
-    "ReduceSumSquare", "Relu", "Reshape", "Selu", "Shape", "Sigmoid", "Sign", "Slice", "Softmax", "Softplus",
-    "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze", "Where",
+    "Abs",
+    "Add",
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Elu",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Expand",
+    "Flatten",
+    "Floor",
+    "GRU",
+    "Gather",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
+    "HardSigmoid",
+    "Identity",
+    "InstanceNormalization",
+    "LSTM",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "LogSoftmax",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "PRelu",
+    "Pad",
+    "Pow",
+    "RNN",
+    "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Relu",
+    "Reshape",
+    "Selu",
+    "Shape",
+    "Sigmoid",
+    "Sign",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
 ];
 
 /// Attributes that tract passes over: a file that sets one would get other answers. The value is the one that it may
@@ -133,16 +205,17 @@ impl Engine {
             }
         };
         let zeros: Vec<_> = inputs.iter().map(zeros).collect();
-        let refused = |error: ModelError| ModelError::unsupported(format!("one row of zeros: {}", error.what), OTHER_WAY);
+        let refused =
+            |error: ModelError| ModelError::unsupported(format!("one row of zeros: {}", error.what), OTHER_WAY);
         self.run(&zeros, 1).map(drop).map_err(refused)
     }
 
     /// The answers of `rows` rows, one per output.
     pub(super) fn run(&self, inputs: &[Column<'_>], rows: usize) -> Result<Vec<Values>, ModelError> {
         let guarded = catch_unwind(AssertUnwindSafe(|| self.run_rows(inputs, rows)));
-        guarded.unwrap_or_else(|_| Err("it panicked".to_owned())).map_err(|why| {
-            ModelError::shape(format!("tract failed: {}", why.escape_debug()))
-        })
+        guarded
+            .unwrap_or_else(|_| Err("it panicked".to_owned()))
+            .map_err(|why| ModelError::shape(format!("tract failed: {}", why.escape_debug())))
     }
 
     fn run_rows(&self, inputs: &[Column<'_>], rows: usize) -> Result<Vec<Values>, String> {
@@ -192,7 +265,9 @@ fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
         return Err(ModelError::unsupported(format!("{node} is not run"), OTHER_WAY));
     }
     if let Some((name, _)) = node.attributes.iter().find(|(_, value)| matches!(value, Attribute::Other)) {
-        return Err(node.unsupported(format_args!("its attribute {} is of a sort that is not read", name.escape_debug())));
+        return Err(
+            node.unsupported(format_args!("its attribute {} is of a sort that is not read", name.escape_debug()))
+        );
     }
     for (_, name, allowed) in PASSED_OVER.iter().filter(|(op, _, _)| *op == node.op) {
         let value = node.int(name, *allowed)?;

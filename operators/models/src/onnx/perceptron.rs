@@ -61,7 +61,8 @@ impl Draft {
 
     fn layer(&self) -> (usize, Vec<f32>, Vec<f32>, Activation) {
         let outputs = self.outputs();
-        let weights = (0..outputs).flat_map(|output| self.weights.iter().skip(output).step_by(outputs).copied()).collect();
+        let weights =
+            (0..outputs).flat_map(|output| self.weights.iter().skip(output).step_by(outputs).copied()).collect();
         (self.inputs, weights, self.bias.clone(), self.activation.unwrap_or(Activation::Identity))
     }
 

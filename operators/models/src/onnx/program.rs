@@ -218,4 +218,3 @@ impl Program {
         self.steps.iter().map(|step| step.operation.memory_bytes()).sum()
     }
 }
-

@@ -37,7 +37,8 @@ pub(super) fn inputs<'a>(model: &Model<'a>) -> Result<Vec<Input<'a>>, ModelError
 
 fn input<'a>(info: &ValueInfo<'a>) -> Result<Input<'a>, ModelError> {
     let named = |what: String| format!("input \"{}\" {what}", info.name.escape_debug());
-    let element = Element::from_onnx(info.element).filter(|e| !matches!(e, Element::Text | Element::Bool | Element::I32));
+    let element =
+        Element::from_onnx(info.element).filter(|e| !matches!(e, Element::Text | Element::Bool | Element::I32));
     let element = element.ok_or_else(|| {
         let kind = if info.is_sequence { "a sequence" } else { element_name(info.element) };
         ModelError::unsupported(named(format!("is {kind}")), "give numbers: float, double or int64 inputs are read")
@@ -45,7 +46,8 @@ fn input<'a>(info: &ValueInfo<'a>) -> Result<Input<'a>, ModelError> {
     let (batch, rest) = match info.dims.as_deref() {
         Some([batch, rest @ ..]) => (batch, rest),
         _ => {
-            let advice = "declare its shape, the batch first (`onnx.tools.update_model_dims.update_inputs_outputs_dims`)";
+            let advice =
+                "declare its shape, the batch first (`onnx.tools.update_model_dims.update_inputs_outputs_dims`)";
             return Err(ModelError::unsupported(named("has no dimensions".to_owned()), advice));
         }
     };

@@ -51,7 +51,8 @@ fn perceptrons(runner: &Runner) -> impl Iterator<Item = &Perceptron> {
 
 /// The kernel of the costly part.
 fn kernel(runner: &Runner) -> &'static str {
-    let ours = forests(runner).map(Forest::kernel).next().or_else(|| perceptrons(runner).map(Perceptron::kernel).next());
+    let ours =
+        forests(runner).map(Forest::kernel).next().or_else(|| perceptrons(runner).map(Perceptron::kernel).next());
     match runner {
         Runner::Tract(_) => "tract",
         Runner::Steps { .. } => ours.unwrap_or("portable"),

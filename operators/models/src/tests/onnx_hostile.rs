@@ -35,9 +35,18 @@ fn value_info(name: &str, element: u64, dims: &[i64]) -> Vec<u8> {
 }
 
 fn node(op: &str, domain: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
-    let list = |number: u8, names: &[&str]| -> Vec<u8> { names.iter().flat_map(|n| field(number, n.as_bytes())).collect() };
+    let list =
+        |number: u8, names: &[&str]| -> Vec<u8> { names.iter().flat_map(|n| field(number, n.as_bytes())).collect() };
     let attributes: Vec<u8> = attributes.iter().flat_map(|attribute| field(5, attribute)).collect();
-    [list(1, inputs), list(2, outputs), field(3, b"odd"), field(4, op.as_bytes()), attributes, field(7, domain.as_bytes())].concat()
+    [
+        list(1, inputs),
+        list(2, outputs),
+        field(3, b"odd"),
+        field(4, op.as_bytes()),
+        attributes,
+        field(7, domain.as_bytes()),
+    ]
+    .concat()
 }
 
 fn tensor(name: &str, dims: &[u64], element: u64, raw: &[u8]) -> Vec<u8> {
@@ -57,7 +66,8 @@ fn int_attribute(name: &str, value: u64) -> Vec<u8> {
 fn file(nodes: &[Vec<u8>], tensors: &[Vec<u8>], input: Vec<u8>) -> Vec<u8> {
     let nodes = nodes.iter().flat_map(|node| field(1, node));
     let tensors = tensors.iter().flat_map(|tensor| field(5, tensor));
-    let graph: Vec<u8> = nodes.chain(tensors).chain(field(11, &input)).chain(field(12, &value_info("y", 1, &[-1, 1]))).collect();
+    let graph: Vec<u8> =
+        nodes.chain(tensors).chain(field(11, &input)).chain(field(12, &value_info("y", 1, &[-1, 1]))).collect();
     let opsets = [field(8, &int(2, 17)), field(8, &[field(1, b"ai.onnx.ml"), int(2, 3)].concat())].concat();
     [int(1, 8), field(2, b"by hand"), field(7, &graph), opsets].concat()
 }
@@ -129,10 +139,15 @@ fn a_tensor_that_would_grow_without_bound_is_refused() {
     assert_says(&refuse(&bytes), UNSUPPORTED, &["ConstantOfShape"]);
     // Forty doublings of a tensor of one element.
     let names: Vec<String> = (0..=40).map(|at| format!("c{at}")).collect();
-    let double = |at: usize| node("Concat", "", &[&names[at], &names[at]], &[&names[at + 1]], &[int_attribute("axis", 1)]);
+    let double =
+        |at: usize| node("Concat", "", &[&names[at], &names[at]], &[&names[at + 1]], &[int_attribute("axis", 1)]);
     let mut nodes: Vec<_> = (0..40).map(double).collect();
     nodes.push(node("Expand", "", &["x", "shape"], &["y"], &[]));
-    let bytes = file(&nodes, &[tensor("c0", &[1, 1], 1, &[0; 4]), tensor("shape", &[1], 7, &[1, 0, 0, 0, 0, 0, 0, 0])], rows(1));
+    let bytes = file(
+        &nodes,
+        &[tensor("c0", &[1, 1], 1, &[0; 4]), tensor("shape", &[1], 7, &[1, 0, 0, 0, 0, 0, 0, 0])],
+        rows(1),
+    );
     assert_says(&refuse(&bytes), UNSUPPORTED, &["Concat"]);
     let mut nodes: Vec<_> = vec![node("Identity", "", &["x"], &["c0"], &[])];
     nodes.extend((0..40).map(double));
@@ -153,9 +168,12 @@ fn cycles_and_doubles_in_the_graph_are_refused() {
 
 /// A regressor of one tree, its nodes as given: mode, true child, false child.
 fn tree(nodes: &[(&str, i64, i64)]) -> Vec<u8> {
-    let column = |name: &str, of: &dyn Fn(usize) -> i64| ints_attribute(name, &(0..nodes.len()).map(of).collect::<Vec<_>>());
+    let column =
+        |name: &str, of: &dyn Fn(usize) -> i64| ints_attribute(name, &(0..nodes.len()).map(of).collect::<Vec<_>>());
     let modes: Vec<u8> = nodes.iter().flat_map(|(mode, _, _)| field(9, mode.as_bytes())).collect();
-    let floats = |name: &str, count: usize| [field(1, name.as_bytes()), field(7, &vec![0; 4 * count]), vec![0xa0, 1, 6]].concat();
+    let floats = |name: &str, count: usize| {
+        [field(1, name.as_bytes()), field(7, &vec![0; 4 * count]), vec![0xa0, 1, 6]].concat()
+    };
     let attributes = [
         column("nodes_treeids", &|_| 0),
         column("nodes_nodeids", &|at| at as i64),

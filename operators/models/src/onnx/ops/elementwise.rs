@@ -35,8 +35,27 @@ pub(in super::super) enum Function {
 pub(super) fn is_function(op: &str) -> bool {
     matches!(
         op,
-        "Relu" | "Sigmoid" | "Tanh" | "Exp" | "Log" | "Sqrt" | "Neg" | "Abs" | "Reciprocal" | "Floor" | "Ceil" | "Sign"
-            | "Softplus" | "Softsign" | "LeakyRelu" | "Elu" | "Selu" | "HardSigmoid" | "Clip" | "IsNaN" | "Not"
+        "Relu"
+            | "Sigmoid"
+            | "Tanh"
+            | "Exp"
+            | "Log"
+            | "Sqrt"
+            | "Neg"
+            | "Abs"
+            | "Reciprocal"
+            | "Floor"
+            | "Ceil"
+            | "Sign"
+            | "Softplus"
+            | "Softsign"
+            | "LeakyRelu"
+            | "Elu"
+            | "Selu"
+            | "HardSigmoid"
+            | "Clip"
+            | "IsNaN"
+            | "Not"
     )
 }
 
@@ -70,7 +89,13 @@ impl Function {
     fn of<R: Real>(self, x: R) -> R {
         let number = |x: f32| R::from_f64(f64::from(x));
         match self {
-            Function::Relu => if x < zero() { zero() } else { x },
+            Function::Relu => {
+                if x < zero() {
+                    zero()
+                } else {
+                    x
+                }
+            }
             Function::Sigmoid => sigmoid(x),
             Function::Tanh => x.tanh(),
             Function::Exp => x.exp(),
@@ -84,8 +109,20 @@ impl Function {
             Function::Sign => sign(x),
             Function::Softplus => softplus(x),
             Function::Softsign => x / (one::<R>() + x.abs()),
-            Function::LeakyRelu(alpha) => if x < zero() { number(alpha) * x } else { x },
-            Function::Elu(alpha) => if x < zero() { number(alpha) * (x.exp() - one()) } else { x },
+            Function::LeakyRelu(alpha) => {
+                if x < zero() {
+                    number(alpha) * x
+                } else {
+                    x
+                }
+            }
+            Function::Elu(alpha) => {
+                if x < zero() {
+                    number(alpha) * (x.exp() - one())
+                } else {
+                    x
+                }
+            }
             Function::Selu(alpha, gamma) => {
                 number(gamma) * if x > zero() { x } else { number(alpha) * (x.exp() - one()) }
             }
@@ -237,9 +274,8 @@ impl Operation for Cast {
 pub(super) fn lower_cast<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
     let number = node.int("to", 0)?;
     let element = Element::from_onnx(number);
-    let element = element.ok_or_else(|| {
-        node.unsupported(format_args!("to {}", super::super::tensor::element_name(number)))
-    })?;
+    let element =
+        element.ok_or_else(|| node.unsupported(format_args!("to {}", super::super::tensor::element_name(number))))?;
     let rows = match to.value(node, 0)? {
         Value::Rows(rows) => rows.clone(),
         Value::Constant(tensor) => {
@@ -254,7 +290,12 @@ pub(super) fn lower_cast<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Resul
 }
 
 /// The rows in another type; the same where they have it already.
-pub(super) fn cast_rows<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>, rows: Rows, element: Element) -> Result<Rows, ModelError> {
+pub(super) fn cast_rows<'a>(
+    node: &'a Node<'a>,
+    to: &mut Lowering<'a>,
+    rows: Rows,
+    element: Element,
+) -> Result<Rows, ModelError> {
     if rows.element == element {
         return Ok(rows);
     }
@@ -340,8 +381,20 @@ impl Pair {
             Pair::Mul => a * b,
             Pair::Div => a / b,
             Pair::Pow => power(a, b),
-            Pair::Min => if a < b || a.is_nan() { a } else { b },
-            _ => if a > b || a.is_nan() { a } else { b },
+            Pair::Min => {
+                if a < b || a.is_nan() {
+                    a
+                } else {
+                    b
+                }
+            }
+            _ => {
+                if a > b || a.is_nan() {
+                    a
+                } else {
+                    b
+                }
+            }
         }
     }
 
@@ -519,14 +572,14 @@ pub(super) fn lower_binary<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Res
 
 fn both<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>, pair: Pair, values: [Value; 2]) -> Result<Rows, ModelError> {
     let element = element(node, pair, &values)?;
-    let rank = values.iter().filter_map(|value| if let Value::Rows(r) = value { Some(r.dims.len()) } else { None }).max();
+    let rank =
+        values.iter().filter_map(|value| if let Value::Rows(r) = value { Some(r.dims.len()) } else { None }).max();
     let rank = rank.ok_or_else(|| node.unsupported("of two constants"))?;
     let shapes = [0, 1].map(|side| row_dims(node, &values[side], rank));
     let [a, b] = shapes;
     let shapes = [a?, b?];
-    let dims = broadcast(&shapes[0], &shapes[1]).ok_or_else(|| {
-        node.unreadable(format_args!("rows of the shapes {:?} and {:?}", shapes[0], shapes[1]))
-    })?;
+    let dims = broadcast(&shapes[0], &shapes[1])
+        .ok_or_else(|| node.unreadable(format_args!("rows of the shapes {:?} and {:?}", shapes[0], shapes[1])))?;
     if checked_len(&dims).is_none_or(|width| width > super::super::lower::MAX_WIDTH) {
         return Err(node.unsupported(format_args!("its rows have the shape {dims:?}")));
     }

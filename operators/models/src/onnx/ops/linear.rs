@@ -26,7 +26,9 @@ impl Linear {
         let coefficients = node.floats("coefficients")?.to_vec();
         if intercepts.is_empty() || intercepts.len().checked_mul(width) != Some(coefficients.len()) {
             let (found, outputs) = (coefficients.len(), intercepts.len());
-            return Err(node.unreadable(format_args!("{found} coefficients for {width} features and {outputs} outputs")));
+            return Err(
+                node.unreadable(format_args!("{found} coefficients for {width} features and {outputs} outputs"))
+            );
         }
         Ok(Self { coefficients, intercepts, transform: Transform::read(node)? })
     }

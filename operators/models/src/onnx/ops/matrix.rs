@@ -14,7 +14,10 @@ pub(in super::super) enum Piece<'a> {
     Add(&'a [f32]),
     Mul(&'a [f32]),
     /// `x · weights + bias`, the weights input by input.
-    Dense { weights: &'a [f32], bias: &'a [f32] },
+    Dense {
+        weights: &'a [f32],
+        bias: &'a [f32],
+    },
     Function(Function),
 }
 

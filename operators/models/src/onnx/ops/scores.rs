@@ -125,7 +125,9 @@ pub(super) fn lower_softmax<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Re
     let default = if to.model.opset("").unwrap_or(0) < 13 { 1 } else { -1 };
     let axis = row_axis(node, node.int("axis", default)?, rows.dims.len())?;
     if axis + 1 != rows.dims.len() || !rows.element.is_float() {
-        return Err(node.unsupported(format_args!("of {:?} rows of the shape {:?} along {axis}", rows.element, rows.dims)));
+        return Err(
+            node.unsupported(format_args!("of {:?} rows of the shape {:?} along {axis}", rows.element, rows.dims))
+        );
     }
     let operation = Softmax { width: rows.dims[axis], log: node.op == "LogSoftmax" };
     to.step(node, operation, &[rows.slot], vec![Made::new(rows.element, rows.dims.clone())])

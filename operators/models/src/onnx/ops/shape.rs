@@ -161,7 +161,14 @@ impl Operation for Pick {
 }
 
 /// Adds the step that keeps `indices` of one axis; the columns' meaning stays.
-fn pick<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>, rows: &Rows, axis: usize, indices: &[usize], at: usize) -> Result<(), ModelError> {
+fn pick<'a>(
+    node: &'a Node<'a>,
+    to: &mut Lowering<'a>,
+    rows: &Rows,
+    axis: usize,
+    indices: &[usize],
+    at: usize,
+) -> Result<(), ModelError> {
     let mut dims = rows.dims.clone();
     dims[axis] = indices.len();
     if checked_len(&dims).is_none_or(|width| width == 0 || width > MAX_WIDTH) {
@@ -169,15 +176,24 @@ fn pick<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>, rows: &Rows, axis: usize,
     }
     let inner: usize = rows.dims[axis + 1..].iter().product();
     let outer: usize = rows.dims[..axis].iter().product();
-    let element = |o: usize| indices.iter().flat_map(move |&index| {
-        let first = (o * rows.dims[axis] + index) * inner;
-        first as u32..(first + inner) as u32
-    });
+    let element = |o: usize| {
+        indices.iter().flat_map(move |&index| {
+            let first = (o * rows.dims[axis] + index) * inner;
+            first as u32..(first + inner) as u32
+        })
+    };
     let map = (0..outer).flat_map(element).collect();
     pick_map(node, to, rows, dims, map, at)
 }
 
-fn pick_map<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>, rows: &Rows, dims: Vec<usize>, map: Vec<u32>, at: usize) -> Result<(), ModelError> {
+fn pick_map<'a>(
+    node: &'a Node<'a>,
+    to: &mut Lowering<'a>,
+    rows: &Rows,
+    dims: Vec<usize>,
+    map: Vec<u32>,
+    at: usize,
+) -> Result<(), ModelError> {
     let made = Made { element: rows.element, dims, table: rows.table.clone(), bound: rows.bound };
     let picked = to.hidden_step(node, Pick { width: rows.width(), map }, &[rows.slot], vec![made])?;
     picked.into_iter().for_each(|rows| to.bind(node, at, Value::Rows(rows)));
@@ -244,7 +260,9 @@ fn split<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError
         let part = dim.div_ceil(node.outputs.len().max(1));
         sizes = (0..dim).step_by(part.max(1)).map(|start| part.min(dim - start)).collect();
     }
-    if sizes.len() != node.outputs.len() || sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size)) != Some(dim) {
+    if sizes.len() != node.outputs.len()
+        || sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size)) != Some(dim)
+    {
         return Err(node.unreadable(format_args!("{dim} columns into {sizes:?}")));
     }
     let mut start = 0;
@@ -305,7 +323,12 @@ impl Operation for LookUp {
 }
 
 /// Only indices that cannot leave the table are run: ArgMax's, say.
-pub(super) fn look_up<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>, table: &Tensor, indices: Rows) -> Result<(), ModelError> {
+pub(super) fn look_up<'a>(
+    node: &'a Node<'a>,
+    to: &mut Lowering<'a>,
+    table: &Tensor,
+    indices: Rows,
+) -> Result<(), ModelError> {
     let in_range = indices.bound.is_some_and(|bound| bound <= table.len());
     if !in_range || table.dims.iter().filter(|&&dim| dim != 1).count() > 1 {
         return Err(node.unsupported("its indices may leave the constant, or it is no list"));
@@ -342,7 +365,13 @@ struct Part {
 }
 
 impl Concat {
-    fn rows<'v, T: Copy + 'v>(&'v self, inputs: &'v [&'v Column<'v>], rows: usize, of: impl Fn(&'v Column<'v>) -> &'v [T], constant: impl Fn(&'v Data) -> &'v [T]) -> Vec<T> {
+    fn rows<'v, T: Copy + 'v>(
+        &'v self,
+        inputs: &'v [&'v Column<'v>],
+        rows: usize,
+        of: impl Fn(&'v Column<'v>) -> &'v [T],
+        constant: impl Fn(&'v Data) -> &'v [T],
+    ) -> Vec<T> {
         let mut next = inputs.iter();
         let source = |part: &'v Part| match &part.constant {
             Some(data) => (part, constant(data)),
@@ -363,9 +392,15 @@ impl Concat {
 impl Operation for Concat {
     fn run(&self, inputs: &[&Column<'_>], rows: usize) -> Vec<Column<'static>> {
         vec![match inputs[0] {
-            Column::F32(_) => self.rows(inputs, rows, Column::f32, |d| if let Data::F32(v) = d { v } else { &[] }).into(),
-            Column::F64(_) => self.rows(inputs, rows, Column::f64, |d| if let Data::F64(v) = d { v } else { &[] }).into(),
-            Column::Ints(_) => self.rows(inputs, rows, Column::ints, |d| if let Data::Ints(v) = d { v } else { &[] }).into(),
+            Column::F32(_) => {
+                self.rows(inputs, rows, Column::f32, |d| if let Data::F32(v) = d { v } else { &[] }).into()
+            }
+            Column::F64(_) => {
+                self.rows(inputs, rows, Column::f64, |d| if let Data::F64(v) = d { v } else { &[] }).into()
+            }
+            Column::Ints(_) => {
+                self.rows(inputs, rows, Column::ints, |d| if let Data::Ints(v) = d { v } else { &[] }).into()
+            }
         }]
     }
 
@@ -395,7 +430,9 @@ fn concat<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelErro
         };
         let fits = part_dims.len() == dims.len() && (0..dims.len()).all(|at| at == axis || part_dims[at] == dims[at]);
         if !fits || element != Some(first.element) || first.element == Element::Text {
-            return Err(node.unsupported(format_args!("of {element:?} {part_dims:?} and {:?} {:?}", first.element, first.dims)));
+            return Err(
+                node.unsupported(format_args!("of {element:?} {part_dims:?} and {:?} {:?}", first.element, first.dims))
+            );
         }
         dims[axis] += part_dims[axis];
         parts.push(Part { chunk: part_dims[axis..].iter().product(), constant });

@@ -101,7 +101,11 @@ impl Classes {
         let above = deciding > if self.one_sided && self.positive { 0.5 } else { 0.0 };
         // A class that no leaf has a weight for is answered as 0, base value or not.
         let written = [if has_first { scores[0] } else { 0.0 }, if has_second { scores[1] } else { 0.0 }];
-        if one_score { self.write_one(scores[0], out) } else { self.write_two(written, out) }
+        if one_score {
+            self.write_one(scores[0], out)
+        } else {
+            self.write_two(written, out)
+        }
         match (self.one_sided, labels) {
             // Where both classes have weights, ONNX Runtime answers 1 or 0 whatever the labels are.
             (false, Labels::Ints(_)) => i64::from(above),

@@ -33,8 +33,13 @@ pub(super) fn grow(
     precision: Precision,
 ) -> Result<Grown, ModelError> {
     let named = |error: ModelError| ModelError { what: format!("{node}: {}", error.what), ..error };
-    let spec =
-        ForestSpec { features, outputs: columns.len(), precision, combine: ensemble.combine, base: vec![0.0; columns.len()] };
+    let spec = ForestSpec {
+        features,
+        outputs: columns.len(),
+        precision,
+        combine: ensemble.combine,
+        base: vec![0.0; columns.len()],
+    };
     let mut grower = Grower {
         ensemble,
         column: column_of(ensemble.targets, columns),

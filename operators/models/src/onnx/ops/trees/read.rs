@@ -73,10 +73,17 @@ impl<'a> Lists<'a> {
             missing_true: node.ints("nodes_missing_value_tracks_true")?,
         };
         let lengths = [
-            lists.nodes.len(), lists.features.len(), lists.modes.len(), lists.values.len(), lists.yes.len(), lists.no.len(),
+            lists.nodes.len(),
+            lists.features.len(),
+            lists.modes.len(),
+            lists.values.len(),
+            lists.yes.len(),
+            lists.no.len(),
         ];
         if lists.len() == 0 || lengths.iter().any(|&length| length != lists.len()) {
-            return Err(node.unreadable(format_args!("its lists of nodes have {} and {lengths:?} entries", lists.len())));
+            return Err(
+                node.unreadable(format_args!("its lists of nodes have {} and {lengths:?} entries", lists.len()))
+            );
         }
         Ok(lists)
     }
@@ -107,10 +114,18 @@ impl<'a> Lists<'a> {
         }
     }
 
-    fn item(&self, node: &Node<'_>, index: &Index, leaves: &[std::ops::Range<usize>], at: usize) -> Result<Item, ModelError> {
+    fn item(
+        &self,
+        node: &Node<'_>,
+        index: &Index,
+        leaves: &[std::ops::Range<usize>],
+        at: usize,
+    ) -> Result<Item, ModelError> {
         let place = || format!("node {} of tree {}", self.nodes[at], self.trees[at]);
         let mode = match self.modes[at] {
-            "LEAF" if leaves[at].start == leaves[at].end => return Err(node.unreadable(format_args!("{} has no weight", place()))),
+            "LEAF" if leaves[at].start == leaves[at].end => {
+                return Err(node.unreadable(format_args!("{} has no weight", place())));
+            }
             "LEAF" => return Ok(Item::Leaf(leaves[at].clone())),
             "BRANCH_LEQ" => Mode::AtMost,
             "BRANCH_LT" => Mode::Below,
@@ -118,14 +133,17 @@ impl<'a> Lists<'a> {
             "BRANCH_GT" => Mode::Above,
             "BRANCH_EQ" => Mode::Equal,
             "BRANCH_NEQ" => Mode::NotEqual,
-            other => return Err(node.unreadable(format_args!("{} has the mode \"{}\"", place(), other.escape_debug()))),
+            other => {
+                return Err(node.unreadable(format_args!("{} has the mode \"{}\"", place(), other.escape_debug())));
+            }
         };
         let child = |id: i64| {
             let child = index.get(&(self.trees[at], id)).copied();
             child.ok_or_else(|| node.unreadable(format_args!("{} has the child {id}, which is not there", place())))
         };
         let feature = u32::try_from(self.features[at]);
-        let feature = feature.map_err(|_| node.unreadable(format_args!("{} has feature {}", place(), self.features[at])))?;
+        let feature =
+            feature.map_err(|_| node.unreadable(format_args!("{} has feature {}", place(), self.features[at])))?;
         let missing_true = self.missing_true.get(at) == Some(&1);
         let (yes, no) = (child(self.yes[at])?, child(self.no[at])?);
         Ok(Item::Branch(Branch { feature, mode, value: self.values[at], yes, no, missing_true }))

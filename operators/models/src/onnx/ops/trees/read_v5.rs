@@ -73,11 +73,18 @@ impl<'a> Lists<'a> {
             leaf_weights: doubles(node, "leaf_weights")?,
         };
         let lengths = [
-            lists.modes.len(), lists.splits.len(), lists.yes.len(), lists.no.len(), lists.yes_is_leaf.len(),
+            lists.modes.len(),
+            lists.splits.len(),
+            lists.yes.len(),
+            lists.no.len(),
+            lists.yes_is_leaf.len(),
             lists.no_is_leaf.len(),
         ];
         let nodes = lists.features.len();
-        if nodes == 0 || lengths.iter().any(|&length| length != nodes) || lists.leaf_targets.len() != lists.leaf_weights.len() {
+        if nodes == 0
+            || lengths.iter().any(|&length| length != nodes)
+            || lists.leaf_targets.len() != lists.leaf_weights.len()
+        {
             return Err(node.unreadable(format_args!("its lists of nodes have {nodes} and {lengths:?} entries")));
         }
         Ok(lists)
@@ -93,12 +100,19 @@ impl<'a> Lists<'a> {
         items.extend((0..self.leaf_targets.len()).map(|leaf| Item::Leaf(leaf..leaf + 1)));
         let weight = |(&target, &weight): (&i64, &f64)| {
             let target = usize::try_from(target).ok().filter(|&target| target < targets);
-            target.map(|target| (target, weight)).ok_or_else(|| node.unreadable(format_args!("a leaf for no target of {targets}")))
+            target
+                .map(|target| (target, weight))
+                .ok_or_else(|| node.unreadable(format_args!("a leaf for no target of {targets}")))
         };
         Ok((items, self.leaf_targets.iter().zip(&self.leaf_weights).map(weight).collect::<Result<_, _>>()?))
     }
 
-    fn branch<'m>(&self, node: &Node<'_>, at: usize, members: &mut impl Iterator<Item = &'m [f64]>) -> Result<Item, ModelError> {
+    fn branch<'m>(
+        &self,
+        node: &Node<'_>,
+        at: usize,
+        members: &mut impl Iterator<Item = &'m [f64]>,
+    ) -> Result<Item, ModelError> {
         let mode = match self.modes[at] {
             0 => Mode::AtMost,
             1 => Mode::Below,
@@ -110,8 +124,12 @@ impl<'a> Lists<'a> {
             other => return Err(node.unreadable(format_args!("node {at} has the mode {other}"))),
         };
         let feature = u32::try_from(self.features[at]);
-        let feature = feature.map_err(|_| node.unreadable(format_args!("node {at} has feature {}", self.features[at])))?;
-        let (yes, no) = (self.child(node, self.yes[at], self.yes_is_leaf[at])?, self.child(node, self.no[at], self.no_is_leaf[at])?);
+        let feature =
+            feature.map_err(|_| node.unreadable(format_args!("node {at} has feature {}", self.features[at])))?;
+        let (yes, no) = (
+            self.child(node, self.yes[at], self.yes_is_leaf[at])?,
+            self.child(node, self.no[at], self.no_is_leaf[at])?,
+        );
         let missing_true = self.missing_true.get(at) == Some(&1);
         Ok(Item::Branch(Branch { feature, mode, value: self.splits[at], yes, no, missing_true }))
     }
