@@ -15,7 +15,7 @@ use super::bounds::check_sizes;
 use super::node::OTHER_WAY;
 use super::program::Column;
 use super::proto::{Attribute, Model, Node};
-use super::signature::{Input, spec};
+use super::signature::{Input, datatype as datatype_of, spec};
 use super::tensor::Element;
 use crate::{ModelError, ModelErrorKind};
 
@@ -189,7 +189,8 @@ impl Engine {
         }
         let memory_bytes = check_sizes(&graph)?;
         let graph = graph.into_optimized().map_err(text)?;
-        let outputs = (0..model.graph.outputs.len()).map(|at| output(&graph, at)).collect::<Result<_, _>>()?;
+        let declared = model.graph.outputs.iter().map(|info| info.element).enumerate();
+        let outputs = declared.map(|(at, element)| output(&graph, at, element)).collect::<Result<_, _>>()?;
         let plan = graph.into_runnable().map_err(text)?;
         let inputs = inputs.iter().map(|input| row_shape(&input.dims)).collect();
         Ok(Self { plan: Arc::new(plan), inputs, outputs, memory_bytes })
@@ -275,6 +276,10 @@ fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
             return Err(node.unsupported(format_args!("with {name} = {value}")));
         }
     }
+    if node.op == "ConstantOfShape" && !node.has("value") {
+        // tract would fill it in double precision.
+        return Err(node.unsupported("without a value"));
+    }
     if node.op == "Reshape" && node.int("allowzero", 0)? != 0 && !has_no_zero(model, node) {
         return Err(node.unsupported("with allowzero and a shape that may hold 0"));
     }
@@ -297,7 +302,7 @@ fn row_shape(dims: &[usize]) -> Vec<usize> {
     [&[1], dims].concat()
 }
 
-fn output(graph: &TypedModel, at: usize) -> Result<(Datatype, Vec<usize>), String> {
+fn output(graph: &TypedModel, at: usize, declared: i64) -> Result<(Datatype, Vec<usize>), String> {
     let fact = graph.output_fact(at).map_err(|error| format!("{error:#}"))?;
     let shape = fact.shape.as_concrete().ok_or("the shape of an output depends on the data")?;
     let datatype = match fact.datum_type {
@@ -306,8 +311,12 @@ fn output(graph: &TypedModel, at: usize) -> Result<(Datatype, Vec<usize>), Strin
         DatumType::I64 | DatumType::I32 | DatumType::Bool => Datatype::Int64,
         other => return Err(format!("an output of {other:?}")),
     };
+    let expected = Element::from_onnx(declared).map(datatype_of);
+    if expected.is_some_and(|expected| expected != datatype) {
+        return Err(format!("an output of {datatype:?} where the file says {expected:?}"));
+    }
     match shape {
-        [1, dims @ ..] => Ok((datatype, dims.to_vec())),
+        [1, dims @ ..] if !dims.contains(&0) => Ok((datatype, dims.to_vec())),
         _ => Err(format!("an output of the shape {shape:?}, which has no row for a batch of one")),
     }
 }

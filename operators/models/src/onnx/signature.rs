@@ -101,7 +101,8 @@ pub(super) fn spec(name: &str, datatype: Datatype, dims: &[usize]) -> TensorSpec
     }
 }
 
-fn datatype(element: Element) -> Datatype {
+/// The type of an element as it travels.
+pub(super) fn datatype(element: Element) -> Datatype {
     match element {
         Element::F32 => Datatype::Fp32,
         Element::F64 => Datatype::Fp64,

@@ -133,10 +133,13 @@ fn lying_shapes_are_refused() {
 
 #[test]
 fn a_tensor_that_would_grow_without_bound_is_refused() {
-    let shape = tensor("shape", &[2], 7, &[1i64.to_le_bytes(), (1i64 << 50).to_le_bytes()].concat());
-    let fill = node("ConstantOfShape", "", &["shape"], &["c"], &[]);
-    let bytes = file(&[fill, node("Add", "", &["x", "c"], &["y"], &[])], &[shape], rows(1));
-    assert_says(&refuse(&bytes), UNSUPPORTED, &["ConstantOfShape"]);
+    let value = [field(1, b"value"), field(5, &tensor("", &[1], 1, &[0; 4])), vec![0xa0, 1, 4]].concat();
+    for (attributes, size) in [(vec![], 1i64 << 50), (vec![value.clone()], 1 << 50), (vec![value], 1 << 30)] {
+        let shape = tensor("shape", &[2], 7, &[1i64.to_le_bytes(), size.to_le_bytes()].concat());
+        let fill = node("ConstantOfShape", "", &["shape"], &["c"], &attributes);
+        let bytes = file(&[fill, node("Add", "", &["x", "c"], &["y"], &[])], &[shape], rows(1));
+        assert_says(&refuse(&bytes), UNSUPPORTED, &["ConstantOfShape"]);
+    }
     // Forty doublings of a tensor of one element.
     let names: Vec<String> = (0..=40).map(|at| format!("c{at}")).collect();
     let double =
