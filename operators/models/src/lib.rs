@@ -16,6 +16,7 @@ mod link;
 mod load;
 mod math;
 pub mod mlp;
+pub mod onnx;
 #[cfg(test)]
 mod tests;
 mod trees;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Model, ModelError, foreign, lightgbm, mlp, xgboost};
+use crate::{Model, ModelError, foreign, lightgbm, mlp, onnx, xgboost};
 
 /// A model with what `model check` tells about it.
 #[derive(Clone)]
@@ -45,6 +45,8 @@ pub enum Format {
     LightgbmText,
     /// Lunapark's multilayer perceptron: safetensors with a JSON description ([`mlp`]).
     LunaparkMlp,
+    /// An ONNX graph ([`onnx`]).
+    Onnx,
 }
 
 impl fmt::Display for Format {
@@ -54,6 +56,7 @@ impl fmt::Display for Format {
             Format::XgboostUbjson => "XGBoost UBJSON",
             Format::LightgbmText => "LightGBM text",
             Format::LunaparkMlp => "Lunapark MLP (safetensors)",
+            Format::Onnx => "ONNX",
         })
     }
 }
@@ -94,6 +97,19 @@ pub enum Details {
         /// Weights and biases.
         parameters: usize,
     },
+    /// A graph of operators.
+    Graph {
+        /// The tool that wrote it.
+        producer: String,
+        /// The operator sets and their versions.
+        opsets: Vec<String>,
+        /// Each operator that it has.
+        operators: Vec<String>,
+        /// Trees on the tree evaluator.
+        trees: usize,
+        /// Layers on the perceptron kernel.
+        layers: usize,
+    },
 }
 
 impl fmt::Display for Summary {
@@ -105,6 +121,10 @@ impl fmt::Display for Summary {
             Details::Layers { widths, activations, parameters } => {
                 let widths: Vec<_> = widths.iter().map(usize::to_string).collect();
                 write!(f, "layers {} ({}), {parameters} parameters", widths.join("-"), activations.join(", "))?;
+            }
+            Details::Graph { producer, opsets, operators, trees, layers } => {
+                write!(f, "from {}, {}; {}", producer.escape_debug(), opsets.join(", "), operators.join(" "))?;
+                write!(f, "; {trees} trees, {layers} layers")?;
             }
         }
         write!(f, ", {} KiB, {} kernel", self.memory_bytes.div_ceil(1024), self.kernel)
@@ -140,11 +160,16 @@ fn parse(bytes: &[u8], file: &str) -> Result<Parsed, ModelError> {
             let summary = model.summary();
             Ok((Arc::new(model), format, summary))
         }
+        Format::Onnx => {
+            let model = onnx::OnnxModel::parse(bytes, file)?;
+            let summary = model.summary();
+            Ok((Arc::new(model), format, summary))
+        }
     }
 }
 
 const READABLE: &str = "give an XGBoost JSON or UBJSON model (`save_model(\"model.ubj\")`), a LightGBM text model \
-    (`save_model(\"model.txt\")`) or a Lunapark MLP (safetensors)";
+    (`save_model(\"model.txt\")`), an ONNX file or a Lunapark MLP (safetensors)";
 
 /// Looks into the bytes. A safetensors file starts with the length of its JSON header, eight bytes, so its ninth
 /// byte is `{`; the first eight bytes of a JSON text, read as such a length, exceed any file.
@@ -158,9 +183,16 @@ fn detect(bytes: &[u8]) -> Result<Format, ModelError> {
         _ => match foreign::recognise(bytes) {
             Some(error) => Err(error),
             None if start[0] == b'{' => Ok(Format::XgboostJson),
+            None if starts_as_onnx(bytes) => Ok(Format::Onnx),
             None => Err(unknown(start)),
         },
     }
+}
+
+/// An ONNX file is a protobuf message without a mark of its own. Every writer starts it with the version of the
+/// format (field 1, a number of one byte) and goes on with another field of the model.
+fn starts_as_onnx(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x08, 1..=0x7f, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72 | 0xa2, ..])
 }
 
 fn unknown(bytes: &[u8]) -> ModelError {

@@ -45,6 +45,34 @@ pub const TARGETS: &[Target] = &[
         words: &["[", "]", "{", "}", "[#L", "[$d#L", "[$l#L", "[$U#L", "[$D#L", "SL", "Z", "T", "F", "d", "i", "dart"],
     },
     Target {
+        name: "onnx",
+        seeds: &[
+            "onnx/iris-logistic-zipmap.onnx",
+            "onnx/pipeline.onnx",
+            "onnx/pipeline-double.onnx",
+            "onnx/bayes.onnx",
+            "onnx/stochastic.onnx",
+            "onnx/two-inputs.onnx",
+            "onnx/perceptron-regressor.onnx",
+            "onnx/rules-strings.onnx",
+            "onnx/rules-double-regressor.onnx",
+            "onnx/rules-v5-softmax.onnx",
+            "onnx/torch-elu.onnx",
+        ],
+        words: ONNX_WORDS,
+    },
+    Target {
+        name: "onnx-tract",
+        seeds: &[
+            "onnx/torch-images.onnx",
+            "onnx/torch-gru.onnx",
+            "onnx/torch-autoencoder.onnx",
+            "onnx/torch-series.onnx",
+            "onnx/keras-images.onnx",
+        ],
+        words: ONNX_WORDS,
+    },
+    Target {
         name: "lightgbm-text",
         seeds: &[
             "lightgbm/2.2.3-categorical.txt",
@@ -70,6 +98,34 @@ pub const TARGETS: &[Target] = &[
         seeds: &["../../../pipelines/assets/higgs-mlp.safetensors"],
         words: &["F32", "F64", "dtype", "shape", "[", "]", "}", "\"", "0", "relu", "sigmoid", "identity", "\\\"layers"],
     },
+];
+
+/// Operators, fields and lengths of a protobuf message.
+const ONNX_WORDS: &[&str] = &[
+    "Reshape",
+    "Concat",
+    "Expand",
+    "Slice",
+    "Gather",
+    "MatMul",
+    "ConstantOfShape",
+    "Add",
+    "Softmax",
+    "BRANCH_EQ",
+    "LEAF",
+    "axis",
+    "\u{8}",
+    "\u{10}",
+    "\u{12}\u{2}",
+    "\"",
+    "*",
+    ":",
+    "B",
+    "X",
+    "label",
+    "ai.onnx.ml",
+    "location",
+    "\0\0\0\0",
 ];
 
 /// Numbers that readers get wrong.

@@ -7,7 +7,7 @@ use crate::math;
 /// What follows a layer's sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Activation {
+pub(crate) enum Activation {
     Identity,
     Relu,
     Sigmoid,

@@ -22,6 +22,7 @@
 //! * Tensors are F32 and finite, and each is used once. An unknown key is refused: it would change the answer.
 
 mod activation;
+mod chain;
 mod file;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
@@ -43,6 +44,8 @@ use lunapark_schemas::{Signature, TensorSpec};
 
 use crate::input::input_values;
 use crate::{Accepts, Details, Model, ModelError, Summary};
+pub(crate) use activation::Activation;
+pub(crate) use chain::{MAX_CHAIN_WIDTH, Perceptron};
 use kernel::Kernel;
 use network::Network;
 

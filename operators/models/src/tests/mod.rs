@@ -8,6 +8,8 @@ mod hostile_mlp;
 mod hostile_trees;
 mod independence;
 mod lightgbm_golden;
+mod onnx;
+mod onnx_hostile;
 mod xgboost_golden;
 
 use std::path::PathBuf;

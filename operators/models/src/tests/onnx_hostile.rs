@@ -1,0 +1,252 @@
+//! Damaged, lying and unsupported ONNX files: an error that says what, never a panic.
+
+use super::onnx::cases;
+use super::*;
+use crate::{ModelError, ModelErrorKind};
+
+/// A field of bytes of a protobuf message.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    bytes.extend(varint(value.len() as u64));
+    bytes.extend(value);
+    bytes
+}
+
+fn int(number: u8, value: u64) -> Vec<u8> {
+    [vec![number << 3], varint(value)].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// `float` unless told otherwise; a negative dimension is a name.
+fn value_info(name: &str, element: u64, dims: &[i64]) -> Vec<u8> {
+    let dim = |&dim: &i64| field(1, &if dim < 0 { field(2, b"rows") } else { int(1, dim as u64) });
+    let shape: Vec<u8> = dims.iter().flat_map(dim).collect();
+    let tensor = [int(1, element), field(2, &shape)].concat();
+    [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
+}
+
+fn node(op: &str, domain: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
+    let list =
+        |number: u8, names: &[&str]| -> Vec<u8> { names.iter().flat_map(|n| field(number, n.as_bytes())).collect() };
+    let attributes: Vec<u8> = attributes.iter().flat_map(|attribute| field(5, attribute)).collect();
+    [
+        list(1, inputs),
+        list(2, outputs),
+        field(3, b"odd"),
+        field(4, op.as_bytes()),
+        attributes,
+        field(7, domain.as_bytes()),
+    ]
+    .concat()
+}
+
+fn tensor(name: &str, dims: &[u64], element: u64, raw: &[u8]) -> Vec<u8> {
+    let dims: Vec<u8> = dims.iter().flat_map(|&dim| int(1, dim)).collect();
+    [dims, int(2, element), field(8, name.as_bytes()), field(9, raw)].concat()
+}
+
+fn ints_attribute(name: &str, values: &[i64]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(|&value| int(8, value as u64)).collect();
+    [field(1, name.as_bytes()), values, vec![0xa0, 1, 7]].concat()
+}
+
+fn int_attribute(name: &str, value: u64) -> Vec<u8> {
+    [field(1, name.as_bytes()), int(3, value), vec![0xa0, 1, 2]].concat()
+}
+
+fn file(nodes: &[Vec<u8>], tensors: &[Vec<u8>], input: Vec<u8>) -> Vec<u8> {
+    let nodes = nodes.iter().flat_map(|node| field(1, node));
+    let tensors = tensors.iter().flat_map(|tensor| field(5, tensor));
+    let graph: Vec<u8> =
+        nodes.chain(tensors).chain(field(11, &input)).chain(field(12, &value_info("y", 1, &[-1, 1]))).collect();
+    let opsets = [field(8, &int(2, 17)), field(8, &[field(1, b"ai.onnx.ml"), int(2, 3)].concat())].concat();
+    [int(1, 8), field(2, b"by hand"), field(7, &graph), opsets].concat()
+}
+
+fn rows(width: i64) -> Vec<u8> {
+    value_info("x", 1, &[-1, width])
+}
+
+fn refuse(bytes: &[u8]) -> ModelError {
+    load(bytes, "model.onnx", None).expect_err("the file is bad")
+}
+
+fn assert_says(error: &ModelError, kind: ModelErrorKind, words: &[&str]) {
+    let text = error.to_string();
+    assert_eq!(error.kind, kind, "{text}");
+    words.iter().for_each(|word| assert!(text.contains(word), "{text:?} lacks {word:?}"));
+}
+
+const UNREADABLE: ModelErrorKind = ModelErrorKind::Unreadable;
+const UNSUPPORTED: ModelErrorKind = ModelErrorKind::Unsupported;
+
+#[test]
+fn the_file_by_hand_scores() {
+    let bytes = file(&[node("Relu", "", &["x"], &["y"], &[])], &[], rows(1));
+    let model = loaded(&bytes, "m").model;
+    assert_eq!(scores(&*model, &batch(&*model, vec![-1.0, 2.5])), [0.0, 2.5]);
+}
+
+#[test]
+fn files_cut_anywhere_are_refused() {
+    for case in cases().iter().filter(|case| !case.name.starts_with("rules-classes")) {
+        let bytes = case.bytes();
+        for end in (1..bytes.len()).step_by(1_000).chain([bytes.len() - 1]) {
+            // What is left may be a smaller message; its graph must then be whole, and nothing may panic.
+            if let Ok(loaded) = load(&bytes[..end], &case.name, None) {
+                assert!(!loaded.model.signature().outputs.is_empty());
+            }
+        }
+        assert!(matches!(refuse(&bytes[..bytes.len() / 2]).kind, ModelErrorKind::Truncated), "{}", case.name);
+    }
+}
+
+#[test]
+fn nothing_outside_the_file_is_read() {
+    let entry = |key: &[u8], value: &[u8]| field(13, &[field(1, key), field(2, value)].concat());
+    let outside = [tensor("w", &[1], 1, &[]), entry(b"location", b"/etc/passwd"), int(14, 1)].concat();
+    let bytes = file(&[node("MatMul", "", &["x", "w"], &["y"], &[])], &[outside], rows(1));
+    assert_says(&refuse(&bytes), UNSUPPORTED, &["\"w\"", "external data", "save_as_external_data=False"]);
+}
+
+#[test]
+fn lying_shapes_are_refused() {
+    let relu = || node("Relu", "", &["x"], &["y"], &[]);
+    let with = |dims: &[u64], raw: &[u8]| file(&[relu()], &[tensor("w", dims, 1, raw)], rows(1));
+    assert_says(&refuse(&with(&[1 << 40], &[0; 8])), UNREADABLE, &["\"w\"", "2 values"]);
+    assert_says(&refuse(&with(&[1 << 62, 1 << 62], &[0; 8])), UNREADABLE, &["no shape"]);
+    assert_says(&refuse(&with(&[0, 1 << 62, 4], &[])), UNREADABLE, &["no shape"]);
+    assert_says(&refuse(&with(&[u64::MAX], &[0; 4])), UNREADABLE, &["no shape"]);
+    assert_says(&refuse(&with(&[1], &[0; 3])), UNREADABLE, &["whole number of values"]);
+    let foreign = file(&[relu()], &[tensor("w", &[1 << 30], 10, &[0; 4])], rows(1));
+    assert_says(&refuse(&foreign), UNREADABLE, &["fewer than its shape"]);
+}
+
+#[test]
+fn a_tensor_that_would_grow_without_bound_is_refused() {
+    let value = [field(1, b"value"), field(5, &tensor("", &[1], 1, &[0; 4])), vec![0xa0, 1, 4]].concat();
+    for (attributes, size) in [(vec![], 1i64 << 50), (vec![value.clone()], 1 << 50), (vec![value], 1 << 30)] {
+        let shape = tensor("shape", &[2], 7, &[1i64.to_le_bytes(), size.to_le_bytes()].concat());
+        let fill = node("ConstantOfShape", "", &["shape"], &["c"], &attributes);
+        let bytes = file(&[fill, node("Add", "", &["x", "c"], &["y"], &[])], &[shape], rows(1));
+        assert_says(&refuse(&bytes), UNSUPPORTED, &["ConstantOfShape"]);
+    }
+    // Forty doublings of a tensor of one element.
+    let names: Vec<String> = (0..=40).map(|at| format!("c{at}")).collect();
+    let double =
+        |at: usize| node("Concat", "", &[&names[at], &names[at]], &[&names[at + 1]], &[int_attribute("axis", 1)]);
+    let mut nodes: Vec<_> = (0..40).map(double).collect();
+    nodes.push(node("Expand", "", &["x", "shape"], &["y"], &[]));
+    let bytes = file(
+        &nodes,
+        &[tensor("c0", &[1, 1], 1, &[0; 4]), tensor("shape", &[1], 7, &[1, 0, 0, 0, 0, 0, 0, 0])],
+        rows(1),
+    );
+    assert_says(&refuse(&bytes), UNSUPPORTED, &["Concat"]);
+    let mut nodes: Vec<_> = vec![node("Identity", "", &["x"], &["c0"], &[])];
+    nodes.extend((0..40).map(double));
+    nodes.push(node("Relu", "", &["c40"], &["y"], &[]));
+    assert_says(&refuse(&file(&nodes, &[], rows(1))), UNSUPPORTED, &["Concat", "shape"]);
+}
+
+#[test]
+fn cycles_and_doubles_in_the_graph_are_refused() {
+    let add = |a: &str, b: &str, out: &str| node("Add", "", &[a, b], &[out], &[]);
+    let cycle = file(&[add("x", "b", "a"), add("a", "x", "b"), add("a", "b", "y")], &[], rows(1));
+    assert_says(&refuse(&cycle), UNREADABLE, &["\"b\"", "cycle"]);
+    let twice = file(&[add("x", "x", "y"), add("x", "x", "y")], &[], rows(1));
+    assert_says(&refuse(&twice), UNREADABLE, &["\"y\" is made twice"]);
+    let nothing = file(&[add("x", "x", "z")], &[], rows(1));
+    assert_says(&refuse(&nothing), UNREADABLE, &["no node makes the output \"y\""]);
+}
+
+/// A regressor of one tree, its nodes as given: mode, true child, false child.
+fn tree(nodes: &[(&str, i64, i64)]) -> Vec<u8> {
+    let column =
+        |name: &str, of: &dyn Fn(usize) -> i64| ints_attribute(name, &(0..nodes.len()).map(of).collect::<Vec<_>>());
+    let modes: Vec<u8> = nodes.iter().flat_map(|(mode, _, _)| field(9, mode.as_bytes())).collect();
+    let floats = |name: &str, count: usize| {
+        [field(1, name.as_bytes()), field(7, &vec![0; 4 * count]), vec![0xa0, 1, 6]].concat()
+    };
+    let attributes = [
+        column("nodes_treeids", &|_| 0),
+        column("nodes_nodeids", &|at| at as i64),
+        column("nodes_featureids", &|_| 0),
+        column("nodes_truenodeids", &|at| nodes[at].1),
+        column("nodes_falsenodeids", &|at| nodes[at].2),
+        [field(1, b"nodes_modes"), modes, vec![0xa0, 1, 8]].concat(),
+        floats("nodes_values", nodes.len()),
+        ints_attribute("target_ids", &[0; 2]),
+        ints_attribute("target_treeids", &[0; 2]),
+        ints_attribute("target_nodeids", &[1, 2]),
+        floats("target_weights", 2),
+        int_attribute("n_targets", 1),
+    ];
+    file(&[node("TreeEnsembleRegressor", "ai.onnx.ml", &["x"], &["y"], &attributes)], &[], rows(1))
+}
+
+#[test]
+fn trees_with_cycles_and_lost_children_are_refused() {
+    let whole = [("BRANCH_LEQ", 1, 2), ("LEAF", 0, 0), ("LEAF", 0, 0)];
+    assert_eq!(loaded(&tree(&whole), "m").model.signature().outputs[0].width, 1);
+    let cycle = [("BRANCH_LEQ", 1, 2), ("BRANCH_LT", 0, 2), ("LEAF", 0, 0)];
+    assert_says(&refuse(&tree(&cycle)), UNREADABLE, &["odd", "reached twice"]);
+    let shared = [("BRANCH_LEQ", 1, 1), ("LEAF", 0, 0), ("LEAF", 0, 0)];
+    assert_says(&refuse(&tree(&shared)), UNREADABLE, &["reached twice"]);
+    let lost = [("BRANCH_LEQ", 1, 9), ("LEAF", 0, 0), ("LEAF", 0, 0)];
+    assert_says(&refuse(&tree(&lost)), UNREADABLE, &["the child 9", "node 0 of tree 0"]);
+    let strange = [("BRANCH_MAYBE", 1, 2), ("LEAF", 0, 0), ("LEAF", 0, 0)];
+    assert_says(&refuse(&tree(&strange)), UNREADABLE, &["BRANCH_MAYBE"]);
+}
+
+#[test]
+fn what_is_not_run_is_named_with_the_way_out() {
+    let one = |op: &str, domain: &str| file(&[node(op, domain, &["x"], &["y"], &[])], &[], rows(1));
+    assert_says(&refuse(&one("Loop", "")), UNSUPPORTED, &["node \"odd\" (ai.onnx.Loop)", "FORMATS.md"]);
+    assert_says(&refuse(&one("SVMClassifier", "ai.onnx.ml")), UNSUPPORTED, &["ai.onnx.ml.SVMClassifier"]);
+    assert_says(&refuse(&one("FusedConv", "com.microsoft")), UNSUPPORTED, &["com.microsoft.FusedConv"]);
+    let relu = || node("Relu", "", &["x"], &["y"], &[]);
+    let with = |input: Vec<u8>| refuse(&file(&[relu()], &[], input));
+    assert_says(&with(value_info("x", 8, &[-1, 2])), UNSUPPORTED, &["input \"x\" is string"]);
+    assert_says(&with(value_info("x", 1, &[7, 2])), UNSUPPORTED, &["fixed batch 7", "dynamic"]);
+    assert_says(&with(value_info("x", 1, &[-1, -1])), UNSUPPORTED, &["dimension 1 open (\"rows\")"]);
+    assert_says(&with(value_info("x", 1, &[])), UNSUPPORTED, &["no dimensions"]);
+    assert_says(&with(value_info("x", 1, &[-1, 1 << 40])), UNSUPPORTED, &["dimension 1099511627776"]);
+}
+
+#[test]
+fn other_files_named_onnx_are_told_for_what_they_are() {
+    assert_says(&refuse(b"PK\x03\x04\x14\0\0\0\x08\0data.pkl"), UNSUPPORTED, &["zip"]);
+    assert_says(&refuse(b"\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x07sklearn"), UNSUPPORTED, &["pickle"]);
+}
+
+#[test]
+fn flipped_bits_never_panic() {
+    let names = ["pipeline", "bayes", "two-inputs", "rules-v5-softmax", "torch-elu", "torch-images", "torch-gru"];
+    for case in cases().iter().filter(|case| names.contains(&case.name.as_str())) {
+        let bytes = case.bytes();
+        for at in (0..bytes.len()).step_by(bytes.len().div_ceil(150)) {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << (at % 8);
+            if let Ok(loaded) = load(&bytes, &case.name, None) {
+                let signature = loaded.model.signature();
+                let columns = signature.inputs.iter().map(|spec| {
+                    let mut values = Values::with_capacity(spec.datatype, 0);
+                    (0..2 * spec.width).for_each(|at| values.push(at as f64));
+                    values.into_column(spec).unwrap()
+                });
+                let rows = RecordBatch::try_new(signature.input_schema(), columns.collect()).unwrap();
+                assert!(loaded.model.infer(&rows).is_ok_and(|answer| answer.num_rows() == 2), "{} at {at}", case.name);
+            }
+        }
+    }
+}
