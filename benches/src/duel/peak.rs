@@ -1,12 +1,12 @@
 //! What the core can do at best: fused multiply-adds on registers alone.
-#![expect(unsafe_code, reason = "a loop compiled for the machine's vectors")]
+#![expect(unsafe_code, reason = "vectors of one instruction set")]
 
 use std::hint::black_box;
 
 use crate::parts::thread_nanos;
 
-/// Independent sums: more than latency times units of any core.
-const CHAINS: usize = 24;
+/// Independent sums: more than latency times units of any core, and no more than registers.
+const CHAINS: usize = 12;
 const STEPS: usize = 2_000_000;
 
 /// The most of a few tries, in single precision.
@@ -21,47 +21,65 @@ pub fn gigaflops() -> anyhow::Result<f64> {
     Ok(best)
 }
 
-/// Runs the loop; gives back the lanes of a register.
+/// Runs the loop with the machine's widest vectors; gives back their lanes.
+#[cfg(target_arch = "x86_64")]
 fn chains() -> usize {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the machine has AVX-512F.
-            unsafe { wide::<16>() };
-            return 16;
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the machine has AVX2 and FMA.
-            unsafe { narrow::<8>() };
-            return 8;
-        }
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the machine has AVX-512F.
+        unsafe { x86::avx512() };
+        return 16;
     }
-    multiply_add::<4>();
-    4
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the machine has AVX2 and FMA.
+        unsafe { x86::avx2() };
+        return 8;
+    }
+    scalar()
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,fma")]
-fn wide<const LANES: usize>() {
-    multiply_add::<LANES>();
+#[cfg(not(target_arch = "x86_64"))]
+fn chains() -> usize {
+    scalar()
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn narrow<const LANES: usize>() {
-    multiply_add::<LANES>();
-}
-
-#[inline(always)]
-fn multiply_add<const LANES: usize>() {
-    let (x, y) = (black_box([1.000_000_1_f32; LANES]), black_box([1e-9_f32; LANES]));
-    let mut sums = [[0.0_f32; LANES]; CHAINS];
+fn scalar() -> usize {
+    let (x, y) = (black_box(1.000_000_1_f32), black_box(1e-9_f32));
+    let mut sums = [0.0_f32; CHAINS];
     for _ in 0..STEPS {
-        for sum in &mut sums {
-            for lane in 0..LANES {
-                sum[lane] = sum[lane].mul_add(x[lane], y[lane]);
-            }
-        }
+        sums.iter_mut().for_each(|sum| *sum = sum.mul_add(x, y));
     }
     black_box(sums);
+    1
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    use super::{CHAINS, STEPS};
+
+    #[target_feature(enable = "avx512f")]
+    pub fn avx512() {
+        let (x, y) = (black_box(_mm512_set1_ps(1.000_000_1)), black_box(_mm512_set1_ps(1e-9)));
+        let mut sums = [_mm512_setzero_ps(); CHAINS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, x, y);
+            }
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn avx2() {
+        let (x, y) = (black_box(_mm256_set1_ps(1.000_000_1)), black_box(_mm256_set1_ps(1e-9)));
+        let mut sums = [_mm256_setzero_ps(); CHAINS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, x, y);
+            }
+        }
+        black_box(sums);
+    }
 }

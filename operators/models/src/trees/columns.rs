@@ -236,7 +236,7 @@ impl<T: Number> Columns<T> {
     pub(super) fn memory_bytes(&self) -> usize {
         let sets: usize = self.sets.iter().map(|set| size_of_val(set) + size_of_val(&set.bits[..])).sum();
         let input = |input: &Input<T>| {
-            size_of_val(&input.cuts[..]) + size_of_val(&input.search.tree[..]) + size_of_val(&input.columns[..])
+            size_of_val(&input.cuts[..]) + size_of_val(input.search.tree()) + size_of_val(&input.columns[..])
         };
         sets + self.inputs.iter().map(input).sum::<usize>()
     }
