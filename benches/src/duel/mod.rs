@@ -3,6 +3,7 @@
 //! Each side is a process of its own with one thread that answers the same requests: score this model's rows in batches
 //! of so many, for so long, and say how many rows a second of CPU time scored.
 
+mod layouts;
 mod models;
 mod peak;
 mod perceptrons;
@@ -92,6 +93,11 @@ fn check(expected: &[f64], answers: &[f64]) -> anyhow::Result<()> {
 /// The trees' duel.
 pub fn trees(args: &Args) -> anyhow::Result<Report> {
     trees::run(args, &Folder::prepare("trees")?)
+}
+
+/// Lunapark's tree layouts among themselves.
+pub fn layouts(args: &Args) -> anyhow::Result<Report> {
+    layouts::run(args, &Folder::prepare("trees")?)
 }
 
 /// The perceptrons' duel.

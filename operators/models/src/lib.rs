@@ -6,6 +6,7 @@
 
 mod error;
 mod input;
+mod instructions;
 mod load;
 mod math;
 pub mod mlp;

@@ -124,7 +124,7 @@ unsafe fn tables<const LEVELS: usize>(thresholds: &[u8]) -> [__m256i; 4] {
 
 /// One level, for all rows.
 #[inline(always)]
-unsafe fn step<const LEVEL: usize>(walk: &mut Walk, offsets: &[u16], tables: &[__m256i; 4], first: *const u8) {
+unsafe fn step<const LEVEL: usize>(walk: &mut Walk, offsets: &[u32], tables: &[__m256i; 4], first: *const u8) {
     // SAFETY: the caller's promise.
     unsafe {
         let bytes = match LEVEL {
@@ -155,7 +155,7 @@ unsafe fn step<const LEVEL: usize>(walk: &mut Walk, offsets: &[u16], tables: &[_
 /// Each row's byte at its node of a level of twice `PAIRS` nodes.
 #[inline(always)]
 unsafe fn chosen<const LEVEL: usize, const PAIRS: usize>(
-    offsets: &[u16],
+    offsets: &[u32],
     first: *const u8,
     turns: &[__m256i; TOP as usize],
 ) -> __m256i {
@@ -178,7 +178,7 @@ unsafe fn chosen<const LEVEL: usize, const PAIRS: usize>(
 
 /// The column that a node compares.
 #[inline(always)]
-unsafe fn column(offsets: &[u16], first: *const u8, node: usize) -> __m256i {
+unsafe fn column(offsets: &[u32], first: *const u8, node: usize) -> __m256i {
     // SAFETY: the caller's promise.
-    unsafe { _mm256_loadu_si256(first.add(usize::from(offsets[node]) * 8).cast()) }
+    unsafe { _mm256_loadu_si256(first.add(offsets[node] as usize).cast()) }
 }

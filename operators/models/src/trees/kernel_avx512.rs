@@ -245,7 +245,7 @@ unsafe fn tables<const LEVELS: usize>(thresholds: &[u8]) -> [__m512i; 4] {
 
 /// One level, for all rows.
 #[inline(always)]
-unsafe fn step<const LEVEL: usize>(walk: &mut Walk, offsets: &[u16], tables: &[__m512i; 4], block: *const u8) {
+unsafe fn step<const LEVEL: usize>(walk: &mut Walk, offsets: &[u32], tables: &[__m512i; 4], block: *const u8) {
     // SAFETY: the caller's promise.
     unsafe {
         let bytes = match LEVEL {
@@ -275,7 +275,7 @@ unsafe fn step<const LEVEL: usize>(walk: &mut Walk, offsets: &[u16], tables: &[_
 /// Each row's byte at its node of a level of twice `PAIRS` nodes.
 #[inline(always)]
 unsafe fn chosen<const LEVEL: usize, const PAIRS: usize>(
-    offsets: &[u16],
+    offsets: &[u32],
     block: *const u8,
     turns: &[__mmask64; TOP as usize],
 ) -> __m512i {
@@ -298,7 +298,7 @@ unsafe fn chosen<const LEVEL: usize, const PAIRS: usize>(
 
 /// The column that a node compares.
 #[inline(always)]
-unsafe fn column(offsets: &[u16], block: *const u8, node: usize) -> __m512i {
+unsafe fn column(offsets: &[u32], block: *const u8, node: usize) -> __m512i {
     // SAFETY: the caller's promise; a column has 64 bytes.
-    unsafe { _mm512_loadu_si512(block.add(usize::from(offsets[node]) * 8).cast()) }
+    unsafe { _mm512_loadu_si512(block.add(offsets[node] as usize).cast()) }
 }

@@ -4,7 +4,7 @@
 //! shuffle. Node `i` has the children `2i` and `2i + 1`, the root is node 1. A leaf above the heap's last level becomes
 //! splits that decide nothing: all places below lead to it. Deeper trees go on from node to node.
 
-use super::columns::{Columns, Splits};
+use super::columns::{BLOCK, Columns, Splits};
 use super::number::Number;
 use super::{Combine, Forest, Step};
 
@@ -12,8 +12,6 @@ use super::{Combine, Forest, Step};
 pub(super) const TOP: u32 = 6;
 /// Bytes of a shuffle's table, the least size of a heap.
 const TABLE: usize = 16;
-/// Eight-byte steps from one column of a block to the next.
-const COLUMN_STEPS: u16 = 8;
 /// The threshold of a leaf, above every byte: a walk that arrives stays.
 const STAY: u16 = 256;
 
@@ -44,7 +42,7 @@ pub(super) struct Tree {
 pub(super) struct Heap<'a> {
     columns: usize,
     levels: u32,
-    offsets: &'a [u16],
+    offsets: &'a [u32],
     thresholds: &'a [u8],
 }
 
@@ -60,7 +58,7 @@ impl<'a> Heap<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn offsets(&self) -> &'a [u16] {
+    pub(super) fn offsets(&self) -> &'a [u32] {
         self.offsets
     }
 
@@ -85,8 +83,8 @@ pub(super) struct Lowered<T> {
     /// Where the number or numbers of each node's leaf stand.
     pub slots: Vec<u32>,
     pub leaves: Vec<T>,
-    /// Of each heap's nodes: the place of the column in a block, in steps of eight bytes.
-    offsets: Vec<u16>,
+    /// Of each heap's nodes: the place of the column in a block, in bytes.
+    offsets: Vec<u32>,
     thresholds: Vec<u8>,
     /// The node under each place of a heap's last level, from the left.
     pub bottoms: Vec<u32>,
@@ -149,7 +147,7 @@ impl<T: Number> Lowered<T> {
         let mut at = vec![tree.root; 2 * inner];
         for place in 1..inner {
             let node = self.nodes[at[place] as usize];
-            self.offsets[heap + place] = node.column * COLUMN_STEPS;
+            self.offsets[heap + place] = u32::from(node.column) * BLOCK as u32;
             self.thresholds[heap + place] = node.threshold.min(255) as u8;
             at[2 * place] = node.left;
             at[2 * place + 1] = node.left + u32::from(node.threshold != STAY);
