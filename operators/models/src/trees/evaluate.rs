@@ -3,7 +3,6 @@
 //! A block's rows take a tree's top levels together; what is below, and all of a single row, goes from node to node with
 //! many walks side by side. Either way the leaves are added in the trees' order, so the bits are the same.
 
-use super::Combine;
 use super::columns::{BLOCK, Line, Ranks};
 use super::literal::{combined, end, start};
 use super::lower::{Heap, Lowered, TOP, Tree};
