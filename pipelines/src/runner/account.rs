@@ -35,6 +35,18 @@ pub struct Account {
     dead_letters: BTreeMap<ErrorClass, u64>,
 }
 
+/// Why an ending cannot be taken down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The message's partition is not ours.
+    NotAssigned,
+    /// The message has ended before: the log gave it twice.
+    Again {
+        /// The offset that was due.
+        next: i64,
+    },
+}
+
 #[derive(Debug)]
 struct PartitionAccount {
     at: TopicPartition,
@@ -154,15 +166,18 @@ impl Account {
         self.bytes += bytes;
     }
 
-    /// Takes a message's ending down. False where its partition is not ours.
-    pub fn record(&mut self, message: &Message<'_>, ending: Ending, model: Option<usize>) -> bool {
-        let Some(partition) = self.find(message) else { return false };
+    /// Takes a message's ending down.
+    pub fn record(&mut self, message: &Message<'_>, ending: Ending, model: Option<usize>) -> Result<(), Unfit> {
+        let partition = self.find(message).ok_or(Unfit::NotAssigned)?;
+        if message.offset < partition.next {
+            return Err(Unfit::Again { next: partition.next });
+        }
         partition.record(message.offset, ending);
         if let Some(model) = model.filter(|m| !partition.models.contains(m)) {
             partition.models.push(model);
         }
         self.messages += 1;
-        true
+        Ok(())
     }
 
     /// Consecutive messages mostly share a partition: look at the last one first.
@@ -244,7 +259,7 @@ mod tests {
         let mut account = account();
         let batch = messages(&[6, 9]);
         let ends = [Ending::Result(RowCounts { results: 2, dead: 1 }), Ending::Filtered(SkipReason::Expired)];
-        batch.iter().zip(ends).for_each(|(m, e)| assert!(account.record(&m, e, Some(0))));
+        batch.iter().zip(ends).for_each(|(m, e)| account.record(&m, e, Some(0)).unwrap());
         let range = account.ranges("score", "a-0", |_| Some("m/1#00")).remove(0);
         assert_eq!((range.first, range.next), (5, 10));
         assert_eq!(range.messages, Counts { input: 2, results: 1, filtered: 1, dead: 0, partial: 1 });
@@ -253,18 +268,27 @@ mod tests {
         account.committed();
         assert!(account.ranges("score", "a-0", |_| None).is_empty());
         let batch = messages(&[10]);
-        assert!(account.record(&batch.get(0), Ending::Dead, None));
+        account.record(&batch.get(0), Ending::Dead, None).unwrap();
         assert_eq!(account.ranges("score", "a-0", |_| None)[0].first, 10);
     }
 
     #[test]
     fn an_abort_goes_back_to_the_committed_offset() {
         let mut account = account();
-        assert!(account.record(&messages(&[7]).get(0), Ending::Dead, None));
+        account.record(&messages(&[7]).get(0), Ending::Dead, None).unwrap();
         assert_eq!(account.firsts()[0].offset, 5);
         account.aborted();
         assert_eq!(account.messages(), 0);
         assert!(account.next().is_empty());
+    }
+
+    #[test]
+    fn a_message_that_comes_twice_is_not_taken_down_twice() {
+        let mut account = account();
+        let batch = messages(&[7, 8]);
+        batch.iter().for_each(|message| account.record(&message, Ending::Dead, None).unwrap());
+        assert_eq!(account.record(&batch.get(1), Ending::Dead, None), Err(Unfit::Again { next: 9 }));
+        assert_eq!((account.messages(), account.next()[0].offset), (2, 9));
     }
 
     #[test]
@@ -277,6 +301,6 @@ mod tests {
     fn a_message_of_a_partition_that_is_not_ours_is_not_taken_down() {
         let mut account = account();
         account.forget(&[TopicPartition::new("t", 1)]);
-        assert!(!account.record(&messages(&[7]).get(0), Ending::Dead, None));
+        assert_eq!(account.record(&messages(&[7]).get(0), Ending::Dead, None), Err(Unfit::NotAssigned));
     }
 }

@@ -8,9 +8,9 @@ use lunapark_operator::{Batch, Codec, Member, Operator, Output, Retry};
 use lunapark_schemas::headers::{CE_EXPIRYTIME, SOURCE};
 use lunapark_schemas::{ErrorClass, HeadersBuf, Message, Messages, Outcome, Record, Rejection, SkipReason};
 
-use super::account::{Ending, RowCounts};
+use super::account::{Ending, RowCounts, Unfit};
 use super::dead_letter::DeadLetter;
-use super::{RunError, Runner};
+use super::{LogError, LogErrorKind, RunError, Runner};
 use crate::clock;
 use crate::metrics::Stage;
 use crate::stop::Stop;
@@ -194,11 +194,20 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         if !dead {
             self.breaker.record(message.offset, false);
         }
-        match self.account.record(message, ending, model.filter(|_| !dead)) {
-            true => Ok(()),
-            false => {
-                let what = format!("{} belongs to a partition that is not assigned", message.position());
-                Err(RunError::Operator { operator: self.operator.name(), what })
+        self.account.record(message, ending, model.filter(|_| !dead)).map_err(|unfit| self.unfit(message, unfit))
+    }
+
+    fn unfit(&self, message: &Message<'_>, unfit: Unfit) -> RunError {
+        let position = message.position();
+        match unfit {
+            Unfit::NotAssigned => {
+                let what = format!("{position} belongs to a partition that is not assigned");
+                RunError::Operator { operator: self.operator.name(), what }
+            }
+            // An abort reads again from the committed offset, so nothing is doubled.
+            Unfit::Again { next } => {
+                let what = format!("{position} was read where offset {next} was due");
+                RunError::Log(LogError::new(LogErrorKind::Rebalanced, what))
             }
         }
     }

@@ -15,6 +15,8 @@ mod settings;
 mod supervise;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_ahead;
 
 pub use account::{Account, Ending, RowCounts};
 pub use breaker::Breaker;
@@ -58,6 +60,8 @@ pub struct Runner<'a, C, O: Operator> {
     spare: Vec<Messages>,
     /// What was read, decoded and processed while a commit was under way; it comes before anything that is polled later.
     ahead: VecDeque<Work<O::Out>>,
+    /// Reading on met an error: what was read past it would leave a gap, so the next poll has to tell of it first.
+    poll_first: bool,
     account: Account,
     breaker: Breaker,
     opened: Option<Instant>,
@@ -88,6 +92,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             breaker,
             spare: Vec::new(),
             ahead: VecDeque::new(),
+            poll_first: false,
             account: Account::default(),
             opened: None,
             processing: Duration::ZERO,
@@ -127,6 +132,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             return self.commit_if_due();
         }
         let (mut messages, patience) = (self.spare.pop().unwrap_or_default(), self.patience());
+        self.poll_first = false;
         match self.stream.poll(&mut messages, self.settings.limit(), patience)? {
             Polled::Messages(0) => self.spare.push(messages),
             Polled::Messages(_) => {
@@ -175,10 +181,13 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.commit_up_to(0)
     }
 
-    /// As [`commit`](Self::commit); what comes next is read, decoded and processed meanwhile. Nothing of it is written before the
-    /// commit is done, and an abort forgets it.
+    /// As [`commit`](Self::commit); what comes next is read, decoded and processed meanwhile. Nothing of it is written
+    /// before the commit is done, and an abort forgets it. While earlier such work waits nothing is read, so that a poll
+    /// comes between, which tells of errors and rebalances; and a slow operator would hold the loop up long after the
+    /// commit.
     fn commit_reading_on(&mut self) -> Result<(), RunError> {
-        self.commit_up_to(LOOK_AHEAD)
+        let quick = self.processing <= self.settings.commit_interval;
+        self.commit_up_to(if quick && !self.poll_first && self.ahead.is_empty() { LOOK_AHEAD } else { 0 })
     }
 
     fn commit_up_to(&mut self, look_ahead: usize) -> Result<(), RunError> {
@@ -188,20 +197,19 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         let started = Instant::now();
         self.write_ledger()?;
         let (codec, operator, too_large, limit) = (self.codec, self.operator, &self.too_large, self.settings.limit());
-        // A slow operator would hold the loop up long after the commit.
-        let quick = self.processing <= self.settings.commit_interval;
-        let (ahead, spare, mut broken) = (&mut self.ahead, &mut self.spare, Ok(()));
+        let (ahead, spare, poll_first) = (&mut self.ahead, &mut self.spare, &mut self.poll_first);
+        let mut broken = Ok(());
         self.stream.commit_while(&self.account.next(), &mut |log| {
             while broken.is_ok() && log.committing() && ahead.len() < look_ahead {
                 let mut messages = spare.pop().unwrap_or_default();
-                match log.poll(&mut messages, limit)? {
+                match log.poll(&mut messages, limit).inspect_err(|_| *poll_first = true)? {
                     0 => {
                         spare.push(messages);
                         std::thread::park_timeout(NOTHING_AT_HAND);
                     }
                     _ => {
                         let mut work = Work::decode(codec, too_large, messages);
-                        broken = if quick { work.process_ahead(operator) } else { Ok(()) };
+                        broken = work.process_ahead(operator);
                         ahead.push_back(work);
                     }
                 }

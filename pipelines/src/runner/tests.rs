@@ -22,7 +22,7 @@ use crate::metrics::PipelineMetrics;
 use crate::stop::Stop;
 
 /// A message's own text, once it has been through the operator.
-struct Echo(String);
+pub(super) struct Echo(String);
 
 impl Output for Echo {
     fn failed(&self) -> &[FailedRow] {
@@ -31,8 +31,8 @@ impl Output for Echo {
 }
 
 /// Messages are text; all of a poll are one batch.
-struct Text {
-    seen: Mutex<Vec<String>>,
+pub(super) struct Text {
+    pub(super) seen: Mutex<Vec<String>>,
 }
 
 impl Codec<Echo> for Text {
@@ -58,9 +58,9 @@ impl Codec<Echo> for Text {
 }
 
 /// Echoes, unless a message of the batch tells it to fail.
-struct Moody<'a> {
-    text: &'a Text,
-    holds: Mutex<u32>,
+pub(super) struct Moody<'a> {
+    pub(super) text: &'a Text,
+    pub(super) holds: Mutex<u32>,
 }
 
 impl Operator for Moody<'_> {
@@ -97,15 +97,7 @@ struct Ran {
 fn run(texts: &[&str], holds: u32, change: impl FnOnce(&mut Settings)) -> Ran {
     let dir = tempfile::tempdir().unwrap();
     let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
-    let options = CatalogOptions {
-        prefix: String::new(),
-        partitions: 1,
-        ledger_partitions: 1,
-        retention: None,
-        max_message_bytes: 1 << 20,
-        replication: 1,
-    };
-    let catalog = Catalog::new(&options);
+    let catalog = catalog();
     for spec in catalog.specs() {
         log.create_topic(&spec).unwrap();
     }
@@ -144,7 +136,18 @@ fn run(texts: &[&str], holds: u32, change: impl FnOnce(&mut Settings)) -> Ran {
     Ran { log, catalog, ended, _dir: dir }
 }
 
-fn settings(catalog: &Catalog) -> Settings {
+pub(super) fn catalog() -> Catalog {
+    Catalog::new(&CatalogOptions {
+        prefix: String::new(),
+        partitions: 1,
+        ledger_partitions: 1,
+        retention: None,
+        max_message_bytes: 1 << 20,
+        replication: 1,
+    })
+}
+
+pub(super) fn settings(catalog: &Catalog) -> Settings {
     Settings {
         pipeline: "p".into(),
         member: "p-i-0".into(),

@@ -114,7 +114,7 @@ impl FetchQueue {
             // SAFETY: each pointer came from librdkafka, is not null, and is destroyed exactly once, after its use.
             unsafe {
                 if ended.is_ok() {
-                    ended = match (*message).err {
+                    ended = match code_of(message) {
                         Code::RD_KAFKA_RESP_ERR_NO_ERROR => push(into, &*message),
                         code => failed(KafkaError::MessageConsumption(code.into())),
                     };
@@ -131,6 +131,17 @@ impl Drop for FetchQueue {
         // SAFETY: the queue is ours, and nothing uses it after this.
         unsafe { c::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }
+}
+
+/// The message's error. A broker newer than our bindings may send a code that they do not know, and that must not become
+/// a value of the enumeration.
+///
+/// # Safety
+/// `message` is a message that librdkafka handed out and that was not destroyed.
+unsafe fn code_of(message: *const c::rd_kafka_message_t) -> Code {
+    // SAFETY: the field has the size of a C `int`, whatever its value.
+    let code = unsafe { (&raw const (*message).err).cast::<i32>().read() };
+    Code::try_from(code).unwrap_or(Code::RD_KAFKA_RESP_ERR_UNKNOWN)
 }
 
 /// # Safety

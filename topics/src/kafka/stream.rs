@@ -245,14 +245,19 @@ impl KafkaStream {
         let (sink, consumer, done) = (&mut self.sink, &self.consumer, AtomicBool::new(false));
         let mut ahead =
             WhileCommitting { member: Member { consumer, fetched: &mut self.fetched }, done: &done, down: false };
-        let (committed, read_on) = std::thread::scope(|scope| {
-            let committing = scope.spawn(|| {
-                let _done = Done(&done);
-                commit_transaction(sink, consumer, next)
-            });
-            let read_on = meanwhile(&mut ahead);
-            (committing.join(), read_on)
+        let mut commit = || {
+            let _done = Done(&done);
+            commit_transaction(sink, consumer, next)
+        };
+        // What was met is dealt with by the next poll: to read past it would leave a gap.
+        let reading = self.met.is_none();
+        let together = std::thread::scope(|scope| {
+            let committing = std::thread::Builder::new().name("commit".into()).spawn_scoped(scope, &mut commit)?;
+            let read_on = if reading { meanwhile(&mut ahead) } else { Ok(()) };
+            Ok::<_, std::io::Error>((committing.join(), read_on))
         });
+        // The system may refuse a thread.
+        let (committed, read_on) = together.unwrap_or_else(|_| (Ok(commit()), Ok(())));
         let down = ahead.down;
         self.heard(down);
         // What reading met belongs to the next poll: the commit stands or falls without it.
@@ -350,8 +355,12 @@ impl Stream for KafkaStream {
         }
         let sought = self.consumer.seek_partitions(offset_list(rewind)?, self.sink.timeout());
         let sought = sought.map_err(|e| self.error("seek", &e))?;
-        let failed = sought.elements().into_iter().find_map(|e| e.error().err());
-        failed.map_or(Ok(()), |e| Err(self.error("seek", &e)))
+        if let Some(failed) = sought.elements().into_iter().find_map(|e| e.error().err()) {
+            return Err(self.error("seek", &failed));
+        }
+        // What reading on met lies behind us again.
+        self.met = None;
+        Ok(())
     }
 
     fn refused(&mut self) -> Vec<(i32, i64)> {

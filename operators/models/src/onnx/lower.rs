@@ -64,6 +64,8 @@ pub(super) struct Lowering<'a> {
     values: HashMap<&'a str, Value>,
     steps: Vec<Step>,
     widths: Vec<usize>,
+    /// Sum of the widths.
+    total: usize,
 }
 
 /// The program of a graph whose every node is run by an operation of ours, and what its outputs are.
@@ -85,8 +87,9 @@ impl<'a> Lowering<'a> {
             let rows = Rows { slot, element: input.element, dims: input.dims.clone(), table: None, bound: None };
             values.insert(input.name, Value::Rows(rows));
         }
-        let widths = inputs.iter().map(|input| input.dims.iter().product()).collect();
-        Self { model, single: inputs.iter().any(|input| input.single), values, steps: Vec::new(), widths }
+        let widths: Vec<usize> = inputs.iter().map(|input| input.dims.iter().product()).collect();
+        let total = widths.iter().fold(0, |total: usize, width| total.saturating_add(*width));
+        Self { model, single: inputs.iter().any(|input| input.single), values, steps: Vec::new(), widths, total }
     }
 
     /// Every input of the node exists already, and its outputs do not.
@@ -175,11 +178,11 @@ impl<'a> Lowering<'a> {
         let width = width.ok_or_else(|| {
             node.unsupported(format_args!("its rows have the shape {:?}, 1 to {MAX_WIDTH} numbers are run", made.dims))
         })?;
-        let total: usize = self.widths.iter().sum();
-        if total + width > MAX_TOTAL_WIDTH {
+        if self.total + width > MAX_TOTAL_WIDTH {
             return Err(node.unsupported(format_args!("a row has more than {MAX_TOTAL_WIDTH} numbers by now")));
         }
         let slot = self.widths.len();
+        self.total += width;
         self.widths.push(width);
         let Made { element, dims, table, bound } = made;
         Ok(Rows { slot, element, dims, table, bound })

@@ -18,6 +18,7 @@ mod summary;
 mod tensor;
 mod wire;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
@@ -150,9 +151,9 @@ fn check_versions(model: &proto::Model<'_>) -> Result<(), ModelError> {
 
 /// Columns of a batch are told apart by their names.
 fn check_names(signature: &Signature) -> Result<(), ModelError> {
-    let names: Vec<_> = signature.outputs.iter().map(|spec| &spec.name).collect();
-    match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-        Some((_, name)) => Err(ModelError::unreadable(format!("two outputs \"{}\"", name.escape_debug()))),
+    let mut names = HashSet::new();
+    match signature.outputs.iter().find(|spec| !names.insert(&spec.name)) {
+        Some(spec) => Err(ModelError::unreadable(format!("two outputs \"{}\"", spec.name.escape_debug()))),
         None => Ok(()),
     }
 }

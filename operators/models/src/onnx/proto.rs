@@ -181,7 +181,7 @@ fn attribute(bytes: &[u8]) -> Result<(&str, Attribute<'_>), ModelError> {
             2 => raw.float = value.float("attribute.f")?,
             3 => raw.int = value.int("attribute.i")?,
             4 => raw.text = value.bytes("attribute.s")?,
-            5 => raw.tensor = Some(Tensor::read(value.bytes("attribute.t")?)?.1),
+            5 => once(&mut raw.tensor, Tensor::read(value.bytes("attribute.t")?)?.1, "attribute.t")?,
             7 => value.push_floats("attribute.floats", &mut raw.floats)?,
             8 => value.push_ints("attribute.ints", &mut raw.ints)?,
             9 => raw.texts.push(value.bytes("attribute.strings")?),
@@ -191,6 +191,14 @@ fn attribute(bytes: &[u8]) -> Result<(&str, Attribute<'_>), ModelError> {
         }
     }
     Ok((name, choose(raw)))
+}
+
+/// A message that stands twice would be merged by other readers of the same file, and ours must see what they see.
+fn once<T>(place: &mut Option<T>, value: T, field: &str) -> Result<(), ModelError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ModelError::unreadable(format!("{field} stands twice"))),
+    }
 }
 
 fn choose(raw: RawAttribute<'_>) -> Attribute<'_> {
@@ -237,7 +245,7 @@ impl<'a> ValueInfo<'a> {
         while let Some((number, value)) = fields.next()? {
             match number {
                 1 => self.element = value.int("tensor_type.elem_type")?,
-                2 => self.dims = Some(dims(value.bytes("tensor_type.shape")?)?),
+                2 => once(&mut self.dims, dims(value.bytes("tensor_type.shape")?)?, "tensor_type.shape")?,
                 _ => {}
             }
         }

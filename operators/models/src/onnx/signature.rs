@@ -1,5 +1,7 @@
 //! Inputs and outputs of a graph as a model's signature: the batch dimension apart.
 
+use std::collections::HashSet;
+
 use lunapark_schemas::{Datatype, TensorSpec};
 
 use super::lower::{MAX_WIDTH, Rows};
@@ -20,14 +22,14 @@ pub(super) struct Input<'a> {
 
 /// The graph's inputs; those that an initializer gives a value are constants.
 pub(super) fn inputs<'a>(model: &Model<'a>) -> Result<Vec<Input<'a>>, ModelError> {
-    let constant = |name: &str| model.graph.initializers.iter().any(|(found, _)| *found == name);
-    let inputs: Vec<_> = model.graph.inputs.iter().filter(|info| !constant(info.name)).collect();
+    let constants: HashSet<&str> = model.graph.initializers.iter().map(|(name, _)| *name).collect();
+    let inputs: Vec<_> = model.graph.inputs.iter().filter(|info| !constants.contains(info.name)).collect();
     if inputs.is_empty() || model.graph.outputs.is_empty() {
         return Err(ModelError::unreadable("the graph has no input or no output"));
     }
-    let mut read: Vec<Input<'a>> = Vec::new();
+    let (mut read, mut names) = (Vec::new(), HashSet::new());
     for info in inputs {
-        if read.iter().any(|other| other.name == info.name) {
+        if !names.insert(info.name) {
             return Err(ModelError::unreadable(format!("two inputs \"{}\"", info.name.escape_debug())));
         }
         read.push(input(info)?);
