@@ -44,8 +44,9 @@ pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>,
             Ok(()) => break,
             // An abort that itself could not be done is reopened too: opening ends the old transaction.
             Err(RunError::Log(error)) if error.recovery() != Recovery::Stop => error,
-            // What was allowed once may be again: a broker that still loads its users, a certificate being changed.
-            Err(RunError::Log(error)) if ran && error.kind == LogErrorKind::Unauthorised => error,
+            // What was there and allowed once will be again: a broker that has just started knows neither its topics
+            // nor its users yet; a certificate is being changed.
+            Err(RunError::Log(error)) if ran && passes(error.kind) => error,
             Err(error) => {
                 thread.health.failed(member, &error.to_string());
                 return Err(error);
@@ -73,4 +74,8 @@ fn run_once<C: Codec<O::Out>, O: Operator>(
     *ran = true;
     thread.health.running(&thread.settings.member);
     Runner::new(thread.codec, thread.operator, stream, &thread.settings, thread.metrics.clone()).run(stop)
+}
+
+fn passes(kind: LogErrorKind) -> bool {
+    matches!(kind, LogErrorKind::Unauthorised | LogErrorKind::TopicMissing)
 }

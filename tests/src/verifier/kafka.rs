@@ -300,9 +300,15 @@ fn send(
         let (key, value) = (event.key.unwrap_or_default(), event.value.unwrap_or_default());
         match producer.send(record.key(&key).payload(&value)) {
             Ok(()) => {}
-            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => return number,
+            Err((error, _)) if error.rdkafka_error_code().is_some_and(passes) => return number,
             Err((error, _)) => panic!("event {number}: {error}"),
         }
     }
     numbers.end.max(numbers.start)
+}
+
+/// What another try mends: a full queue, and a broker that has just started and does not know its topics yet.
+fn passes(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{QueueFull, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(code, QueueFull | UnknownTopic | UnknownPartition | UnknownTopicOrPartition)
 }
