@@ -11,10 +11,11 @@ use lunapark_schemas::rows::Values;
 use lunapark_schemas::{Datatype, TensorSpec};
 use tract_onnx::prelude::*;
 
+use super::allowed;
 use super::bounds::check_sizes;
 use super::node::OTHER_WAY;
 use super::program::Column;
-use super::proto::{Attribute, Model, Node};
+use super::proto::Model;
 use super::signature::{Input, datatype as datatype_of, spec};
 use super::tensor::Element;
 use crate::{ModelError, ModelErrorKind};
@@ -35,118 +36,6 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// The operators that were compared with ONNX Runtime or are plain arithmetic. Control flow is not among them: what a
-/// loop costs cannot be told from its graph.
-const OPERATORS: &[&str] = &[
-    "Abs",
-    "Add",
-    "And",
-    "ArgMax",
-    "ArgMin",
-    "AveragePool",
-    "BatchNormalization",
-    "Cast",
-    "Ceil",
-    "Clip",
-    "Concat",
-    "Constant",
-    "ConstantOfShape",
-    "Conv",
-    "Div",
-    "Dropout",
-    "Elu",
-    "Equal",
-    "Erf",
-    "Exp",
-    "Expand",
-    "Flatten",
-    "Floor",
-    "GRU",
-    "Gather",
-    "Gemm",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "Greater",
-    "GreaterOrEqual",
-    "HardSigmoid",
-    "Identity",
-    "InstanceNormalization",
-    "LSTM",
-    "LayerNormalization",
-    "LeakyRelu",
-    "Less",
-    "LessOrEqual",
-    "Log",
-    "LogSoftmax",
-    "MatMul",
-    "Max",
-    "MaxPool",
-    "Min",
-    "Mul",
-    "Neg",
-    "Not",
-    "Or",
-    "PRelu",
-    "Pad",
-    "Pow",
-    "RNN",
-    "Reciprocal",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "Relu",
-    "Reshape",
-    "Selu",
-    "Shape",
-    "Sigmoid",
-    "Sign",
-    "Slice",
-    "Softmax",
-    "Softplus",
-    "Softsign",
-    "Split",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Tanh",
-    "Transpose",
-    "Unsqueeze",
-    "Where",
-];
-
-/// Attributes that tract passes over: a file that sets one would get other answers. The value is the one that it may
-/// have.
-const PASSED_OVER: &[(&str, &str, i64)] = &[
-    ("LSTM", "layout", 0),
-    ("GRU", "layout", 0),
-    ("RNN", "layout", 0),
-    ("LSTM", "input_forget", 0),
-    ("MaxPool", "storage_order", 0),
-    ("BatchNormalization", "training_mode", 0),
-    ("ArgMax", "select_last_index", 0),
-    ("ArgMin", "select_last_index", 0),
-    ("Cast", "saturate", 1),
-];
-
-/// The same, of attributes that must not be there.
-const NOT_TAKEN: &[(&str, &str)] = &[
-    ("LSTM", "clip"),
-    ("GRU", "clip"),
-    ("RNN", "clip"),
-    ("LSTM", "activation_alpha"),
-    ("GRU", "activation_alpha"),
-    ("RNN", "activation_alpha"),
-    ("LSTM", "activation_beta"),
-    ("GRU", "activation_beta"),
-    ("RNN", "activation_beta"),
-];
-
 impl Engine {
     /// Compiles the graph that could not be lowered because of `error`.
     pub(super) fn instead_of(
@@ -158,7 +47,7 @@ impl Engine {
         if error.kind != ModelErrorKind::Unsupported || model.graph.nodes.iter().any(|node| !node.domain.is_empty()) {
             return Err(error);
         }
-        check_nodes(model)?;
+        allowed::check_nodes(model)?;
         let guarded = catch_unwind(AssertUnwindSafe(|| Self::compile(model, inputs, bytes)));
         let compiled = guarded.unwrap_or_else(|_| Err("tract cannot read the graph".to_owned()));
         let engine = compiled.map_err(|why| {
@@ -248,44 +137,6 @@ impl Engine {
 
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory_bytes
-    }
-}
-
-/// The new shape is a constant without a zero, so it means the same either way.
-fn has_no_zero(model: &Model<'_>, node: &Node<'_>) -> bool {
-    let shape = model.graph.initializers.iter().find(|(name, _)| node.inputs.get(1) == Some(name));
-    shape.and_then(|(_, tensor)| tensor.ints()).is_some_and(|shape| !shape.contains(&0))
-}
-
-fn check_nodes(model: &Model<'_>) -> Result<(), ModelError> {
-    model.graph.nodes.iter().try_for_each(|node| check_node(model, node))
-}
-
-fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
-    if !OPERATORS.contains(&node.op) {
-        return Err(ModelError::unsupported(format!("{node} is not run"), OTHER_WAY));
-    }
-    if let Some((name, _)) = node.attributes.iter().find(|(_, value)| matches!(value, Attribute::Other)) {
-        return Err(
-            node.unsupported(format_args!("its attribute {} is of a sort that is not read", name.escape_debug()))
-        );
-    }
-    for (_, name, allowed) in PASSED_OVER.iter().filter(|(op, _, _)| *op == node.op) {
-        let value = node.int(name, *allowed)?;
-        if value != *allowed {
-            return Err(node.unsupported(format_args!("with {name} = {value}")));
-        }
-    }
-    if node.op == "ConstantOfShape" && !node.has("value") {
-        // tract would fill it in double precision.
-        return Err(node.unsupported("without a value"));
-    }
-    if node.op == "Reshape" && node.int("allowzero", 0)? != 0 && !has_no_zero(model, node) {
-        return Err(node.unsupported("with allowzero and a shape that may hold 0"));
-    }
-    match NOT_TAKEN.iter().find(|(op, name)| *op == node.op && node.has(name)) {
-        Some((_, name)) => Err(node.unsupported(format_args!("with {name}"))),
-        None => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! standard operators runs on tract. The answers are ONNX Runtime's. What cannot be run is refused when the file is
 //! read. FORMATS.md lists the operators.
 
+mod allowed;
 mod bounds;
 mod engine;
 mod lower;
