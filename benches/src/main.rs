@@ -6,6 +6,7 @@ mod bare;
 mod bench;
 mod broker;
 mod delivery;
+mod duel;
 mod embedded;
 mod job;
 mod kernels;
@@ -65,6 +66,18 @@ enum Command {
     Memory(memory::Args),
     /// Decoding, encoding and the models alone, in memory.
     Kernels(kernels::Args),
+    /// Trees: Lunapark against ONNX Runtime and XGBoost.
+    DuelTrees(duel::Args),
+    /// Perceptrons: Lunapark against ONNX Runtime.
+    DuelPerceptrons(duel::Args),
+    /// Lunapark's tree layouts against each other.
+    Layouts(duel::Args),
+    /// One side of a duel, as a process of its own; started by the duels.
+    #[command(hide = true)]
+    Side {
+        /// Where models and rows are.
+        folder: std::path::PathBuf,
+    },
     /// One bare loop, as a process of its own; started by the measurements.
     #[command(hide = true)]
     Bare {
@@ -93,6 +106,10 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::Embedded(args) => embedded::run(args).map(Some),
         Command::Memory(args) => memory::run(args).map(Some),
         Command::Kernels(args) => kernels::run(args).map(Some),
+        Command::DuelTrees(args) => duel::trees(args).map(Some),
+        Command::DuelPerceptrons(args) => duel::perceptrons(args).map(Some),
+        Command::Layouts(args) => duel::layouts(args).map(Some),
+        Command::Side { folder } => duel::side::run(folder).map(|()| None),
         Command::Bare { job } => bare::run(&serde_json::from_str(job)?).map(|()| None),
     }
 }

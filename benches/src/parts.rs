@@ -95,7 +95,7 @@ pub fn nanos_per(items: usize, window: Duration, mut work: impl FnMut() -> anyho
 }
 
 /// Time that this thread spent on a CPU.
-fn thread_nanos() -> anyhow::Result<u64> {
+pub fn thread_nanos() -> anyhow::Result<u64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").context("needs Linux with schedstat")?;
     text.split(' ').next().and_then(|field| field.parse().ok()).context("unreadable schedstat")
 }

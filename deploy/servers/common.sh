@@ -58,8 +58,10 @@ running() {
 }
 
 # Runs the command as a daemon that holds none of our descriptors, so a caller reading our output is not kept waiting.
+# Returns once the process is the command, or is gone: until then it is a copy of this shell, which `running` would take
+# for somebody else's.
 daemon() {
-    local pidfile="$1" log="$2"
+    local pidfile="$1" log="$2" tries
     shift 2
     if command -v setsid >/dev/null 2>&1; then
         setsid "$@" </dev/null >>"$log" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
@@ -67,6 +69,12 @@ daemon() {
         nohup "$@" </dev/null >>"$log" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
     fi
     echo $! >"$pidfile"
+    for ((tries = 0; tries < 100; tries++)); do
+        case "$(ps -ww -p $! -o args= 2>/dev/null)" in
+            '' | *"$1"*) return 0 ;;
+        esac
+        sleep 0.05
+    done
 }
 
 # Sends `signal`, waits until the process is gone, and after 20 s kills it.

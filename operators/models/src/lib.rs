@@ -11,6 +11,7 @@ extern crate self as lunapark_models;
 mod error;
 mod foreign;
 mod input;
+mod instructions;
 pub mod lightgbm;
 mod link;
 mod load;

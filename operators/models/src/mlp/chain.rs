@@ -4,6 +4,7 @@ use super::activation::Activation;
 use super::kernel::Kernel;
 use super::layer::Layer;
 use super::network::Network;
+use crate::ModelError;
 
 /// Widest layer that is taken, as in Lunapark's own files.
 pub(crate) const MAX_CHAIN_WIDTH: usize = 1 << 14;
@@ -17,10 +18,10 @@ pub(crate) struct Perceptron {
 
 impl Perceptron {
     /// Of layers given by their inputs, weights (`[outputs, inputs]`), bias and activation; each layer has as many
-    /// inputs as the one before has outputs, and there is at least one.
-    pub(crate) fn new(layers: Vec<(usize, Vec<f32>, Vec<f32>, Activation)>) -> Self {
+    /// inputs as the one before has outputs, and there is at least one. Fails where the environment names a kernel that is not here.
+    pub(crate) fn new(layers: Vec<(usize, Vec<f32>, Vec<f32>, Activation)>) -> Result<Self, ModelError> {
         let layer = |(inputs, weights, bias, activation)| Layer::new(inputs, weights, bias, activation);
-        Self { network: Network::new(None, layers.into_iter().map(layer).collect()), kernel: Kernel::detect() }
+        Ok(Self { network: Network::new(None, layers.into_iter().map(layer).collect()), kernel: Kernel::chosen()? })
     }
 
     /// Writes the answers of `rows` (row-major) to `answers` (row-major).

@@ -9,6 +9,7 @@ use super::layer::{Layer, Rows};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{kernel_avx2::Avx2, kernel_avx512::Avx512};
+use crate::{ModelError, instructions};
 
 /// An instruction set that this machine has.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +22,10 @@ pub(super) enum Kernel {
 }
 
 impl Kernel {
-    /// The fastest that this machine has.
-    pub(super) fn detect() -> Self {
-        Self::available().next().unwrap_or(Kernel::Portable)
+    /// The one that the environment names, else the fastest.
+    pub(super) fn chosen() -> Result<Self, ModelError> {
+        let available: Vec<_> = Self::available().collect();
+        instructions::chosen(&available, Self::name)
     }
 
     /// All that this machine has, the fastest first.

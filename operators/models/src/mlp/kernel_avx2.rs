@@ -30,7 +30,10 @@ fn run(layer: &Layer, rows: Rows<'_>, out: &mut [f32]) {
         Packing::Panels => layer.panel_iter().for_each(|panel| panel_rows(layer, panel, rows, out)),
         Packing::Dots => dots(layer, rows, out),
     }
-    layer.activation().apply(out);
+    // A tile that goes through ReLU does so before it leaves its registers.
+    if layer.packing() == Packing::Dots || layer.activation() != Activation::Relu {
+        layer.activation().apply(out);
+    }
 }
 
 /// All rows of one panel, a column of sixteen outputs at a time.

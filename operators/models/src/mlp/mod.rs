@@ -64,7 +64,8 @@ impl MlpModel {
     pub fn parse(bytes: &[u8], file: &str) -> Result<Self, ModelError> {
         let (signature, network) = file::read(bytes)?;
         let schema = signature.output_schema();
-        Ok(Self { file: file.to_owned(), signature: Arc::new(signature), schema, network, kernel: Kernel::detect() })
+        let kernel = Kernel::chosen()?;
+        Ok(Self { file: file.to_owned(), signature: Arc::new(signature), schema, network, kernel })
     }
 
     /// Size and make, for `model check`.

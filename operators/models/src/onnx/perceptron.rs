@@ -101,7 +101,7 @@ pub(super) fn fuse(program: Program) -> Result<Program, ModelError> {
         }) {
             chain.push(next);
         }
-        fused.append(&mut finish(chain, &drafts));
+        fused.append(&mut finish(chain, &drafts)?);
     }
     Ok(Program { steps: fused, widths, inputs, outputs })
 }
@@ -128,12 +128,12 @@ fn extend(drafts: &mut Vec<Draft>, step: &Step, widths: &[usize]) -> bool {
     }
 }
 
-fn finish(chain: Vec<Step>, drafts: &[Draft]) -> Vec<Step> {
+fn finish(chain: Vec<Step>, drafts: &[Draft]) -> Result<Vec<Step>, ModelError> {
     let is_network = drafts.len() > 1 || drafts.iter().any(|draft| draft.activation.is_some());
-    let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return chain };
+    let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return Ok(chain) };
     if !is_network || !drafts.iter().all(Draft::is_finite) {
-        return chain;
+        return Ok(chain);
     }
-    let layers = Layers(Perceptron::new(drafts.iter().map(Draft::layer).collect()));
-    vec![Step { operation: Box::new(layers), inputs: first.inputs.clone(), output: last.output, outputs: 1 }]
+    let layers = Layers(Perceptron::new(drafts.iter().map(Draft::layer).collect())?);
+    Ok(vec![Step { operation: Box::new(layers), inputs: first.inputs.clone(), output: last.output, outputs: 1 }])
 }

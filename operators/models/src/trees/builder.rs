@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::kernel::Set;
 use super::{Categories, Forest, ForestSpec, Kernel, Missing, Node, Precision, Split, Step, Test, Tree};
 use crate::ModelError;
 
@@ -100,9 +99,8 @@ impl ForestBuilder {
 
     /// Checks that the trees are whole, and chooses the kernel.
     pub(crate) fn finish(self) -> Result<Forest, ModelError> {
-        let set = Set::chosen()?;
         let mut forest = self.literal()?;
-        forest.kernel = Kernel::new(&forest, set);
+        forest.kernel = Kernel::chosen(&forest)?;
         Ok(forest)
     }
 

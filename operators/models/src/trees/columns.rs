@@ -15,7 +15,7 @@ use super::{Categories, Forest, Missing, Node, Step, TINY};
 pub(super) const BLOCK: usize = 64;
 /// Thresholds of one column: its bytes are 1 to 254, its thresholds 2 to 254, 255 being above every number.
 const CUTS: usize = 253;
-/// A kernel finds a column by a 16-bit number of 8-byte steps; a block of so many is 512 KiB.
+/// A block of so many columns is 512 KiB.
 const MAX_COLUMNS: usize = 1 << 13;
 
 /// What a missing value is where it goes to the YES child.
@@ -236,7 +236,7 @@ impl<T: Number> Columns<T> {
     pub(super) fn memory_bytes(&self) -> usize {
         let sets: usize = self.sets.iter().map(|set| size_of_val(set) + size_of_val(&set.bits[..])).sum();
         let input = |input: &Input<T>| {
-            size_of_val(&input.cuts[..]) + size_of_val(&input.search.tree[..]) + size_of_val(&input.columns[..])
+            size_of_val(&input.cuts[..]) + size_of_val(input.search.tree()) + size_of_val(&input.columns[..])
         };
         sets + self.inputs.iter().map(input).sum::<usize>()
     }

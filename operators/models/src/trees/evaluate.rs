@@ -3,10 +3,9 @@
 //! A block's rows take a tree's top levels together; what is below, and all of a single row, goes from node to node with
 //! many walks side by side. Either way the leaves are added in the trees' order, so the bits are the same.
 
-use super::Combine;
 use super::columns::{BLOCK, Line, Ranks};
 use super::literal::{combined, end, start};
-use super::lower::{Heap, Lowered, Small, TOP, Tree};
+use super::lower::{Heap, Lowered, TOP, Tree};
 use super::number::Number;
 
 /// Bytes of columns that go through a tree before the next tree comes: they stay in the first-level cache beside it.
@@ -113,7 +112,7 @@ fn add_tree<T: Number>(
     for _ in TOP..tree.depth {
         for (row, at) in at.iter_mut().enumerate() {
             let node = forest.nodes[*at as usize];
-            *at = step(node, columns[usize::from(node.column)].0[row]);
+            *at = node.next(*at, columns[usize::from(node.column)].0[row]);
         }
     }
     for (row, at) in at.into_iter().enumerate() {
@@ -124,16 +123,10 @@ fn add_tree<T: Number>(
     }
 }
 
-/// One split, without a branch.
-#[inline(always)]
-fn step(node: Small, byte: u8) -> u32 {
-    node.left + u32::from(u16::from(byte) >= node.threshold)
-}
-
 /// Gives the leaf's number or numbers to `add`, each with its output.
 #[inline(always)]
 fn add_leaf<T: Number>(forest: &Lowered<T>, tree: &Tree, leaf: u32, mut add: impl FnMut(usize, T)) {
-    let first = forest.slots[leaf as usize] as usize;
+    let first = forest.nodes[leaf as usize].left as usize;
     match tree.output {
         Some(output) => add(output as usize, forest.leaves[first]),
         None => (0..forest.outputs).for_each(|output| add(output, forest.leaves[first + output])),
@@ -161,7 +154,7 @@ fn few_trees<T: Number>(forest: &Lowered<T>, trees: &[Tree], bytes: &[[u8; 1]], 
     for _ in 0..trees.iter().map(|tree| tree.depth).max().unwrap_or(0) {
         for at in &mut at {
             let node = forest.nodes[*at as usize];
-            *at = step(node, bytes[usize::from(node.column)][0]);
+            *at = node.next(*at, bytes[usize::from(node.column)][0]);
         }
     }
     for (tree, at) in trees.iter().zip(at) {

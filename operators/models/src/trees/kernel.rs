@@ -6,10 +6,10 @@ use super::number::Number;
 use super::{Forest, Precision};
 #[cfg(target_arch = "x86_64")]
 use super::{kernel_avx2::Avx2, kernel_avx512::Avx512};
-use crate::ModelError;
+use crate::{ModelError, instructions};
 
-/// Names an instruction set in the place of the fastest one, for tests and measurements.
-const VARIABLE: &str = "LUNAPARK_KERNEL";
+/// Names the walk from node to node where an instruction set is named, to measure what the lowered form brings.
+const LITERAL: &str = "literal";
 
 /// An instruction set that this machine has.
 #[derive(Clone, Copy, Debug)]
@@ -34,17 +34,6 @@ impl Set {
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn available() -> impl Iterator<Item = Self> {
         std::iter::once(Set::Portable(Portable))
-    }
-
-    /// The one that the environment names, else the fastest.
-    pub(super) fn chosen() -> Result<Self, ModelError> {
-        let wanted = std::env::var(VARIABLE).ok();
-        let fits = |set: &Set| wanted.as_ref().is_none_or(|wanted| wanted == set.name());
-        Self::available().find(fits).ok_or_else(|| {
-            let names: Vec<_> = Self::available().map(Set::name).collect();
-            let what = format!("{VARIABLE} is {:?}", wanted.unwrap_or_default());
-            ModelError::unsupported(what, format!("unset it, or give one that this machine has: {}", names.join(", ")))
-        })
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -79,6 +68,15 @@ pub(super) enum Kernel {
 }
 
 impl Kernel {
+    /// What the environment names, else the fastest.
+    pub(super) fn chosen(forest: &Forest) -> Result<Self, ModelError> {
+        if instructions::wanted().is_some_and(|wanted| wanted == LITERAL) {
+            return Ok(Kernel::Literal);
+        }
+        let available: Vec<_> = Set::available().collect();
+        Ok(Self::new(forest, instructions::chosen(&available, Set::name)?))
+    }
+
     pub(super) fn new(forest: &Forest, set: Set) -> Self {
         let kernel = match forest.spec.precision {
             Precision::Single => Lowered::new(forest).map(|lowered| Kernel::Single(set, Box::new(lowered))),
@@ -90,7 +88,7 @@ impl Kernel {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Kernel::Single(set, _) | Kernel::Double(set, _) => set.name(),
-            Kernel::Literal => "literal",
+            Kernel::Literal => LITERAL,
         }
     }
 

@@ -27,7 +27,7 @@ impl Instructions for Portable {
         for _ in 0..heap.levels() {
             for (row, at) in at.iter_mut().enumerate() {
                 let node = usize::from(*at);
-                let byte = block[usize::from(heap.offsets()[node] / 8)].0[row];
+                let byte = block[heap.offsets()[node] as usize / BLOCK].0[row];
                 *at = 2 * *at + u8::from(byte >= heap.thresholds()[node]);
             }
         }

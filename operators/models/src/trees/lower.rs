@@ -4,7 +4,7 @@
 //! shuffle. Node `i` has the children `2i` and `2i + 1`, the root is node 1. A leaf above the heap's last level becomes
 //! splits that decide nothing: all places below lead to it. Deeper trees go on from node to node.
 
-use super::columns::{Columns, Splits};
+use super::columns::{BLOCK, Columns, Splits};
 use super::number::Number;
 use super::{Combine, Forest, Step};
 
@@ -12,15 +12,13 @@ use super::{Combine, Forest, Step};
 pub(super) const TOP: u32 = 6;
 /// Bytes of a shuffle's table, the least size of a heap.
 const TABLE: usize = 16;
-/// Eight-byte steps from one column of a block to the next.
-const COLUMN_STEPS: u16 = 8;
-/// The threshold of a leaf, above every byte: a walk that arrives stays.
-const STAY: u16 = 256;
+/// The threshold of a leaf, above every byte.
+const LEAF: u16 = 256;
 
 /// A node: where the byte is not below the threshold, the walk goes to the right of the left child.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Small {
-    /// Index of the left child; of the node itself in a leaf.
+    /// Index of the left child; in a leaf, where its number or numbers stand.
     pub left: u32,
     pub column: u16,
     pub threshold: u16,
@@ -44,8 +42,17 @@ pub(super) struct Tree {
 pub(super) struct Heap<'a> {
     columns: usize,
     levels: u32,
-    offsets: &'a [u16],
+    offsets: &'a [u32],
     thresholds: &'a [u8],
+}
+
+impl Small {
+    /// Where a walk that stands at `at`, which is this node, goes on to; it stays in a leaf. No branch.
+    #[inline(always)]
+    pub(super) fn next(self, at: u32, byte: u8) -> u32 {
+        let child = self.left.wrapping_add(u32::from(u16::from(byte) >= self.threshold));
+        if self.threshold == LEAF { at } else { child }
+    }
 }
 
 impl<'a> Heap<'a> {
@@ -60,7 +67,7 @@ impl<'a> Heap<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn offsets(&self) -> &'a [u16] {
+    pub(super) fn offsets(&self) -> &'a [u32] {
         self.offsets
     }
 
@@ -82,11 +89,9 @@ pub(super) struct Lowered<T> {
     pub columns: Columns<T>,
     pub trees: Vec<Tree>,
     pub nodes: Vec<Small>,
-    /// Where the number or numbers of each node's leaf stand.
-    pub slots: Vec<u32>,
     pub leaves: Vec<T>,
-    /// Of each heap's nodes: the place of the column in a block, in steps of eight bytes.
-    offsets: Vec<u16>,
+    /// Of each heap's nodes: the place of the column in a block, in bytes.
+    offsets: Vec<u32>,
     thresholds: Vec<u8>,
     /// The node under each place of a heap's last level, from the left.
     pub bottoms: Vec<u32>,
@@ -98,10 +103,10 @@ impl<T: Number> Lowered<T> {
     /// None where a forest has more columns than a block can hold.
     pub(super) fn new(forest: &Forest) -> Option<Self> {
         let mut splits = Splits::new(forest);
-        let (mut slots, mut leaves) = (Vec::with_capacity(forest.nodes.len()), Vec::new());
+        let mut leaves = Vec::new();
         let mut nodes = Vec::with_capacity(forest.nodes.len());
         for node in &forest.nodes {
-            slots.push(leaves.len() as u32);
+            let first = leaves.len() as u32;
             match node.step {
                 Step::Leaf(value) => leaves.push(T::of(value)),
                 Step::LeafVector(first) => {
@@ -109,7 +114,7 @@ impl<T: Number> Lowered<T> {
                 }
                 _ => {}
             }
-            nodes.push(small(&mut splits, node)?);
+            nodes.push(small(&mut splits, node, first)?);
         }
         u32::try_from(leaves.len()).ok()?;
         let (spec, columns) = (&forest.spec, splits.finish());
@@ -126,7 +131,6 @@ impl<T: Number> Lowered<T> {
             columns,
             trees,
             nodes,
-            slots,
             leaves,
             offsets,
             thresholds,
@@ -149,15 +153,16 @@ impl<T: Number> Lowered<T> {
         let mut at = vec![tree.root; 2 * inner];
         for place in 1..inner {
             let node = self.nodes[at[place] as usize];
-            self.offsets[heap + place] = node.column * COLUMN_STEPS;
+            self.offsets[heap + place] = u32::from(node.column) * BLOCK as u32;
             self.thresholds[heap + place] = node.threshold.min(255) as u8;
-            at[2 * place] = node.left;
-            at[2 * place + 1] = node.left + u32::from(node.threshold != STAY);
+            at[2 * place] = node.next(at[place], 0);
+            at[2 * place + 1] = node.next(at[place], 255);
         }
         for (place, &node) in at[inner..].iter().enumerate() {
             self.bottoms[heap + place] = node;
-            let leaf = self.leaves.get(self.slots[node as usize] as usize).copied();
-            self.bottom_leaves[heap + place] = leaf.unwrap_or_default();
+            let Small { left, threshold, .. } = self.nodes[node as usize];
+            let leaf = self.leaves.get(left as usize).filter(|_| threshold == LEAF);
+            self.bottom_leaves[heap + place] = leaf.copied().unwrap_or_default();
         }
         let (root, depth, output) = (tree.root, tree.depth, tree.output);
         self.trees.push(Tree { root, depth, heap, levels, output });
@@ -172,16 +177,16 @@ impl<T: Number> Lowered<T> {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let nodes = size_of_val(&self.nodes[..]) + size_of_val(&self.slots[..]) + size_of_val(&self.leaves[..]);
+        let nodes = size_of_val(&self.nodes[..]) + size_of_val(&self.leaves[..]);
         let heaps = size_of_val(&self.offsets[..]) + size_of_val(&self.thresholds[..]);
         let bottoms = size_of_val(&self.bottoms[..]) + size_of_val(&self.bottom_leaves[..]);
         nodes + heaps + bottoms + size_of_val(&self.trees[..]) + self.columns.memory_bytes()
     }
 }
 
-fn small<T: Number>(splits: &mut Splits<T>, node: &super::Node) -> Option<Small> {
+fn small<T: Number>(splits: &mut Splits<T>, node: &super::Node, first_leaf: u32) -> Option<Small> {
     if node.is_leaf() {
-        return Some(Small { left: node.left, column: 0, threshold: STAY });
+        return Some(Small { left: first_leaf, column: 0, threshold: LEAF });
     }
     let (column, threshold) = splits.find(node)?;
     Some(Small { left: node.left, column, threshold: threshold.into() })

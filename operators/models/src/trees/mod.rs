@@ -2,7 +2,6 @@
 //!
 //! A row's margin is the base plus one leaf per tree, added in the forest's precision in the trees' order, exactly as
 //! XGBoost and LightGBM do. Every kernel keeps that order, so all kernels and all batch sizes give the same bits.
-#![allow(dead_code, unused_imports, reason = "the rules of formats whose readers are not here yet")]
 
 mod builder;
 mod columns;

@@ -6,14 +6,17 @@ use super::number::Number;
 /// the root. The places beyond the last number hold infinity.
 #[derive(Debug)]
 pub(super) struct Search<T> {
-    pub tree: Vec<T>,
-    pub levels: u32,
+    tree: Vec<T>,
+    levels: u32,
 }
 
 impl<T: Number> Search<T> {
+    /// A register of sixteen numbers holds the first entries, however few are used.
+    pub(super) const LEAST_LEVELS: u32 = 4;
+
     /// Of numbers in ascending order.
     pub(super) fn new(sorted: &[T]) -> Self {
-        let levels = (sorted.len() + 1).next_power_of_two().ilog2();
+        let levels = (sorted.len() + 1).next_power_of_two().ilog2().max(Self::LEAST_LEVELS);
         let mut tree = vec![T::of(f64::INFINITY); 1 << levels];
         for (entry, value) in tree.iter_mut().enumerate().skip(1) {
             let level = (entry as u32).ilog2();
@@ -38,6 +41,17 @@ impl<T: Number> Search<T> {
         ranks.iter_mut().for_each(|entry| *entry -= 1 << self.levels);
     }
 
+    /// All entries: `1 << levels`.
+    #[inline(always)]
+    pub(super) fn tree(&self) -> &[T] {
+        &self.tree
+    }
+
+    #[inline(always)]
+    pub(super) fn levels(&self) -> u32 {
+        self.levels
+    }
+
     pub(super) fn rank(&self, x: T) -> u32 {
         let mut ranks = [0];
         self.ranks(&[x], &mut ranks);
@@ -51,7 +65,7 @@ mod tests {
 
     #[test]
     fn ranks_count_what_is_reached() {
-        for count in 0..70 {
+        for count in (0..70).chain([253, 1000]) {
             let sorted: Vec<f32> = (0..count).map(|i| i as f32).collect();
             let search = Search::new(&sorted);
             assert_eq!((search.rank(f32::NAN), search.rank(f32::NEG_INFINITY)), (0, 0));
