@@ -116,6 +116,11 @@ const NOT_TAKEN: &[(&str, &str)] = &[
     ("RNN", "activation_beta"),
 ];
 
+/// Dimensions that no tensor exceeds: tract loops from 0 to an axis before it asks whether there is one.
+const MAX_RANK: u64 = 64;
+/// Places of a pooling window: tract lists them all.
+const MAX_WINDOW: u64 = 1 << 16;
+
 /// The new shape is a constant without a zero, so it means the same either way.
 fn has_no_zero(model: &Model<'_>, node: &Node<'_>) -> bool {
     let shape = model.graph.initializers.iter().find(|(name, _)| node.inputs.get(1) == Some(name));
@@ -143,7 +148,24 @@ fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
     if node.op == "Reshape" && node.int("allowzero", 0)? != 0 && !has_no_zero(model, node) {
         return Err(node.unsupported("with allowzero and a shape that may hold 0"));
     }
+    node.attributes.iter().try_for_each(|(name, value)| check_size(node, name, value))?;
     check_attributes(node)
+}
+
+/// Numbers that tract counts up to.
+fn check_size(node: &Node<'_>, name: &str, value: &Attribute<'_>) -> Result<(), ModelError> {
+    let numbers = match value {
+        Attribute::Int(number) => std::slice::from_ref(number),
+        Attribute::Ints(numbers) => numbers,
+        _ => return Ok(()),
+    };
+    let product = numbers.iter().fold(1u64, |product, number| product.saturating_mul(number.unsigned_abs()));
+    let fits = match name {
+        "axis" | "axes" | "perm" => numbers.iter().all(|axis| axis.unsigned_abs() <= MAX_RANK),
+        "kernel_shape" => product <= MAX_WINDOW,
+        _ => true,
+    };
+    if fits { Ok(()) } else { Err(node.unreadable(format_args!("its {name} is {numbers:?}"))) }
 }
 
 fn check_attributes(node: &Node<'_>) -> Result<(), ModelError> {

@@ -6,7 +6,9 @@
 //! read. FORMATS.md lists the operators.
 
 mod allowed;
+mod blocks;
 mod bounds;
+mod compiled;
 mod engine;
 mod lower;
 mod node;
@@ -51,7 +53,7 @@ pub struct OnnxModel {
 #[derive(Debug)]
 enum Runner {
     Steps { program: Program, outputs: Vec<Rows> },
-    Tract(Engine),
+    Tract(Box<Engine>),
 }
 
 impl OnnxModel {
@@ -63,7 +65,7 @@ impl OnnxModel {
         let (runner, outputs) = match lower::lower(&model, &inputs) {
             Ok((program, outputs)) => steps(&model, program, outputs),
             Err(error) => Engine::instead_of(error, &model, &inputs, bytes)
-                .map(|engine| (engine.output_specs(&model), Runner::Tract(engine)))
+                .map(|engine| (engine.output_specs(&model), Runner::Tract(Box::new(engine))))
                 .map(|(specs, runner)| (runner, specs))?,
         };
         let signature = Signature { inputs: inputs.iter().map(signature::input_spec).collect(), outputs };
