@@ -9,15 +9,13 @@ use tract_onnx::tract_hir::infer::{Factoid, InferenceOp};
 
 /// Elements of one tensor: 16 MiB in single precision, for one row.
 const MAX_ELEMENTS: usize = 1 << 22;
-/// Elements of all tensors together.
-const MAX_TOTAL: usize = 1 << 26;
 /// Elements of a constant that is evaluated here: a shape, an index list.
 const MAX_EVALUATED: usize = 1 << 12;
 /// Facts found about a later node can help an earlier one; more rounds than this help no exported graph.
 const ROUNDS: usize = 3;
 
-/// The bytes of all tensors; an error where one is too large, or where its shape depends on the data.
-pub(super) fn check_sizes(graph: &InferenceModel) -> Result<usize, String> {
+/// The bytes of all tensors; an error where one is too large, all together are, or where its shape depends on the data.
+pub(super) fn check_sizes(graph: &InferenceModel, max_total: usize) -> Result<usize, String> {
     let text = |error: TractError| format!("{error:#}");
     let mut graph = graph.clone();
     for _ in 0..ROUNDS {
@@ -30,8 +28,8 @@ pub(super) fn check_sizes(graph: &InferenceModel) -> Result<usize, String> {
                 Some(elements) => total += elements,
                 None => open = Some(graph.node(node).name.clone()),
             }
-            if total > MAX_TOTAL {
-                return Err(format!("its tensors have more than {MAX_TOTAL} elements for one row"));
+            if total > max_total {
+                return Err(format!("its tensors have more than {max_total} elements"));
             }
         }
         if open.is_none() {

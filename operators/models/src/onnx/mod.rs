@@ -5,7 +5,10 @@
 //! standard operators runs on tract. The answers are ONNX Runtime's. What cannot be run is refused when the file is
 //! read. FORMATS.md lists the operators.
 
+mod allowed;
+mod blocks;
 mod bounds;
+mod compiled;
 mod engine;
 mod lower;
 mod node;
@@ -51,7 +54,7 @@ pub struct OnnxModel {
 #[derive(Debug)]
 enum Runner {
     Steps { program: Program, outputs: Vec<Rows> },
-    Tract(Engine),
+    Tract(Box<Engine>),
 }
 
 impl OnnxModel {
@@ -63,7 +66,7 @@ impl OnnxModel {
         let (runner, outputs) = match lower::lower(&model, &inputs) {
             Ok((program, outputs)) => steps(&model, program, outputs),
             Err(error) => Engine::instead_of(error, &model, &inputs, bytes)
-                .map(|engine| (engine.output_specs(&model), Runner::Tract(engine)))
+                .map(|engine| (engine.output_specs(&model), Runner::Tract(Box::new(engine))))
                 .map(|(specs, runner)| (runner, specs))?,
         };
         let signature = Signature { inputs: inputs.iter().map(signature::input_spec).collect(), outputs };

@@ -39,10 +39,7 @@ pub(super) fn inputs<'a>(model: &Model<'a>) -> Result<Vec<Input<'a>>, ModelError
 
 fn input<'a>(info: &ValueInfo<'a>) -> Result<Input<'a>, ModelError> {
     let named = |what: String| format!("input \"{}\" {what}", info.name.escape_debug());
-    let element =
-        Element::from_onnx(info.element).filter(|e| !matches!(e, Element::Text | Element::Bool | Element::I32));
-    let element = element.ok_or_else(|| {
-        let kind = if info.is_sequence { "a sequence" } else { element_name(info.element) };
+    let element = element(info).map_err(|kind| {
         ModelError::unsupported(named(format!("is {kind}")), "give numbers: float, double or int64 inputs are read")
     })?;
     let (batch, rest) = match info.dims.as_deref() {
@@ -53,21 +50,34 @@ fn input<'a>(info: &ValueInfo<'a>) -> Result<Input<'a>, ModelError> {
             return Err(ModelError::unsupported(named("has no dimensions".to_owned()), advice));
         }
     };
-    let single = match batch {
-        // Old converters write 0 for an unknown batch.
-        Dim::Named(_) | Dim::Unknown | Dim::Fixed(-1 | 0) => false,
-        Dim::Fixed(1) => true,
-        Dim::Fixed(other) => {
-            let advice = "export it with a dynamic first dimension (`dynamic_axes`, `dynamic_shapes`), or with 1";
-            return Err(ModelError::unsupported(named(format!("has the fixed batch {other}")), advice));
-        }
-    };
+    let single = is_single(batch).map_err(|other| {
+        let advice = "export it with a dynamic first dimension (`dynamic_axes`, `dynamic_shapes`), or with 1";
+        ModelError::unsupported(named(format!("has the fixed batch {other}")), advice)
+    })?;
     let dims = inner(rest).map_err(|what| {
         let advice = "export it with every dimension after the batch fixed \
                       (`onnxruntime.tools.make_dynamic_shape_fixed`)";
         ModelError::unsupported(named(what), advice)
     })?;
     Ok(Input { name: info.name, element, dims, single })
+}
+
+/// The type of an input's numbers; else what it is.
+fn element(info: &ValueInfo<'_>) -> Result<Element, &'static str> {
+    let element = Element::from_onnx(info.element);
+    element
+        .filter(|element| !matches!(element, Element::Text | Element::Bool | Element::I32))
+        .ok_or(if info.is_sequence { "a sequence" } else { element_name(info.element) })
+}
+
+/// Whether the batch is fixed to one row; an error where it is to another number.
+fn is_single(batch: &Dim<'_>) -> Result<bool, i64> {
+    match batch {
+        // Old converters write 0 for an unknown batch.
+        Dim::Named(_) | Dim::Unknown | Dim::Fixed(-1 | 0) => Ok(false),
+        Dim::Fixed(1) => Ok(true),
+        Dim::Fixed(other) => Err(*other),
+    }
 }
 
 fn inner(dims: &[Dim<'_>]) -> Result<Vec<usize>, String> {

@@ -131,6 +131,19 @@ fn lying_shapes_are_refused() {
     assert_says(&refuse(&foreign), UNREADABLE, &["fewer than its shape"]);
 }
 
+/// tract would count from the first to the second.
+#[test]
+fn an_axis_or_a_window_without_bound_is_refused() {
+    let axis = int_attribute("axis", (i64::MIN + 1) as u64);
+    let ones = tensor("ones", &[2], 1, &[0; 8]);
+    let normalize = node("LayerNormalization", "", &["x", "ones"], &["y"], &[axis]);
+    assert_says(&refuse(&file(&[normalize], &[ones], rows(2))), UNREADABLE, &["LayerNormalization", "its axis is"]);
+    let window = ints_attribute("kernel_shape", &[1 << 20, 1 << 20]);
+    let pool = node("MaxPool", "", &["x"], &["y"], &[window]);
+    let image = value_info("x", 1, &[-1, 1, 4, 4]);
+    assert_says(&refuse(&file(&[pool], &[], image)), UNREADABLE, &["MaxPool", "its kernel_shape is"]);
+}
+
 #[test]
 fn a_tensor_that_would_grow_without_bound_is_refused() {
     let value = [field(1, b"value"), field(5, &tensor("", &[1], 1, &[0; 4])), vec![0xa0, 1, 4]].concat();

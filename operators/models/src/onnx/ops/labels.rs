@@ -8,7 +8,8 @@ use super::super::program::{Column, Operation};
 use super::super::proto::Node;
 use super::super::tensor::{Data, Element, Tensor};
 use super::elementwise::cast_rows;
-use super::shape::{look_up, row_axis};
+use super::look_up::look_up;
+use super::shape::row_axis;
 use crate::ModelError;
 
 /// The labels of a classifier.
@@ -148,30 +149,24 @@ fn label_encoder<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), Mo
 }
 
 fn with_default(node: &Node<'_>, values: Data) -> Result<Tensor, ModelError> {
-    let (element, data) = match values {
-        Data::Ints(mut list) => {
-            list.push(node.int("default_int64", -1)?);
-            (Element::I64, Data::Ints(list))
-        }
-        Data::F32(mut list) => {
-            list.push(node.float("default_float", -0.0)?);
-            (Element::F32, Data::F32(list))
-        }
-        Data::Text(mut list) => {
-            list.push(node.text("default_string", "_Unused")?.to_owned());
-            (Element::Text, Data::Text(list))
-        }
-        Data::F64(_) | Data::Foreign(_) => return Err(node.unsupported("to values of that type")),
-    };
-    let len = match &data {
-        Data::Ints(list) => list.len(),
-        Data::F32(list) => list.len(),
-        Data::Text(list) => list.len(),
-        Data::F64(_) | Data::Foreign(_) => 0,
-    };
     if node.has("default_tensor") {
         return Err(node.unsupported("with a default_tensor"));
     }
+    let (element, len, data) = match values {
+        Data::Ints(mut list) => {
+            list.push(node.int("default_int64", -1)?);
+            (Element::I64, list.len(), Data::Ints(list))
+        }
+        Data::F32(mut list) => {
+            list.push(node.float("default_float", -0.0)?);
+            (Element::F32, list.len(), Data::F32(list))
+        }
+        Data::Text(mut list) => {
+            list.push(node.text("default_string", "_Unused")?.to_owned());
+            (Element::Text, list.len(), Data::Text(list))
+        }
+        Data::F64(_) | Data::Foreign(_) => return Err(node.unsupported("to values of that type")),
+    };
     Ok(Tensor { dims: vec![len], element: Some(element), data })
 }
 

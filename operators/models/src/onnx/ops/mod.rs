@@ -1,11 +1,14 @@
 //! The operations of our own, by group; each file reads its nodes and runs them.
 
+mod concat;
 mod elementwise;
 mod labels;
 mod linear;
+mod look_up;
 mod matrix;
 mod normalize;
 mod number;
+mod pick;
 mod reduce;
 mod scores;
 mod shape;

@@ -79,20 +79,8 @@ impl Classes {
     }
 
     fn finish_two(&self, row: &[f64], labels: &Labels, out: &mut Vec<f32>) -> i64 {
-        let mut scores = [0.0; 2];
-        self.outputs.iter().zip(row).for_each(|(&class, &score)| scores[class] = score);
         let [has_first, has_second] = [0, 1].map(|class| self.outputs.contains(&class));
-        match self.base[..] {
-            [_, second] if has_second => {
-                // ONNX Runtime's own rule: the first class's score and the second's base value.
-                scores[1] = self.add(second, scores[0]);
-                scores[0] = -scores[1];
-            }
-            [first, second] => scores = [self.add(scores[0], first), self.add(scores[1], second)],
-            [first] => scores[0] = self.add(scores[0], first),
-            _ => {}
-        }
-        let one_score = !has_second && self.base.len() < 2;
+        let scores = self.two_scores(row, has_second);
         let deciding = match (has_second, has_first) {
             (true, _) => scores[1],
             (false, true) => scores[0],
@@ -101,7 +89,7 @@ impl Classes {
         let above = deciding > if self.one_sided && self.positive { 0.5 } else { 0.0 };
         // A class that no leaf has a weight for is answered as 0, base value or not.
         let written = [if has_first { scores[0] } else { 0.0 }, if has_second { scores[1] } else { 0.0 }];
-        if one_score {
+        if !has_second && self.base.len() < 2 {
             self.write_one(scores[0], out)
         } else {
             self.write_two(written, out)
@@ -110,6 +98,22 @@ impl Classes {
             // Where both classes have weights, ONNX Runtime answers 1 or 0 whatever the labels are.
             (false, Labels::Ints(_)) => i64::from(above),
             _ => labels.value(usize::from(above)),
+        }
+    }
+
+    /// The scores of the two classes with their base values.
+    fn two_scores(&self, row: &[f64], has_second: bool) -> [f64; 2] {
+        let mut scores = [0.0; 2];
+        self.outputs.iter().zip(row).for_each(|(&class, &score)| scores[class] = score);
+        match self.base[..] {
+            [_, second] if has_second => {
+                // ONNX Runtime's own rule: the first class's score and the second's base value.
+                let score = self.add(second, scores[0]);
+                [-score, score]
+            }
+            [first, second] => [self.add(scores[0], first), self.add(scores[1], second)],
+            [first] => [self.add(scores[0], first), scores[1]],
+            _ => scores,
         }
     }
 

@@ -33,21 +33,9 @@ pub(super) fn grow(
     precision: Precision,
 ) -> Result<Grown, ModelError> {
     let named = |error: ModelError| ModelError { what: format!("{node}: {}", error.what), ..error };
-    let spec = ForestSpec {
-        features,
-        outputs: columns.len(),
-        precision,
-        combine: ensemble.combine,
-        base: vec![0.0; columns.len()],
-    };
-    let mut grower = Grower {
-        ensemble,
-        column: column_of(ensemble.targets, columns),
-        columns: columns.len(),
-        builder: ForestBuilder::new(spec),
-        always: vec![false; columns.len()],
-        leaf_numbers: 0,
-    };
+    let base = vec![0.0; columns.len()];
+    let spec = ForestSpec { features, outputs: columns.len(), precision, combine: ensemble.combine, base };
+    let mut grower = Grower::new(ensemble, columns, spec);
     let mut seen = vec![false; ensemble.items.len()];
     for &root in &ensemble.roots {
         grower.tree(root, &mut seen).map_err(named)?;
@@ -77,7 +65,13 @@ struct Grower<'a> {
     leaf_numbers: usize,
 }
 
-impl Grower<'_> {
+impl<'a> Grower<'a> {
+    fn new(ensemble: &'a Ensemble, columns: &[usize], spec: ForestSpec) -> Self {
+        let (column, columns) = (column_of(ensemble.targets, columns), columns.len());
+        let (builder, always) = (ForestBuilder::new(spec), vec![false; columns]);
+        Self { ensemble, column, columns, builder, always, leaf_numbers: 0 }
+    }
+
     fn tree(&mut self, root: usize, seen: &mut [bool]) -> Result<(), ModelError> {
         let order = self.reached(root, seen)?;
         let only = self.only_output(&order);
@@ -87,15 +81,9 @@ impl Grower<'_> {
                 self.builder.start_tree(output);
             }
             None => {
-                self.cover(&order);
+                self.cover(&order)?;
                 self.builder.start_vector_tree();
             }
-        }
-        let leaves = order.iter().filter(|(item, _)| matches!(self.ensemble.items[*item], Item::Leaf(_))).count();
-        self.leaf_numbers += if only.is_none() { leaves.saturating_mul(self.columns) } else { 0 };
-        if self.leaf_numbers > MAX_LEAF_NUMBERS {
-            let what = format!("its leaves have more than {MAX_LEAF_NUMBERS} numbers");
-            return Err(ModelError::unsupported(what, "train fewer or smaller trees, or fewer outputs"));
         }
         let (ensemble, column, columns) = (self.ensemble, &self.column, self.columns);
         let look = |at: usize| {
@@ -141,15 +129,21 @@ impl Grower<'_> {
         targets.all(|target| target == Some(first)).then_some(first).and_then(|target| self.column[target])
     }
 
-    /// Notes the outputs that every leaf has a number for.
-    fn cover(&mut self, order: &[(usize, [usize; 2])]) {
+    /// Notes the outputs that every leaf has a number for, and how many numbers that makes.
+    fn cover(&mut self, order: &[(usize, [usize; 2])]) -> Result<(), ModelError> {
         let mut counts = vec![0usize; self.columns];
-        let mut leaves = 0;
+        let mut leaves = 0usize;
         for weights in self.leaves(order) {
             leaves += 1;
             weights.iter().filter_map(|&(target, _)| self.column[target]).for_each(|output| counts[output] += 1);
         }
         counts.iter().zip(&mut self.always).for_each(|(&count, always)| *always |= count == leaves);
+        self.leaf_numbers += leaves.saturating_mul(self.columns);
+        if self.leaf_numbers > MAX_LEAF_NUMBERS {
+            let what = format!("its leaves have more than {MAX_LEAF_NUMBERS} numbers");
+            return Err(ModelError::unsupported(what, "train fewer or smaller trees, or fewer outputs"));
+        }
+        Ok(())
     }
 }
 

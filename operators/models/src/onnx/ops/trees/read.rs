@@ -121,33 +121,36 @@ impl<'a> Lists<'a> {
         leaves: &[std::ops::Range<usize>],
         at: usize,
     ) -> Result<Item, ModelError> {
-        let place = || format!("node {} of tree {}", self.nodes[at], self.trees[at]);
+        let wrong = |what: String| {
+            node.unreadable(format_args!("node {} of tree {} has {what}", self.nodes[at], self.trees[at]))
+        };
         let mode = match self.modes[at] {
-            "LEAF" if leaves[at].start == leaves[at].end => {
-                return Err(node.unreadable(format_args!("{} has no weight", place())));
-            }
+            "LEAF" if leaves[at].is_empty() => return Err(wrong("no weight".to_owned())),
             "LEAF" => return Ok(Item::Leaf(leaves[at].clone())),
-            "BRANCH_LEQ" => Mode::AtMost,
-            "BRANCH_LT" => Mode::Below,
-            "BRANCH_GTE" => Mode::AtLeast,
-            "BRANCH_GT" => Mode::Above,
-            "BRANCH_EQ" => Mode::Equal,
-            "BRANCH_NEQ" => Mode::NotEqual,
-            other => {
-                return Err(node.unreadable(format_args!("{} has the mode \"{}\"", place(), other.escape_debug())));
-            }
+            other => mode(other).ok_or_else(|| wrong(format!("the mode \"{}\"", other.escape_debug())))?,
         };
         let child = |id: i64| {
             let child = index.get(&(self.trees[at], id)).copied();
-            child.ok_or_else(|| node.unreadable(format_args!("{} has the child {id}, which is not there", place())))
+            child.ok_or_else(|| wrong(format!("the child {id}, which is not there")))
         };
-        let feature = u32::try_from(self.features[at]);
-        let feature =
-            feature.map_err(|_| node.unreadable(format_args!("{} has feature {}", place(), self.features[at])))?;
+        let feature = self.features[at];
+        let feature = u32::try_from(feature).map_err(|_| wrong(format!("feature {feature}")))?;
         let missing_true = self.missing_true.get(at) == Some(&1);
         let (yes, no) = (child(self.yes[at])?, child(self.no[at])?);
         Ok(Item::Branch(Branch { feature, mode, value: self.values[at], yes, no, missing_true }))
     }
+}
+
+fn mode(name: &str) -> Option<Mode> {
+    Some(match name {
+        "BRANCH_LEQ" => Mode::AtMost,
+        "BRANCH_LT" => Mode::Below,
+        "BRANCH_GTE" => Mode::AtLeast,
+        "BRANCH_GT" => Mode::Above,
+        "BRANCH_EQ" => Mode::Equal,
+        "BRANCH_NEQ" => Mode::NotEqual,
+        _ => return None,
+    })
 }
 
 /// Weights in the order of their nodes, and for each node the range of its own.
@@ -173,11 +176,17 @@ fn weights(node: &Node<'_>, names: &Names, index: &Index, nodes: usize, targets:
     if let Some(pair) = found.windows(2).find(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
         return Err(node.unsupported(format_args!("two weights of one leaf for target {}", pair[0].1)));
     }
+    let ranges = ranges(found.iter().map(|&(place, _, _)| place), nodes);
+    Ok((found.into_iter().map(|(_, target, value)| (target, value)).collect(), ranges))
+}
+
+/// Where each node's weights lie, from the sorted places of all.
+fn ranges(places: impl Iterator<Item = usize>, nodes: usize) -> Vec<std::ops::Range<usize>> {
     let mut ranges = vec![0..0; nodes];
-    for (at, &(place, _, _)) in found.iter().enumerate() {
+    for (at, place) in places.enumerate() {
         let range = &mut ranges[place];
         range.start = if range.start == range.end { at } else { range.start };
         range.end = at + 1;
     }
-    Ok((found.into_iter().map(|(_, target, value)| (target, value)).collect(), ranges))
+    ranges
 }

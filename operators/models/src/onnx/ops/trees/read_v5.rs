@@ -72,22 +72,20 @@ impl<'a> Lists<'a> {
             leaf_targets: node.ints("leaf_targetids")?,
             leaf_weights: doubles(node, "leaf_weights")?,
         };
-        let lengths = [
-            lists.modes.len(),
-            lists.splits.len(),
-            lists.yes.len(),
-            lists.no.len(),
-            lists.yes_is_leaf.len(),
-            lists.no_is_leaf.len(),
-        ];
-        let nodes = lists.features.len();
+        lists.check_lengths(node).map(|()| lists)
+    }
+
+    fn check_lengths(&self, node: &Node<'_>) -> Result<(), ModelError> {
+        let leaves = [self.yes_is_leaf.len(), self.no_is_leaf.len()];
+        let lengths = [self.modes.len(), self.splits.len(), self.yes.len(), self.no.len(), leaves[0], leaves[1]];
+        let nodes = self.features.len();
         if nodes == 0
             || lengths.iter().any(|&length| length != nodes)
-            || lists.leaf_targets.len() != lists.leaf_weights.len()
+            || self.leaf_targets.len() != self.leaf_weights.len()
         {
             return Err(node.unreadable(format_args!("its lists of nodes have {nodes} and {lengths:?} entries")));
         }
-        Ok(lists)
+        Ok(())
     }
 
     /// All nodes, then all leaves.

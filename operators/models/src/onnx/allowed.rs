@@ -1,0 +1,182 @@
+//! Which nodes tract is given.
+
+use super::node::OTHER_WAY;
+use super::proto::{Attribute, Model, Node};
+use crate::ModelError;
+
+/// The operators that were compared with ONNX Runtime or are plain arithmetic. Control flow is not among them: what a
+/// loop costs cannot be told from its graph.
+const OPERATORS: &[&str] = &[
+    "Abs",
+    "Add",
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Elu",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Expand",
+    "Flatten",
+    "Floor",
+    "GRU",
+    "Gather",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
+    "HardSigmoid",
+    "Identity",
+    "InstanceNormalization",
+    "LSTM",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "LogSoftmax",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "PRelu",
+    "Pad",
+    "Pow",
+    "RNN",
+    "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Relu",
+    "Reshape",
+    "Selu",
+    "Shape",
+    "Sigmoid",
+    "Sign",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
+
+/// Attributes that tract passes over: a file that sets one would get other answers. The value is the one that it may
+/// have.
+const PASSED_OVER: &[(&str, &str, i64)] = &[
+    ("LSTM", "layout", 0),
+    ("GRU", "layout", 0),
+    ("RNN", "layout", 0),
+    ("LSTM", "input_forget", 0),
+    ("MaxPool", "storage_order", 0),
+    ("BatchNormalization", "training_mode", 0),
+    ("ArgMax", "select_last_index", 0),
+    ("ArgMin", "select_last_index", 0),
+    ("Cast", "saturate", 1),
+];
+
+/// The same, of attributes that must not be there.
+const NOT_TAKEN: &[(&str, &str)] = &[
+    ("LSTM", "clip"),
+    ("GRU", "clip"),
+    ("RNN", "clip"),
+    ("LSTM", "activation_alpha"),
+    ("GRU", "activation_alpha"),
+    ("RNN", "activation_alpha"),
+    ("LSTM", "activation_beta"),
+    ("GRU", "activation_beta"),
+    ("RNN", "activation_beta"),
+];
+
+/// Dimensions that no tensor exceeds: tract loops from 0 to an axis before it asks whether there is one.
+const MAX_RANK: u64 = 64;
+/// Places of a pooling window: tract lists them all.
+const MAX_WINDOW: u64 = 1 << 16;
+
+/// The new shape is a constant without a zero, so it means the same either way.
+fn has_no_zero(model: &Model<'_>, node: &Node<'_>) -> bool {
+    let shape = model.graph.initializers.iter().find(|(name, _)| node.inputs.get(1) == Some(name));
+    shape.and_then(|(_, tensor)| tensor.ints()).is_some_and(|shape| !shape.contains(&0))
+}
+
+/// Refuses a graph with a node that is not among them.
+pub(super) fn check_nodes(model: &Model<'_>) -> Result<(), ModelError> {
+    model.graph.nodes.iter().try_for_each(|node| check_node(model, node))
+}
+
+fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
+    if !OPERATORS.contains(&node.op) {
+        return Err(ModelError::unsupported(format!("{node} is not run"), OTHER_WAY));
+    }
+    if let Some((name, _)) = node.attributes.iter().find(|(_, value)| matches!(value, Attribute::Other)) {
+        return Err(
+            node.unsupported(format_args!("its attribute {} is of a sort that is not read", name.escape_debug()))
+        );
+    }
+    if node.op == "ConstantOfShape" && !node.has("value") {
+        // tract would fill it in double precision.
+        return Err(node.unsupported("without a value"));
+    }
+    if node.op == "Reshape" && node.int("allowzero", 0)? != 0 && !has_no_zero(model, node) {
+        return Err(node.unsupported("with allowzero and a shape that may hold 0"));
+    }
+    node.attributes.iter().try_for_each(|(name, value)| check_size(node, name, value))?;
+    check_attributes(node)
+}
+
+/// Numbers that tract counts up to.
+fn check_size(node: &Node<'_>, name: &str, value: &Attribute<'_>) -> Result<(), ModelError> {
+    let numbers = match value {
+        Attribute::Int(number) => std::slice::from_ref(number),
+        Attribute::Ints(numbers) => numbers,
+        _ => return Ok(()),
+    };
+    let product = numbers.iter().fold(1u64, |product, number| product.saturating_mul(number.unsigned_abs()));
+    let fits = match name {
+        "axis" | "axes" | "perm" => numbers.iter().all(|axis| axis.unsigned_abs() <= MAX_RANK),
+        "kernel_shape" => product <= MAX_WINDOW,
+        _ => true,
+    };
+    if fits { Ok(()) } else { Err(node.unreadable(format_args!("its {name} is {numbers:?}"))) }
+}
+
+fn check_attributes(node: &Node<'_>) -> Result<(), ModelError> {
+    for (_, name, allowed) in PASSED_OVER.iter().filter(|(op, _, _)| *op == node.op) {
+        let value = node.int(name, *allowed)?;
+        if value != *allowed {
+            return Err(node.unsupported(format_args!("with {name} = {value}")));
+        }
+    }
+    match NOT_TAKEN.iter().find(|(op, name)| *op == node.op && node.has(name)) {
+        Some((_, name)) => Err(node.unsupported(format_args!("with {name}"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,145 @@
+//! Functions of one number.
+
+use super::super::super::lower::Lowering;
+use super::super::super::proto::Node;
+use super::super::number::{Real, one, zero};
+use crate::ModelError;
+
+/// A function of one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::onnx) enum Function {
+    Relu,
+    Sigmoid,
+    Tanh,
+    Exp,
+    Log,
+    Sqrt,
+    Neg,
+    Abs,
+    Reciprocal,
+    Floor,
+    Ceil,
+    Sign,
+    Softplus,
+    Softsign,
+    LeakyRelu(f32),
+    Elu(f32),
+    Selu(f32, f32),
+    HardSigmoid(f32, f32),
+    Clip(f64, f64),
+}
+
+/// The functions without a parameter, by ONNX's name.
+const PLAIN: [(&str, Function); 14] = [
+    ("Relu", Function::Relu),
+    ("Sigmoid", Function::Sigmoid),
+    ("Tanh", Function::Tanh),
+    ("Exp", Function::Exp),
+    ("Log", Function::Log),
+    ("Sqrt", Function::Sqrt),
+    ("Neg", Function::Neg),
+    ("Abs", Function::Abs),
+    ("Reciprocal", Function::Reciprocal),
+    ("Floor", Function::Floor),
+    ("Ceil", Function::Ceil),
+    ("Sign", Function::Sign),
+    ("Softplus", Function::Softplus),
+    ("Softsign", Function::Softsign),
+];
+/// The others, and those that answer or take truth values.
+const OTHERS: [&str; 7] = ["LeakyRelu", "Elu", "Selu", "HardSigmoid", "Clip", "IsNaN", "Not"];
+
+pub(in super::super) fn is_function(op: &str) -> bool {
+    plain(op).is_some() || OTHERS.contains(&op)
+}
+
+fn plain(op: &str) -> Option<Function> {
+    PLAIN.iter().find(|(name, _)| *name == op).map(|(_, function)| *function)
+}
+
+impl Function {
+    pub(super) fn read<'a>(node: &Node<'a>, to: &Lowering<'a>) -> Result<Self, ModelError> {
+        Ok(match node.op {
+            "LeakyRelu" => Function::LeakyRelu(node.float("alpha", 0.01)?),
+            "Elu" => Function::Elu(node.float("alpha", 1.0)?),
+            "Selu" => Function::Selu(node.float("alpha", 1.673_263_2)?, node.float("gamma", 1.050_701)?),
+            "HardSigmoid" => Function::HardSigmoid(node.float("alpha", 0.2)?, node.float("beta", 0.5)?),
+            "Clip" => Function::Clip(limit(node, to, 1, f64::MIN)?, limit(node, to, 2, f64::MAX)?),
+            op => plain(op).ok_or_else(|| node.unsupported("no such function"))?,
+        })
+    }
+
+    #[inline(always)]
+    pub(super) fn of<R: Real>(self, x: R) -> R {
+        let number = |x: f32| R::from_f64(f64::from(x));
+        match self {
+            Function::Relu => below_zero(x, |_| zero()),
+            Function::Sigmoid => sigmoid(x),
+            Function::Tanh => x.tanh(),
+            Function::Exp => x.exp(),
+            Function::Log => x.ln(),
+            Function::Sqrt => x.sqrt(),
+            Function::Neg => -x,
+            Function::Abs => x.abs(),
+            Function::Reciprocal => one::<R>() / x,
+            Function::Floor => x.floor(),
+            Function::Ceil => x.ceil(),
+            Function::Sign => sign(x),
+            Function::Softplus => softplus(x),
+            Function::Softsign => x / (one::<R>() + x.abs()),
+            Function::LeakyRelu(alpha) => below_zero(x, |x| number(alpha) * x),
+            Function::Elu(alpha) => below_zero(x, |x| number(alpha) * (x.exp() - one())),
+            Function::Selu(alpha, gamma) => selu(x, number(alpha), number(gamma)),
+            Function::HardSigmoid(alpha, beta) => clip(number(alpha) * x + number(beta), zero(), one()),
+            Function::Clip(low, high) => clip(x, R::from_f64(low), R::from_f64(high)),
+        }
+    }
+}
+
+/// x, or what `of` makes of it where it is below 0.
+#[inline(always)]
+fn below_zero<R: Real>(x: R, of: impl Fn(R) -> R) -> R {
+    if x < zero() { of(x) } else { x }
+}
+
+/// 1 / (1 + e^-x) without overflow on either side.
+fn sigmoid<R: Real>(x: R) -> R {
+    let e = (-x.abs()).exp();
+    let positive = one::<R>() / (one::<R>() + e);
+    if x < zero() { e * positive } else { positive }
+}
+
+fn softplus<R: Real>(x: R) -> R {
+    let tail = (one::<R>() + (-x.abs()).exp()).ln();
+    if x > zero() { x + tail } else { tail }
+}
+
+#[inline(always)]
+fn selu<R: Real>(x: R, alpha: R, gamma: R) -> R {
+    gamma * if x > zero() { x } else { alpha * (x.exp() - one()) }
+}
+
+fn sign<R: Real>(x: R) -> R {
+    if x > zero() {
+        one()
+    } else if x < zero() {
+        -one::<R>()
+    } else {
+        x
+    }
+}
+
+fn clip<R: Real>(x: R, low: R, high: R) -> R {
+    let x = if x < low { low } else { x };
+    if x > high { high } else { x }
+}
+
+/// A limit of Clip: an input since opset 11, an attribute before.
+fn limit<'a>(node: &Node<'a>, to: &Lowering<'a>, at: usize, default: f64) -> Result<f64, ModelError> {
+    if node.has_input(at) {
+        let values = to.constant(node, at)?.doubles();
+        return values.and_then(|v| v.first().copied()).ok_or_else(|| node.unreadable("its limits are no numbers"));
+    }
+    let name = if at == 1 { "min" } else { "max" };
+    if node.has(name) { Ok(f64::from(node.float(name, 0.0)?)) } else { Ok(default) }
+}
