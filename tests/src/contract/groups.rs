@@ -1,5 +1,7 @@
 //! Consumer groups: who reads what, and from where.
 
+use std::time::{Duration, Instant};
+
 use lunapark_schemas::{Position, Record, TopicPartition};
 use lunapark_topics::{LogErrorKind, Polled, Start};
 
@@ -36,6 +38,24 @@ pub fn splits_and_takes_over(backend: &dyn Backend) {
     all.append(&mut second.got);
     assert_eq!(numbers(&all), (0..900).collect::<Vec<_>>(), "nothing lost, nothing twice");
     assert_eq!(second.next.len(), 4);
+}
+
+/// Whatever a rebalance has come to: a close that waits for ever would stop no service.
+pub fn closes_at_any_moment_of_joining(backend: &dyn Backend) {
+    let context = Context::new(backend);
+    let topic = context.topic("t", 4);
+    for moment in (0..60).step_by(2) {
+        let mut spec = context.spec(&format!("m{moment}"), &[&topic], &[]);
+        spec.group = context.name(&format!("group-{moment}")).to_string();
+        let mut member = context.join(&spec);
+        let joined = Instant::now();
+        while joined.elapsed() < Duration::from_millis(moment) {
+            member.step();
+        }
+        let (closed, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || closed.send(member.stream.close()));
+        answer.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("closed after {moment} ms: {e}")).unwrap();
+    }
 }
 
 pub fn committed_offsets_survive(backend: &dyn Backend) {

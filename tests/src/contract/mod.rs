@@ -78,6 +78,7 @@ pub fn suite() -> Vec<Case> {
         Case::both("large_messages", records::large_messages),
         Case::both("too_large_names_its_source", records::too_large_names_its_source),
         Case::both("group_splits_and_takes_over", groups::splits_and_takes_over),
+        Case::both("closes_at_any_moment_of_joining", groups::closes_at_any_moment_of_joining),
         Case::both("committed_offsets_survive", groups::committed_offsets_survive),
         Case::both("start_earliest_and_latest", groups::start_earliest_and_latest),
         Case::both("commit_after_revoke_refused", groups::commit_after_revoke_refused),

@@ -44,6 +44,7 @@ cases! {
     large_messages
     too_large_names_its_source
     group_splits_and_takes_over
+    closes_at_any_moment_of_joining
     committed_offsets_survive
     start_earliest_and_latest
     commit_after_revoke_refused

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use lunapark_schemas::TopicPartition;
 use rdkafka::client::ClientContext;
@@ -16,8 +15,6 @@ use rdkafka::message::Message as _;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
-
-use super::partition_list;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -109,6 +106,7 @@ pub(super) struct MemberContext {
     pub(super) events: ClientEvents,
     group: Mutex<VecDeque<GroupEvent>>,
     closing: AtomicBool,
+    leaving: AtomicBool,
 }
 
 impl MemberContext {
@@ -125,9 +123,30 @@ impl MemberContext {
         lock(&self.group).push_front(event);
     }
 
-    /// From now on revocations are acknowledged at once: the consumer is being dropped.
+    /// From now on rebalances are answered at once: the consumer is being closed.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
+    }
+
+    /// From now on assignments are not answered: librdkafka, asked to leave, revokes them right behind, and answering
+    /// that is enough. Answering both is a race that it loses: with the first answer it may be done, and then it drops
+    /// the second without a word, for which the caller waits for ever (2.12.1, `rd_kafka_cgrp_op_serve`).
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    fn answer(&self, consumer: &BaseConsumer<Self>, err: &RDKafkaRespErr, tpl: &TopicPartitionList) {
+        let answered = match err {
+            // Of an empty assignment nothing is revoked.
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+                if self.leaving.load(Ordering::Acquire) && tpl.count() > 0 =>
+            {
+                return;
+            }
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => consumer.incremental_assign(tpl),
+            _ => consumer.incremental_unassign(tpl),
+        };
+        tracing::debug!(?answered, "rebalance answered while closing");
     }
 }
 
@@ -144,12 +163,7 @@ impl ClientContext for MemberContext {
 impl ConsumerContext for MemberContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
         if self.closing.load(Ordering::Acquire) {
-            let answered = match err {
-                RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => consumer.incremental_assign(tpl),
-                _ => consumer.incremental_unassign(tpl),
-            };
-            tracing::debug!(?answered, "partitions given up on close");
-            return;
+            return self.answer(consumer, &err, tpl);
         }
         let partitions =
             tpl.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect::<Vec<_>>();
@@ -161,31 +175,6 @@ impl ConsumerContext for MemberContext {
             other => GroupEvent::Failed(format!("{other:?}")),
         });
     }
-}
-
-/// Patience of each poll while a consumer closes.
-pub(super) const CLOSE_POLL: Duration = Duration::from_millis(10);
-/// How long a consumer that is given up is read on for rebalances behind messages.
-const LAST_EVENTS: Duration = Duration::from_secs(1);
-
-/// Closing a consumer waits for answers to its rebalances, which nobody would give any more. `revoked` are partitions
-/// whose revocation was handed out and not answered yet.
-pub(super) fn answer_last_rebalances(consumer: &BaseConsumer<MemberContext>, revoked: Vec<TopicPartition>) {
-    let context = consumer.context();
-    context.close();
-    let unanswered = (!revoked.is_empty()).then_some(GroupEvent::Revoke { partitions: revoked, lost: false });
-    for event in unanswered.into_iter().chain(std::iter::from_fn(|| context.next_group_event())) {
-        let answered = match event {
-            GroupEvent::Assign(partitions) => consumer.incremental_assign(&partition_list(&partitions)),
-            GroupEvent::Revoke { partitions, .. } => consumer.incremental_unassign(&partition_list(&partitions)),
-            GroupEvent::Failed(_) => Ok(()),
-        };
-        tracing::debug!(?answered, "rebalance answered on close");
-    }
-    // A rebalance may still wait in the queue. A fenced consumer refuses to be closed, so nothing else would serve it,
-    // and librdkafka would wait for the answer for ever.
-    let deadline = Instant::now() + LAST_EVENTS;
-    while consumer.poll(CLOSE_POLL).is_some() && Instant::now() < deadline {}
 }
 
 /// A record that Kafka did not take.

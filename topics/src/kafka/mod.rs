@@ -5,6 +5,7 @@
 //! polls before they are called (see `producer.rs`).
 
 mod admin;
+mod close;
 mod commit;
 mod config;
 mod context;

@@ -14,8 +14,9 @@ use lunapark_schemas::TopicPartition;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::close::close_consumer;
 use super::config::KafkaOptions;
-use super::context::{MemberContext, answer_last_rebalances};
+use super::context::MemberContext;
 use crate::log::StreamSpec;
 
 /// A member looks so long after it was opened, and then once more: most second rounds are over by then.
@@ -131,7 +132,8 @@ impl Guest {
         while subscribed.is_ok() && Instant::now() < deadline && guest.context().group_events() == 0 {
             let _nothing = guest.poll(GUEST_POLL);
         }
-        answer_last_rebalances(&guest, Vec::new());
+        let left = close_consumer(&guest, Vec::new());
+        tracing::debug!(?left, "the guest left");
     }
 }
 

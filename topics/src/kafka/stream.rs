@@ -13,9 +13,10 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::Offset;
 
+use super::close::{CLOSE_POLL, CLOSES_WITHIN, close_consumer};
 use super::commit::{Done, FailedCommit, WhileCommitting, commit_transaction, drained};
 use super::config::KafkaOptions;
-use super::context::{CLOSE_POLL, GroupEvent, MemberContext, answer_last_rebalances};
+use super::context::{GroupEvent, MemberContext};
 use super::error::log_error;
 use super::native::FetchQueue;
 use super::orphans::Orphans;
@@ -34,9 +35,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How often a broker is asked whether it is back, and how long it may take to answer.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_millis(500);
-
-/// How long a stream thread waits for its old consumer to close before it opens another.
-const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct KafkaStream {
     /// Before the consumer: it must go first.
@@ -374,7 +372,7 @@ impl Stream for KafkaStream {
     /// A static member sends no word of leaving: others take over once the session time-out has passed, and a restart
     /// within it moves no partition.
     fn close(&mut self) -> Result<(), LogError> {
-        close_consumer(&self.consumer, std::mem::take(&mut self.revoked), self.sink.timeout())
+        close_consumer(&self.consumer, std::mem::take(&mut self.revoked))
     }
 }
 
@@ -385,7 +383,7 @@ impl Drop for KafkaStream {
         let (consumer, revoked) = (self.consumer.clone(), std::mem::take(&mut self.revoked));
         let (closed, answer) = std::sync::mpsc::sync_channel(1);
         let close = move || {
-            let done = close_consumer(&consumer, revoked, CLOSES_WITHIN);
+            let done = close_consumer(&consumer, revoked);
             // Nobody waits any more where that took too long.
             let _ = closed.send(done);
             while Arc::strong_count(&consumer) > 1 {
@@ -401,22 +399,6 @@ impl Drop for KafkaStream {
             Err(error) => tracing::warn!(%error, "no thread to close a consumer"),
         }
     }
-}
-
-/// Answers what is still to be answered, then waits until the consumer has left. Refused where it was fenced: then it
-/// is out already.
-fn close_consumer(
-    consumer: &BaseConsumer<MemberContext>,
-    revoked: Vec<TopicPartition>,
-    within: Duration,
-) -> Result<(), LogError> {
-    answer_last_rebalances(consumer, revoked);
-    consumer.close_queue().map_err(|e| log_error("close", &e, consumer.context().events.last_error()))?;
-    let deadline = Instant::now() + within;
-    while !consumer.closed() && Instant::now() < deadline {
-        let _last_events = consumer.poll(CLOSE_POLL);
-    }
-    Ok(())
 }
 
 /// Where partitions start, and which of them start there only because that is where their end was just now.
