@@ -52,7 +52,7 @@ pub fn closes_at_any_moment_of_joining(backend: &dyn Backend) {
         while joined.elapsed() < Duration::from_millis(moment) {
             member.step();
         }
-        let (closed, answer) = std::sync::mpsc::channel();
+        let (closed, answer) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || closed.send(member.stream.close()));
         answer.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("closed after {moment} ms: {e}")).unwrap();
     }
