@@ -6,6 +6,7 @@
 
 mod history;
 pub mod library;
+pub mod projection;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -13,11 +14,14 @@ use std::time::{Duration, Instant};
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Stage};
 use lunapark_schemas::{Headers, Record};
 use lunapark_stores::catalog::{Catalog, CatalogError, Decision, Registered, State, decision_id};
+use lunapark_stores::{ArtifactStore, StoreError};
 use lunapark_topics::{Log, LogError, LogErrorKind, Topic, Transaction};
 
 use crate::audit::scan;
 use crate::clock;
-pub use history::{History, read_record};
+use crate::config::Config;
+use crate::models::s3_options;
+pub use history::{History, last_records, read_record};
 
 /// The topic has one partition: one fence covers it.
 pub const PARTITION: i32 = 0;
@@ -158,7 +162,14 @@ fn random_part(wait: Duration) -> Duration {
     wait.mul_f64(mixed as f64 / (1u64 << 24) as f64)
 }
 
-/// A new entry for a model that was added, as `models add` and the training service begin it.
+/// The artifact store of a configuration.
+pub fn artifact_store(config: &Config) -> Result<ArtifactStore, StoreError> {
+    let beside = || config.data.join("store").to_string_lossy().into_owned();
+    let url = config.artifacts.clone().unwrap_or_else(beside);
+    ArtifactStore::open(&url, &s3_options(&config.store))
+}
+
+/// The decision id and the time of an entry that is made now.
 pub fn stamp() -> (String, i64) {
     (decision_id(), clock::now_millis())
 }
