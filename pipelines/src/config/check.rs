@@ -71,7 +71,7 @@ pub(super) fn checked(document: &Table) -> Result<Config, ConfigError> {
         create_topics: create_topics(document)?,
         score: score(&Section::of(document, "score")?)?,
         store: store(&Section::of(document, "store")?),
-        artifacts: artifacts(&Section::of(document, "store")?)?,
+        artifacts: artifacts(&Section::of(document, "store")?, embedded.text("data")?)?,
         mongodb: mongodb(&Section::of(document, "catalog")?)?,
         listen: (!listen.is_empty()).then(|| listen.to_owned()),
         metrics_interval: Section::of(document, "metrics")?.duration("interval")?,
@@ -172,10 +172,10 @@ fn store(section: &Section<'_>) -> BTreeMap<String, String> {
     filled.filter(|(_, value)| !value.is_empty()).collect()
 }
 
-fn artifacts(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
+fn artifacts(section: &Section<'_>, data: &str) -> Result<String, ConfigError> {
     match section.text("url")? {
-        "" => Ok(None),
-        url if url.starts_with("file:///") || url.starts_with("s3://") => Ok(Some(url.to_owned())),
+        "" => Ok(format!("{}/store", data.trim_end_matches('/'))),
+        url if url.starts_with("file:///") || url.starts_with("s3://") => Ok(url.to_owned()),
         url => Err(section.refuse("url", &format!("is `{url}`: write file:///folder or s3://bucket/prefix"))),
     }
 }

@@ -39,8 +39,8 @@ pub struct Config {
     pub score: ScoreConfig,
     /// Object store settings.
     pub store: BTreeMap<String, String>,
-    /// Where artifacts and checkpoints go; `None` is the folder `store` in [`data`](Self::data).
-    pub artifacts: Option<String>,
+    /// Where artifacts and checkpoints go.
+    pub artifacts: String,
     /// Address of the MongoDB that gets a copy of the model catalog; `None` is no copy.
     pub mongodb: Option<String>,
     /// Address of the HTTP endpoints; `None` is off.

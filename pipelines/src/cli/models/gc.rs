@@ -88,7 +88,7 @@ fn named(shelf: &Shelf<'_>) -> anyhow::Result<BTreeSet<String>> {
         }
     }
     if let Some(uri) = &shelf.config.mongodb {
-        let copy = MongoCatalog::open(uri, shelf.topics.prefix())?.list()?;
+        let copy = MongoCatalog::open(uri, shelf.topics.prefix())?.with_patience(Duration::ZERO).list()?;
         named.extend(copy.into_iter().map(|version| version.digest));
     }
     Ok(named)
