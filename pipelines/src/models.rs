@@ -156,7 +156,10 @@ fn load_listed(path: &str, sha256: Option<&str>, places: &Places, nesting: usize
         return Err(format!("{path}: its entry names another entry, `{}`; register it again", entry.artifact));
     }
     if let Some(expected) = sha256.filter(|expected| !expected.eq_ignore_ascii_case(&entry.digest)) {
-        return Err(format!("{path}: the catalog has digest {}, expected {expected}; correct one of them", entry.digest));
+        return Err(format!(
+            "{path}: the catalog has digest {}, expected {expected}; correct one of them",
+            entry.digest
+        ));
     }
     load_nested(&entry.artifact, Some(&entry.digest), places, nesting).map_err(|error| format!("{path}: {error}"))
 }

@@ -83,7 +83,8 @@ pub fn read_record(message: &Message<'_>) -> Result<Option<CatalogRecord>, LogEr
     let key = message.key.unwrap_or_default();
     let (Some(value), true) = (message.value, KINDS.iter().any(|kind| key.starts_with(kind))) else { return Ok(None) };
     serde_json::from_slice(value).map(Some).map_err(|cause| {
-        let what = format!("{} is no record of a catalog ({cause}); did a newer lunapark write it?", message.position());
+        let what =
+            format!("{} is no record of a catalog ({cause}); did a newer lunapark write it?", message.position());
         LogError::new(LogErrorKind::Corrupt, what)
     })
 }

@@ -44,12 +44,14 @@ impl Library {
     /// The version that an address such as `catalog:higgs/3` names. The number is part of it, so that what a
     /// configuration names never changes.
     pub fn find(&self, address: &str) -> Result<ModelVersion, String> {
-        let refused = || format!("`{address}` names no version: write {SCHEME}NAME/VERSION, for example {SCHEME}higgs/3");
+        let refused =
+            || format!("`{address}` names no version: write {SCHEME}NAME/VERSION, for example {SCHEME}higgs/3");
         let reference = address.strip_prefix(SCHEME).ok_or_else(refused)?;
         let (name, version) = reference.split_once('/').ok_or_else(refused)?;
         let version: u32 = version.parse().map_err(|_| refused())?;
         let found = (self.catalog)()?.get(name, Some(version)).map_err(|error| error.to_string())?;
-        let found = found.ok_or_else(|| format!("the catalog has no {name}/{version}; `lunapark models list` shows all"))?;
+        let found =
+            found.ok_or_else(|| format!("the catalog has no {name}/{version}; `lunapark models list` shows all"))?;
         if found.stage == Stage::Retired {
             tracing::warn!(model = reference, "this version is retired; name another one");
         }

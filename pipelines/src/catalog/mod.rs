@@ -106,7 +106,14 @@ impl TopicCatalog {
     fn read_to_fence(&self, transaction: &mut dyn Transaction) -> Result<State, LogError> {
         let fence = format!("fence/{}", decision_id());
         let (topic, key, headers) = (&**self.topic.name(), Some(fence.as_bytes()), Headers::default());
-        transaction.produce(&Record { topic, partition: Some(PARTITION), key, value: None, headers, timestamp: None })?;
+        transaction.produce(&Record {
+            topic,
+            partition: Some(PARTITION),
+            key,
+            value: None,
+            headers,
+            timestamp: None,
+        })?;
         transaction.commit()?;
         let mut history = History::open(&*self.log, topic)?;
         let deadline = Instant::now() + PATIENCE;

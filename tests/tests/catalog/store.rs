@@ -27,7 +27,10 @@ fn artifacts_are_put_once_listed_compared_and_deleted() {
     assert_eq!(store.put(b"a model").expect("a put"), first);
     let other = store.put(b"another").expect("a put");
     assert!(first.address.starts_with(&url) && first.address.ends_with(&first.digest), "{}", first.address);
-    assert_eq!((first.digest.as_str(), store.get(&first.digest).unwrap()), (&*digest_of(b"a model"), b"a model".to_vec()));
+    assert_eq!(
+        (first.digest.as_str(), store.get(&first.digest).unwrap()),
+        (&*digest_of(b"a model"), b"a model".to_vec())
+    );
     let address = Address::parse(&first.address, std::path::Path::new("")).expect("an address");
     assert_eq!(lunapark_stores::read(&address, &options()).expect("a read"), b"a model");
     let mut names: Vec<_> = store.list().expect("a list").into_iter().map(|found| (found.name, found.bytes)).collect();

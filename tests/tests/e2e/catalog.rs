@@ -46,7 +46,10 @@ fn a_model_is_added_found_scored_with_and_retired(backend: Backend) {
     assert_eq!(add(&place, "net.safetensors", &[])["model"], "higgs/2");
 
     let shown = place.cli_json(&["models", "show", "higgs/1"]);
-    assert_eq!((&shown["digest"], &shown["metrics"]["auc"], &shown["stage"]), (&json!(digest), &json!(0.8), &"registered".into()));
+    assert_eq!(
+        (&shown["digest"], &shown["metrics"]["auc"], &shown["stage"]),
+        (&json!(digest), &json!(0.8), &"registered".into())
+    );
     assert_eq!((&shown["format"], &shown["inputs"][0]["width"]), (&"xgboost-json".into(), &json!(28)));
     let listed = |more: &[&str]| {
         let list = place.cli_json(&[&["models", "list"], more].concat());
@@ -79,7 +82,8 @@ fn score_with(place: &Workplace, path: &str) {
     assert_eq!(place.cli_json(&["model", "check", path, "--no-speed"])["format"], "xgboost-json");
     service.terminate().ok();
     assert_proven(place, 1);
-    for (path, words) in [("catalog:higgs/9", "higgs/9"), ("catalog:higgs", "NAME/VERSION"), ("catalog:/1", "catalog")] {
+    for (path, words) in [("catalog:higgs/9", "higgs/9"), ("catalog:higgs", "NAME/VERSION"), ("catalog:/1", "catalog")]
+    {
         place.run_to_end(&[("score.models", &models("higgs", "1", path))]).failed().says(&[words]);
     }
     tampered(place, path);
@@ -127,7 +131,10 @@ fn two_versions_are_compared(backend: Backend) {
     assert_eq!((&scores["one"]["rows"], &scores["distance"]["rows"]), (&json!(200), &json!(200)));
     let close = |found: &Value, expected: f64| (found.as_f64().unwrap() - expected).abs() < 1e-6;
     assert!(close(&scores["distance"]["flipped"], flipped as f64 / 200.0), "{scores}");
-    assert!(close(&scores["one"]["mean"], trees.iter().map(|score| f64::from(*score)).sum::<f64>() / 200.0), "{scores}");
+    assert!(
+        close(&scores["one"]["mean"], trees.iter().map(|score| f64::from(*score)).sum::<f64>() / 200.0),
+        "{scores}"
+    );
     let same = place.cli_json(&["models", "diff", "higgs/1", "higgs/1", "--sample", "sample.csv"]);
     assert_eq!(same["scores"][0]["distance"]["kolmogorov_smirnov"], 0.0);
     let text = place.cli(&["models", "diff", "higgs/1", "higgs/2"]).ok().stdout;

@@ -3,8 +3,8 @@
 mod absent;
 mod bad_input;
 mod breaker;
-mod catalog;
 mod cascades;
+mod catalog;
 mod clients;
 mod commands;
 mod dead_letters;

@@ -1,8 +1,7 @@
 //! The catalog in MongoDB, for those who query it there.
 //!
 //! The topic is the truth; [`MongoCatalog::project`] keeps the documents equal to it, in any order and however often. As
-//! a catalog of its own it needs no transaction: each decision is one document, guarded by a unique index or by the
-//! stage that it expects.
+//! a catalog of its own it needs no transaction: each decision is one document, which a unique index lets only one make.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use futures::TryStreamExt;
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Reservation, Stage};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{ClientOptions, IndexOptions, ReturnDocument};
+use mongodb::options::{ClientOptions, IndexOptions};
 use mongodb::{Client, Collection, IndexModel};
 use tokio::runtime::Runtime;
 
@@ -25,16 +24,19 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Two tasks that want the next number at the same moment meet at most as often as there are tasks.
 const RESERVE_ATTEMPTS: usize = 1000;
+/// As often may others be first between a look and a change.
+const CHANGE_ATTEMPTS: usize = 100;
 /// The database, where the address names none.
 const DATABASE: &str = "lunapark";
 /// MongoDB's code for a broken unique index.
 const DUPLICATE_KEY: i32 = 11_000;
 
-/// The catalog in two collections, `models` and `reservations`.
+/// The catalog in collections: `models`, `reservations`, and `changes` of stages, which a copy does not have.
 pub struct MongoCatalog {
     runtime: Runtime,
     versions: Collection<Document>,
     reservations: Collection<Document>,
+    changes: Collection<Document>,
     patience: Duration,
 }
 
@@ -57,7 +59,8 @@ impl MongoCatalog {
         let database = database.map_err(unavailable)?;
         let versions = database.collection(&format!("{prefix}models"));
         let reservations = database.collection(&format!("{prefix}reservations"));
-        Ok(Self { runtime, versions, reservations, patience: PATIENCE })
+        let changes = database.collection(&format!("{prefix}changes"));
+        Ok(Self { runtime, versions, reservations, changes, patience: PATIENCE })
     }
 
     /// With another patience for a server that does not answer.
@@ -146,9 +149,8 @@ impl MongoCatalog {
     fn highest(&self, name: &str) -> Result<u32, CatalogError> {
         let mut highest = 0;
         for collection in [&self.versions, &self.reservations] {
-            let last = self.again(async || {
-                collection.find_one(doc! { "name": name }).sort(doc! { "version": -1 }).await
-            })?;
+            let last =
+                self.again(async || collection.find_one(doc! { "name": name }).sort(doc! { "version": -1 }).await)?;
             highest = highest.max(last.map_or(0, |document| version_of(&document)));
         }
         Ok(u32::try_from(highest).unwrap_or(u32::MAX))
@@ -229,21 +231,40 @@ impl Catalog for MongoCatalog {
 
     fn set_stage(&self, name: &str, version: u32, from: Stage, to: Stage) -> Result<ModelVersion, CatalogError> {
         let (reference, decision) = (format!("{name}/{version}"), decision_id());
-        let expected = doc! { "_id": &reference, "stage": from.as_str() };
-        let change = doc! { "$set": { "stage": to.as_str(), "decision": &decision } };
-        let changed = self.again(async || {
-            let update = self.versions.find_one_and_update(expected.clone(), change.clone());
-            update.return_document(ReturnDocument::After).await
-        })?;
-        if let Some(changed) = changed {
-            return document::version(changed).map_err(unavailable);
+        for _ in 0..CHANGE_ATTEMPTS {
+            let found = self.get(name, Some(version))?.ok_or_else(|| CatalogError::Missing(reference.clone()))?;
+            if found.stage != from {
+                return Err(CatalogError::Conflict { reference, expected: from, found: found.stage });
+            }
+            let claimed = self.claim(&found, to, &decision)?;
+            self.follow(&found, &claimed)?;
+            if claimed.get_str("decision").is_ok_and(|winner| winner == decision) {
+                return Ok(ModelVersion { stage: to, decision, ..found });
+            }
         }
-        match self.get(name, Some(version))? {
-            None => Err(CatalogError::Missing(reference)),
-            // The answer to an earlier attempt was lost.
-            Some(found) if found.decision == decision => Ok(found),
-            Some(found) => Err(CatalogError::Conflict { reference, expected: from, found: found.stage }),
+        Err(CatalogError::Unavailable(format!("{reference} was changed by others {CHANGE_ATTEMPTS} times")))
+    }
+}
+
+/// Changes. Not every server of this protocol updates a document only if it is as expected when many try at once
+/// (FerretDB 1 lets several succeed), but all keep an `_id` unique: so the one document that may follow a decision is
+/// the change, and whoever finds it carries it out, in case its maker died.
+impl MongoCatalog {
+    /// The change that follows the decision of `found`: this one, or the one that was first.
+    fn claim(&self, found: &ModelVersion, to: Stage, decision: &str) -> Result<Document, CatalogError> {
+        let id = format!("{}/{}", found.reference(), found.decision);
+        let change = doc! { "_id": &id, "stage": to.as_str(), "decision": decision };
+        if self.insert(&self.changes, &change)? {
+            return Ok(change);
         }
+        let first = self.again(async || self.changes.find_one(doc! { "_id": &id }).await)?;
+        first.ok_or_else(|| CatalogError::Unavailable(format!("the change {id} was removed by hand")))
+    }
+
+    fn follow(&self, found: &ModelVersion, change: &Document) -> Result<(), CatalogError> {
+        let before = doc! { "_id": found.reference(), "decision": &found.decision };
+        let set = doc! { "$set": { "stage": change.get("stage"), "decision": change.get("decision") } };
+        self.again(async || self.versions.update_one(before.clone(), set.clone()).await).map(drop)
     }
 }
 

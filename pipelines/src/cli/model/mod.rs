@@ -8,7 +8,6 @@ mod speed;
 
 use std::process::ExitCode;
 
-
 use super::output;
 use crate::models::Places;
 

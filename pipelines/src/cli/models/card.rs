@@ -96,7 +96,13 @@ mod tests {
         let CatalogRecord::Version(mut version) = serde_json::from_str(text).unwrap() else { panic!("a version") };
         version.description = "Higgs | <script>\n# not a title".into();
         let card = card(&version);
-        for part in ["# higgs/3\n", "| auc | 0.8123 |", "| input | input | FP32 | 28 |", "catalog:higgs/3", "Higgs \\| &lt;script>"] {
+        for part in [
+            "# higgs/3\n",
+            "| auc | 0.8123 |",
+            "| input | input | FP32 | 28 |",
+            "catalog:higgs/3",
+            "Higgs \\| &lt;script>",
+        ] {
             assert!(card.contains(part), "{part}: {card}");
         }
         assert!(!card.contains("\n# not"), "{card}");

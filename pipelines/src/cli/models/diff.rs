@@ -191,7 +191,8 @@ fn print_scores(out: &mut Output<'_>, pair: &[ModelVersion; 2], compared: &Compa
         let Some(spread) = spread else { continue };
         let mut cells = vec![format!("{} {}", version.reference(), printable(compared.value.as_bytes()))];
         cells.push(number(spread.rows as u64));
-        cells.extend([spread.mean, spread.deviation].iter().chain(&spread.quartiles).map(|value| format!("{value:.5}")));
+        cells
+            .extend([spread.mean, spread.deviation].iter().chain(&spread.quartiles).map(|value| format!("{value:.5}")));
         table.row(cells);
     }
     out.table(&table)?;

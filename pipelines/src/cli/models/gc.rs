@@ -37,7 +37,11 @@ const LEAST: Duration = Duration::from_secs(2 * 3600);
 
 fn age(text: &str) -> Result<Duration, String> {
     let age = parse_duration(text)?;
-    if age < LEAST { Err("a younger artifact may have its record on the way; write 2h or more".into()) } else { Ok(age) }
+    if age < LEAST {
+        Err("a younger artifact may have its record on the way; write 2h or more".into())
+    } else {
+        Ok(age)
+    }
 }
 
 pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyhow::Result<ExitCode> {
