@@ -11,11 +11,12 @@ use lunapark_topics::embedded::{self, EmbeddedOptions};
 use lunapark_topics::kafka::KafkaLog;
 use lunapark_topics::{Catalog, Log, LogError, LogErrorKind, Topic, TopicInfo};
 
+use crate::catalog::library::Library;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
 use crate::metrics::{MetricsError, PipelineMetrics};
-use crate::models::{self, LoadError};
+use crate::models::{self, LoadError, Places};
 use crate::pipelines::score::Score;
 use crate::runner::RunError;
 use crate::stop::Stop;
@@ -140,7 +141,8 @@ impl Service {
     ) -> Result<Self, ServiceError> {
         let catalog = Catalog::new(&config.topics);
         check_topics(log.as_ref(), &catalog, config.create_topics)?;
-        let set = models::load_all(&config.score.models, &models::s3_options(&config.store))?;
+        let places = Places { s3: models::s3_options(&config.store), library: Library::on(log.clone(), &catalog) };
+        let set = models::load_all(&config.score.models, &places)?;
         let metrics = Arc::new(PipelineMetrics::new(&config.score.name, &config.instance)?);
         let health = Arc::new(Health::default());
         let shown = Shown { health: health.clone(), metrics: metrics.clone() };

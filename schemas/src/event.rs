@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::catalog::{CatalogRecord, ModelVersion, Reservation};
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 
@@ -23,5 +24,14 @@ impl Event for LedgerRecord {
 impl Event for MetricsRecord {
     fn key(&self) -> String {
         format!("{}/{}", self.pipeline, self.instance)
+    }
+}
+
+impl Event for CatalogRecord {
+    fn key(&self) -> String {
+        match self {
+            CatalogRecord::Version(version) => ModelVersion::key_of(&version.name, version.version),
+            CatalogRecord::Reservation(reservation) => Reservation::key_of(&reservation.name, &reservation.task_id),
+        }
     }
 }

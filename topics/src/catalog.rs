@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_schemas::{Event, Record};
@@ -173,6 +174,8 @@ pub struct Catalog {
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
     pub metrics: Topic<MetricsRecord>,
+    /// The model catalog, one partition: what one decision read, no other can have passed by.
+    pub models: Topic<CatalogRecord>,
 }
 
 impl Catalog {
@@ -191,6 +194,7 @@ impl Catalog {
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
+            models: Topic::new(TopicSpec { retention: None, cleanup: Cleanup::Compact, ..spec("models", 1) }),
         }
     }
 
@@ -199,7 +203,17 @@ impl Catalog {
         &self.prefix
     }
 
-    /// Every topic, dead letters included, in the order in which they are created.
+    /// The topics of the model catalog: created by what registers models, not by a scorer.
+    pub fn catalog_specs(&self) -> Vec<TopicSpec> {
+        vec![self.models.spec.clone()]
+    }
+
+    /// Topics whose records may name artifacts by their digests: a garbage collection reads them all. They need not exist.
+    pub fn naming_artifacts(&self) -> Vec<Arc<str>> {
+        vec![self.models.spec.name.clone()]
+    }
+
+    /// Every topic of scoring, dead letters included, in the order in which they are created.
     pub fn specs(&self) -> Vec<TopicSpec> {
         vec![
             self.inference_events.spec.clone(),

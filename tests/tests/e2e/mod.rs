@@ -4,6 +4,7 @@ mod absent;
 mod bad_input;
 mod breaker;
 mod cascades;
+mod catalog;
 mod clients;
 mod commands;
 mod dead_letters;
