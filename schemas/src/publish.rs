@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::control::ControlRecord;
 use crate::headers::{self, dead};
 use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::ledger::LedgerRecord;
@@ -18,6 +19,7 @@ const OPEN_INFERENCE_REQUEST: &str = "open-inference-request.json";
 const OPEN_INFERENCE_REPLY: &str = "open-inference-reply.json";
 const LEDGER: &str = "ledger-record.json";
 const METRICS: &str = "metrics-record.json";
+const CONTROL: &str = "control-record.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -29,6 +31,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (OPEN_INFERENCE_REPLY, schema::<V2Reply>()),
         (LEDGER, schema::<LedgerRecord>()),
         (METRICS, schema::<MetricsRecord>()),
+        (CONTROL, schema::<ControlRecord>()),
         (ASYNCAPI, asyncapi()),
     ];
     documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
@@ -60,6 +63,7 @@ fn asyncapi() -> Value {
             ),
             "ledger": channel("ledger", "What each transaction did, from which anyone can audit.", &["ledgerRecord"]),
             "metrics": channel("metrics", "Counters and latencies of each instance.", &["metricsRecord"]),
+            "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
         },
         "operations": {
             "receiveEvents": operation("receive", "inferenceEvents"),
@@ -67,6 +71,7 @@ fn asyncapi() -> Value {
             "sendDeadLetters": operation("send", "inferenceEventsDead"),
             "sendLedger": operation("send", "ledger"),
             "sendMetrics": operation("send", "metrics"),
+            "receiveControl": operation("receive", "control"),
         },
         "components": { "messages": messages() }
     })
@@ -107,6 +112,7 @@ fn messages() -> Value {
         "deadLetter": message(JSON, "The event as it was; its content type is the event's.", dead_headers(), bytes()),
         "ledgerRecord": message(JSON, "One range of one input partition, or one redrive.", json!({}), file(LEDGER)),
         "metricsRecord": message(JSON, "One report of one instance.", json!({}), file(METRICS)),
+        "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),
     })
 }
 

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_schemas::{Event, Record};
@@ -173,6 +174,8 @@ pub struct Catalog {
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
     pub metrics: Topic<MetricsRecord>,
+    /// What running instances tell each other; one partition, so that all of them see one order.
+    pub control: Topic<ControlRecord>,
 }
 
 impl Catalog {
@@ -191,6 +194,7 @@ impl Catalog {
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
+            control: Topic::new(spec("control", 1)),
         }
     }
 
