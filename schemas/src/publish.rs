@@ -11,6 +11,7 @@ use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
+use crate::training::{TrainingRequest, TrainingStatus};
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
 const KSERVE_REPLY: &str = "kserve-v1-reply.json";
@@ -18,6 +19,8 @@ const OPEN_INFERENCE_REQUEST: &str = "open-inference-request.json";
 const OPEN_INFERENCE_REPLY: &str = "open-inference-reply.json";
 const LEDGER: &str = "ledger-record.json";
 const METRICS: &str = "metrics-record.json";
+const TRAINING_REQUEST: &str = "training-request.json";
+const TRAINING_STATUS: &str = "training-status.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -29,6 +32,8 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (OPEN_INFERENCE_REPLY, schema::<V2Reply>()),
         (LEDGER, schema::<LedgerRecord>()),
         (METRICS, schema::<MetricsRecord>()),
+        (TRAINING_REQUEST, schema::<TrainingRequest>()),
+        (TRAINING_STATUS, schema::<TrainingStatus>()),
         (ASYNCAPI, asyncapi()),
     ];
     documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
