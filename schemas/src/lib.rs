@@ -16,6 +16,7 @@ pub mod position;
 pub mod publish;
 pub mod rows;
 pub mod signature;
+pub mod training;
 
 pub use event::Event;
 pub use headers::{Headers, HeadersBuf};

@@ -12,6 +12,7 @@ use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
+use crate::training::{TrainingRequest, TrainingStatus};
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
 const KSERVE_REPLY: &str = "kserve-v1-reply.json";
@@ -20,6 +21,8 @@ const OPEN_INFERENCE_REPLY: &str = "open-inference-reply.json";
 const LEDGER: &str = "ledger-record.json";
 const METRICS: &str = "metrics-record.json";
 const CONTROL: &str = "control-record.json";
+const TRAINING_REQUEST: &str = "training-request.json";
+const TRAINING_STATUS: &str = "training-status.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -32,6 +35,8 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (LEDGER, schema::<LedgerRecord>()),
         (METRICS, schema::<MetricsRecord>()),
         (CONTROL, schema::<ControlRecord>()),
+        (TRAINING_REQUEST, schema::<TrainingRequest>()),
+        (TRAINING_STATUS, schema::<TrainingStatus>()),
         (ASYNCAPI, asyncapi()),
     ];
     documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
@@ -63,6 +68,13 @@ fn asyncapi() -> Value {
             ),
             "ledger": channel("ledger", "What each transaction did, from which anyone can audit.", &["ledgerRecord"]),
             "metrics": channel("metrics", "Counters and latencies of each instance.", &["metricsRecord"]),
+            "trainingRequests": channel("training.requests", "Models to train.", &["trainingRequest"]),
+            "trainingStatus": channel(
+                "training.status",
+                "Where each training task stands; its last record is the answer to its request.",
+                &["trainingStatus"],
+            ),
+            "trainingRequestsDead": channel("training.requests.dead", "What is no training request.", &DEAD_LETTERS),
             "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
         },
         "operations": {
@@ -71,6 +83,9 @@ fn asyncapi() -> Value {
             "sendDeadLetters": operation("send", "inferenceEventsDead"),
             "sendLedger": operation("send", "ledger"),
             "sendMetrics": operation("send", "metrics"),
+            "receiveTrainingRequests": operation("receive", "trainingRequests"),
+            "sendTrainingStatus": operation("send", "trainingStatus"),
+            "sendTrainingDeadLetters": operation("send", "trainingRequestsDead"),
             "receiveControl": operation("receive", "control"),
         },
         "components": { "messages": messages() }
@@ -112,6 +127,9 @@ fn messages() -> Value {
         "deadLetter": message(JSON, "The event as it was; its content type is the event's.", dead_headers(), bytes()),
         "ledgerRecord": message(JSON, "One range of one input partition, or one redrive.", json!({}), file(LEDGER)),
         "metricsRecord": message(JSON, "One report of one instance.", json!({}), file(METRICS)),
+        "trainingRequest": message(JSON, "One training task.", json!({}), file(TRAINING_REQUEST)),
+        "trainingStatus":
+            message(JSON, "Where a task stands.", result_headers(&[]), file(TRAINING_STATUS)),
         "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
+use lunapark_schemas::training::{TrainingRequest, TrainingStatus};
 use lunapark_schemas::{Event, Record};
 
 use crate::error::{LogError, LogErrorKind};
@@ -174,6 +175,10 @@ pub struct Catalog {
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
     pub metrics: Topic<MetricsRecord>,
+    /// Models to train; keys are task ids.
+    pub training_requests: Topic<TrainingRequest>,
+    /// Where each task stands, to the partition number of its request.
+    pub training_status: Topic<TrainingStatus>,
     /// What running instances tell each other; one partition, so that all of them see one order.
     pub control: Topic<ControlRecord>,
 }
@@ -194,6 +199,8 @@ impl Catalog {
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
+            training_requests: Topic::new(spec("training.requests", options.partitions)),
+            training_status: Topic::new(spec("training.status", options.partitions)),
             control: Topic::new(spec("control", 1)),
         }
     }
@@ -209,6 +216,18 @@ impl Catalog {
             self.inference_events.spec.clone(),
             self.inference_results.spec.clone(),
             self.inference_events.dead().spec,
+            self.ledger.spec.clone(),
+            self.metrics.spec.clone(),
+        ]
+    }
+
+    /// Every topic that training needs, in the order in which they are created.
+    pub fn training_specs(&self) -> Vec<TopicSpec> {
+        vec![
+            self.training_requests.spec.clone(),
+            self.training_status.spec.clone(),
+            self.training_requests.dead().spec,
+            self.control.spec.clone(),
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),
         ]
