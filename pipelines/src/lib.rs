@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod health;
 pub mod http;
+pub mod jobs;
 pub mod metrics;
 pub mod models;
 pub mod pipelines;

@@ -109,8 +109,9 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Commands that need the log: the owner's, where the embedded log has one.
 fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
     let catalog = Catalog::new(&config.topics);
-    let group_of_pipeline = format!("{}{}", catalog.prefix(), config.score.name);
-    let context = Context { log: service::reach_log(config)?, catalog, group_of_pipeline, json };
+    let [group_of_pipeline, group_of_training] =
+        [&config.score.name, &config.train.name].map(|name| format!("{}{name}", catalog.prefix()));
+    let context = Context { log: service::reach_log(config)?, catalog, group_of_pipeline, group_of_training, json };
     match command {
         Command::Topics(args) => topics::run(&context, args),
         Command::Produce(args) => produce::run(&context, args),
