@@ -101,3 +101,31 @@ end() {
 keep_first() {
     if [ -d "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi
 }
+
+# Go of 1.25 or later, which versitygw wants. An older one (Debian 12 has 1.19) fetches a newer toolchain as a Go module; it comes without
+# execute bits and with its go.mod files under another name, which only a Go of 1.21 and later puts right by itself.
+GO_TOOLCHAIN=go1.26.5
+
+go_command() {
+    need go
+    local minor goroot module dir
+    minor="$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')"
+    if [ "${minor:-0}" -ge 25 ]; then
+        command -v go
+        return
+    fi
+    goroot="$SERVERS/$GO_TOOLCHAIN"
+    if [ ! -x "$goroot/bin/go" ]; then
+        echo "$(basename "$0"): $(go version) is too old; fetching $GO_TOOLCHAIN (once)" >&2
+        module="golang.org/toolchain@v0.0.1-$GO_TOOLCHAIN.$(go env GOOS)-$(go env GOARCH)"
+        dir="$(cd / && GOTOOLCHAIN=local go mod download -json "$module" | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')"
+        [ -d "$dir" ] || die "$module could not be fetched; install Go 1.25 or later"
+        mkdir -p "$goroot.$$"
+        cp -R "$dir/." "$goroot.$$"
+        chmod -R u+w "$goroot.$$"
+        chmod +x "$goroot.$$"/bin/* "$goroot.$$"/pkg/tool/*/*
+        find "$goroot.$$" -name _go.mod -execdir mv {} go.mod \;
+        keep_first "$goroot.$$" "$goroot"
+    fi
+    echo "$goroot/bin/go"
+}

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::catalog::{CatalogRecord, ModelVersion, Reservation};
 use crate::control::ControlRecord;
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
@@ -31,6 +32,15 @@ impl Event for ControlRecord {
     fn key(&self) -> String {
         match self {
             ControlRecord::Cancel { task_id } => task_id.clone(),
+        }
+    }
+}
+
+impl Event for CatalogRecord {
+    fn key(&self) -> String {
+        match self {
+            CatalogRecord::Version(version) => ModelVersion::key_of(&version.name, version.version),
+            CatalogRecord::Reservation(reservation) => Reservation::key_of(&reservation.name, &reservation.task_id),
         }
     }
 }

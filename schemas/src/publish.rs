@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::catalog::CatalogRecord;
 use crate::control::ControlRecord;
 use crate::headers::{self, dead};
 use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
@@ -20,6 +21,7 @@ const OPEN_INFERENCE_REQUEST: &str = "open-inference-request.json";
 const OPEN_INFERENCE_REPLY: &str = "open-inference-reply.json";
 const LEDGER: &str = "ledger-record.json";
 const METRICS: &str = "metrics-record.json";
+const CATALOG: &str = "catalog-record.json";
 const CONTROL: &str = "control-record.json";
 const TRAINING_REQUEST: &str = "training-request.json";
 const TRAINING_STATUS: &str = "training-status.json";
@@ -34,6 +36,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (OPEN_INFERENCE_REPLY, schema::<V2Reply>()),
         (LEDGER, schema::<LedgerRecord>()),
         (METRICS, schema::<MetricsRecord>()),
+        (CATALOG, schema::<CatalogRecord>()),
         (CONTROL, schema::<ControlRecord>()),
         (TRAINING_REQUEST, schema::<TrainingRequest>()),
         (TRAINING_STATUS, schema::<TrainingStatus>()),
@@ -53,7 +56,7 @@ fn asyncapi() -> Value {
         "info": {
             "title": "Lunapark",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Topics of the scoring pipeline. Each input message ends as exactly one of: \
+            "description": "Topics of Lunapark. Each input message ends as exactly one of: \
                             result, filtered, or dead letter.",
             "license": { "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" }
         },
@@ -68,6 +71,7 @@ fn asyncapi() -> Value {
             ),
             "ledger": channel("ledger", "What each transaction did, from which anyone can audit.", &["ledgerRecord"]),
             "metrics": channel("metrics", "Counters and latencies of each instance.", &["metricsRecord"]),
+            "models": channel("models", "The model catalog; compacted, the newest record of a key holds.", &["catalogRecord"]),
             "trainingRequests": channel("training.requests", "Models to train.", &["trainingRequest"]),
             "trainingStatus": channel(
                 "training.status",
@@ -83,6 +87,7 @@ fn asyncapi() -> Value {
             "sendDeadLetters": operation("send", "inferenceEventsDead"),
             "sendLedger": operation("send", "ledger"),
             "sendMetrics": operation("send", "metrics"),
+            "sendModels": operation("send", "models"),
             "receiveTrainingRequests": operation("receive", "trainingRequests"),
             "sendTrainingStatus": operation("send", "trainingStatus"),
             "sendTrainingDeadLetters": operation("send", "trainingRequestsDead"),
@@ -127,6 +132,8 @@ fn messages() -> Value {
         "deadLetter": message(JSON, "The event as it was; its content type is the event's.", dead_headers(), bytes()),
         "ledgerRecord": message(JSON, "One range of one input partition, or one redrive.", json!({}), file(LEDGER)),
         "metricsRecord": message(JSON, "One report of one instance.", json!({}), file(METRICS)),
+        "catalogRecord":
+            message(JSON, "A version of a model, or a number reserved for one.", json!({}), file(CATALOG)),
         "trainingRequest": message(JSON, "One training task.", json!({}), file(TRAINING_REQUEST)),
         "trainingStatus":
             message(JSON, "Where a task stands.", result_headers(&[]), file(TRAINING_STATUS)),

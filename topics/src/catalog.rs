@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
@@ -175,6 +176,8 @@ pub struct Catalog {
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
     pub metrics: Topic<MetricsRecord>,
+    /// The model catalog, one partition: what one decision read, no other can have passed by.
+    pub models: Topic<CatalogRecord>,
     /// Models to train; keys are task ids.
     pub training_requests: Topic<TrainingRequest>,
     /// Where each task stands, to the partition number of its request.
@@ -199,6 +202,7 @@ impl Catalog {
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
+            models: Topic::new(TopicSpec { retention: None, cleanup: Cleanup::Compact, ..spec("models", 1) }),
             training_requests: Topic::new(spec("training.requests", options.partitions)),
             training_status: Topic::new(spec("training.status", options.partitions)),
             control: Topic::new(spec("control", 1)),
@@ -210,7 +214,12 @@ impl Catalog {
         &self.prefix
     }
 
-    /// Every topic, dead letters included, in the order in which they are created.
+    /// The topics of the model catalog: created by what registers models, not by a scorer.
+    pub fn catalog_specs(&self) -> Vec<TopicSpec> {
+        vec![self.models.spec.clone()]
+    }
+
+    /// Every topic of scoring, dead letters included, in the order in which they are created.
     pub fn specs(&self) -> Vec<TopicSpec> {
         vec![
             self.inference_events.spec.clone(),

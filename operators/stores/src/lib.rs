@@ -1,11 +1,19 @@
-//! Object stores: artifacts by address, from a plain path, `file://` or `s3://`.
+//! Object stores: artifacts by address, from a plain path, `file://` or `s3://`; artifacts under their digests; the
+//! trait of the model catalog, and MongoDB behind it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod artifacts;
+pub mod catalog;
+mod retry;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ClientOptions, ObjectStoreExt, RetryConfig};
+
+pub use artifacts::{ArtifactStore, Listed, Stored, digest_of};
+pub use catalog::{Catalog, CatalogError, Registered};
 
 /// An artifact larger than this is refused before it is read: no model of ours comes near it.
 pub const MAX_ARTIFACT_BYTES: u64 = 4 << 30;
@@ -37,6 +45,22 @@ pub enum StoreError {
     /// An address of another kind.
     #[error("`{0}` is not an address of an artifact: write a path, file:///… or s3://bucket/key")]
     NotAnAddress(String),
+    /// The store does not do what it is asked.
+    #[error("{address}: {cause}; check [store], its server and its permissions")]
+    Failed {
+        /// The address concerned.
+        address: String,
+        /// What the store said.
+        cause: String,
+    },
+    /// The bytes are not those that were put there.
+    #[error("{address}: its bytes have the digest {found}: they are not those that were put; put the artifact again")]
+    Changed {
+        /// The address, which ends in the digest that was put.
+        address: String,
+        /// Digest of the bytes found.
+        found: String,
+    },
     /// Larger than [`MAX_ARTIFACT_BYTES`].
     #[error("{address}: {bytes} bytes; an artifact has at most {MAX_ARTIFACT_BYTES}")]
     TooLarge {

@@ -95,12 +95,17 @@ impl Scan {
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Lets a moment pass before a poll loop looks at the log again.
+pub fn pause() {
+    pause_for(PAUSE);
+}
+
+/// Lets some time pass before a poll loop looks again.
 #[expect(
     clippy::disallowed_methods,
     reason = "the log cannot call us when it moves: the step of poll loops that have a deadline"
 )]
-pub fn pause() {
-    std::thread::sleep(PAUSE);
+pub fn pause_for(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Number of messages in `[from, to)`: what transaction markers and aborted records do not inflate.

@@ -1,0 +1,289 @@
+//! The catalog in MongoDB, for those who query it there.
+//!
+//! The topic is the truth; [`MongoCatalog::project`] keeps the documents equal to it, in any order and however often. As
+//! a catalog of its own it needs no transaction: each decision is one document, guarded by a unique index or by the
+//! stage that it expects.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Reservation, Stage};
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::options::{ClientOptions, IndexOptions, ReturnDocument};
+use mongodb::{Client, Collection, IndexModel};
+use tokio::runtime::Runtime;
+
+use super::document::{self, Kind, NO_OFFSET, OFFSET, TEXT};
+use super::{Catalog, CatalogError, Registered, decision_id, newest, search_words};
+use crate::retry::with_back_off;
+
+/// A server is looked for so long before an attempt counts as failed.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// A dropped connection, or a server that starts again, is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Two tasks that want the next number at the same moment meet at most as often as there are tasks.
+const RESERVE_ATTEMPTS: usize = 1000;
+/// The database, where the address names none.
+const DATABASE: &str = "lunapark";
+/// MongoDB's code for a broken unique index.
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// The catalog in two collections, `models` and `reservations`.
+pub struct MongoCatalog {
+    runtime: Runtime,
+    versions: Collection<Document>,
+    reservations: Collection<Document>,
+    patience: Duration,
+}
+
+impl MongoCatalog {
+    /// The catalog at a `mongodb://` address, its collections under a prefix. Connects when it is first used.
+    pub fn open(uri: &str, prefix: &str) -> Result<Self, CatalogError> {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).thread_name("mongodb").enable_all().build();
+        let runtime = runtime.map_err(|error| CatalogError::Unavailable(error.to_string()))?;
+        let database = runtime.block_on(async {
+            let mut options = ClientOptions::parse(uri).await?;
+            options.app_name.get_or_insert_with(|| "lunapark".to_owned());
+            options.server_selection_timeout.get_or_insert(ATTEMPT);
+            options.connect_timeout.get_or_insert(ATTEMPT);
+            // A single server without a replica set has none; what is tried again here is safe to be.
+            options.retry_writes.get_or_insert(false);
+            let client = Client::with_options(options)?;
+            Ok(client.default_database().unwrap_or_else(|| client.database(DATABASE)))
+        });
+        let database = database.map_err(unavailable)?;
+        let versions = database.collection(&format!("{prefix}models"));
+        let reservations = database.collection(&format!("{prefix}reservations"));
+        Ok(Self { runtime, versions, reservations, patience: PATIENCE })
+    }
+
+    /// With another patience for a server that does not answer.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Makes the index that keeps a number from being given twice; made already, it is left alone.
+    pub fn prepare(&self) -> Result<(), CatalogError> {
+        let unique = IndexOptions::builder().unique(true).name("number".to_owned()).build();
+        let index = IndexModel::builder().keys(doc! { "name": 1, "version": 1 }).options(unique).build();
+        self.again(async || self.reservations.create_index(index.clone()).await).map(drop)
+    }
+
+    /// Writes the record at this offset of the topic, unless a later one of its key is there.
+    pub fn project(&self, record: &CatalogRecord, offset: i64) -> Result<(), CatalogError> {
+        let (kind, document) = document::of_record(record, offset).map_err(unavailable)?;
+        let collection = self.collection(kind);
+        let id = document.get("_id").cloned().unwrap_or(Bson::Null);
+        let older = doc! { "_id": &id, OFFSET: { "$lte": offset } };
+        let written = self.again(async || {
+            let replaced = collection.replace_one(older.clone(), &document).upsert(true).await;
+            match replaced {
+                Err(error) if is_duplicate(&error) => Ok(false),
+                replaced => replaced.map(|_| true),
+            }
+        })?;
+        if written || self.offset_of(collection, &id)?.is_some_and(|found| found > offset) {
+            return Ok(());
+        }
+        let what = format!("MongoDB has another entry in the place of {id}; run `lunapark catalog rebuild`");
+        Err(CatalogError::Unavailable(what))
+    }
+
+    fn offset_of(&self, collection: &Collection<Document>, id: &Bson) -> Result<Option<i64>, CatalogError> {
+        let found = self.again(async || collection.find_one(doc! { "_id": id }).await)?;
+        Ok(found.and_then(|document| document.get_i64(OFFSET).ok()))
+    }
+
+    /// Makes the collections what these records (offset and record, the last of each key) say, and nothing else. What
+    /// the topic got meanwhile must be projected afterwards.
+    pub fn rebuild(&self, records: &[(i64, CatalogRecord)]) -> Result<(), CatalogError> {
+        self.prepare()?;
+        for kind in [Kind::Version, Kind::Reservation] {
+            self.remove_others(kind, records)?;
+        }
+        records.iter().try_for_each(|(offset, record)| self.project(record, *offset))
+    }
+
+    /// Removes every document that is not of one of these records, by id, number and offset: what was never in the
+    /// topic, and what is of a topic that was deleted since.
+    fn remove_others(&self, kind: Kind, records: &[(i64, CatalogRecord)]) -> Result<(), CatalogError> {
+        let collection = self.collection(kind);
+        let mut wanted = BTreeSet::new();
+        for (offset, record) in records {
+            let (of, document) = document::of_record(record, *offset).map_err(unavailable)?;
+            if of == kind {
+                wanted.insert(identity(&document));
+            }
+        }
+        for found in self.all(collection, doc! {})? {
+            if !wanted.contains(&identity(&found)) {
+                self.again(async || collection.delete_one(doc! { "_id": found.get("_id") }).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn collection(&self, kind: Kind) -> &Collection<Document> {
+        match kind {
+            Kind::Version => &self.versions,
+            Kind::Reservation => &self.reservations,
+        }
+    }
+
+    fn all(&self, collection: &Collection<Document>, filter: Document) -> Result<Vec<Document>, CatalogError> {
+        let order = doc! { "name": 1, "version": 1 };
+        self.again(async || collection.find(filter.clone()).sort(order.clone()).await?.try_collect().await)
+    }
+
+    fn find(&self, filter: Document) -> Result<Vec<ModelVersion>, CatalogError> {
+        let found = self.all(&self.versions, filter)?;
+        found.into_iter().map(|found| document::version(found).map_err(unavailable)).collect()
+    }
+
+    fn highest(&self, name: &str) -> Result<u32, CatalogError> {
+        let mut highest = 0;
+        for collection in [&self.versions, &self.reservations] {
+            let last = self.again(async || {
+                collection.find_one(doc! { "name": name }).sort(doc! { "version": -1 }).await
+            })?;
+            highest = highest.max(last.map_or(0, |document| version_of(&document)));
+        }
+        Ok(u32::try_from(highest).unwrap_or(u32::MAX))
+    }
+
+    /// The number of a task, where it has one.
+    fn reserved(&self, name: &str, task_id: &str) -> Result<Option<u32>, CatalogError> {
+        let id = doc! { "_id": format!("{name}/{task_id}") };
+        let found = self.again(async || self.reservations.find_one(id.clone()).await)?;
+        Ok(found.and_then(|document| u32::try_from(version_of(&document)).ok()))
+    }
+
+    /// False where the unique index or the `_id` says that somebody was first.
+    fn insert(&self, collection: &Collection<Document>, document: &Document) -> Result<bool, CatalogError> {
+        self.again(async || match collection.insert_one(document).await {
+            Err(error) if is_duplicate(&error) => Ok(false),
+            inserted => inserted.map(|_| true),
+        })
+    }
+
+    fn again<T>(&self, attempt: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, CatalogError> {
+        self.runtime.block_on(with_back_off(self.patience, passing, attempt)).map_err(unavailable)
+    }
+}
+
+impl Catalog for MongoCatalog {
+    fn list(&self) -> Result<Vec<ModelVersion>, CatalogError> {
+        self.find(doc! {})
+    }
+
+    fn get(&self, name: &str, version: Option<u32>) -> Result<Option<ModelVersion>, CatalogError> {
+        match version {
+            Some(number) => Ok(self.find(doc! { "_id": format!("{name}/{number}") })?.pop()),
+            None => Ok(newest(self.find(doc! { "name": name })?)),
+        }
+    }
+
+    fn search(&self, text: &str) -> Result<Vec<ModelVersion>, CatalogError> {
+        let words = search_words(text);
+        let holds = |word: &String| doc! { TEXT: { "$regex": literal(word) } };
+        match words.is_empty() {
+            true => self.list(),
+            false => self.find(doc! { "$and": words.iter().map(holds).collect::<Vec<_>>() }),
+        }
+    }
+
+    fn reserve(&self, name: &str, task_id: &str) -> Result<u32, CatalogError> {
+        Reservation::check(name, task_id)?;
+        self.prepare()?;
+        for _ in 0..RESERVE_ATTEMPTS {
+            if let Some(version) = self.reserved(name, task_id)? {
+                return Ok(version);
+            }
+            let version = self.highest(name)? + 1;
+            let reservation = Reservation { name: name.to_owned(), version, task_id: task_id.to_owned() };
+            if self.insert(&self.reservations, &document::of_reservation(&reservation, NO_OFFSET))? {
+                return Ok(version);
+            }
+        }
+        Err(CatalogError::Unavailable(format!("no number of {name} was free {RESERVE_ATTEMPTS} times")))
+    }
+
+    fn register(&self, version: &ModelVersion) -> Result<Registered, CatalogError> {
+        version.check()?;
+        let (reference, task_id) = (version.reference(), version.task_id.clone());
+        if self.reserved(&version.name, &task_id)? != Some(version.version) {
+            return Err(CatalogError::NotReserved { reference, task_id });
+        }
+        if self.insert(&self.versions, &document::of_version(version, NO_OFFSET).map_err(unavailable)?)? {
+            return Ok(Registered::New);
+        }
+        match self.get(&version.name, Some(version.version))? {
+            Some(found) if found.digest == version.digest => Ok(Registered::Existed),
+            Some(found) => Err(CatalogError::Taken { reference, digest: found.digest }),
+            None => Err(CatalogError::Missing(reference)),
+        }
+    }
+
+    fn set_stage(&self, name: &str, version: u32, from: Stage, to: Stage) -> Result<ModelVersion, CatalogError> {
+        let (reference, decision) = (format!("{name}/{version}"), decision_id());
+        let expected = doc! { "_id": &reference, "stage": from.as_str() };
+        let change = doc! { "$set": { "stage": to.as_str(), "decision": &decision } };
+        let changed = self.again(async || {
+            let update = self.versions.find_one_and_update(expected.clone(), change.clone());
+            update.return_document(ReturnDocument::After).await
+        })?;
+        if let Some(changed) = changed {
+            return document::version(changed).map_err(unavailable);
+        }
+        match self.get(name, Some(version))? {
+            None => Err(CatalogError::Missing(reference)),
+            // The answer to an earlier attempt was lost.
+            Some(found) if found.decision == decision => Ok(found),
+            Some(found) => Err(CatalogError::Conflict { reference, expected: from, found: found.stage }),
+        }
+    }
+}
+
+fn identity(document: &Document) -> (String, i64, i64) {
+    let id = document.get_str("_id").unwrap_or_default().to_owned();
+    (id, version_of(document), document.get_i64(OFFSET).unwrap_or(NO_OFFSET))
+}
+
+fn version_of(document: &Document) -> i64 {
+    let number = document.get("version");
+    number.and_then(|number| number.as_i64().or_else(|| number.as_i32().map(i64::from))).unwrap_or(0)
+}
+
+/// A regular expression for these very characters.
+fn literal(word: &str) -> String {
+    word.chars().fold(String::new(), |mut text, c| {
+        if c.is_ascii_punctuation() {
+            text.push('\\');
+        }
+        text.push(c);
+        text
+    })
+}
+
+fn is_duplicate(error: &Error) -> bool {
+    match &*error.kind {
+        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE_KEY,
+        ErrorKind::Command(error) => error.code == DUPLICATE_KEY,
+        _ => false,
+    }
+}
+
+/// Trouble of the connection; every attempt above may be made twice.
+fn passing(error: &Error) -> bool {
+    matches!(
+        &*error.kind,
+        ErrorKind::Io(_) | ErrorKind::ServerSelection { .. } | ErrorKind::ConnectionPoolCleared { .. }
+    )
+}
+
+fn unavailable(error: impl std::fmt::Display) -> CatalogError {
+    CatalogError::Unavailable(error.to_string())
+}
