@@ -150,7 +150,7 @@ impl Training {
             return Ok(None);
         }
         check_training_topics(log.as_ref(), topics, config.create_topics)?;
-        let store = ArtifactStore::open(&config.store_url, &models::s3_options(&config.store))?;
+        let store = ArtifactStore::open(&config.artifacts, &models::s3_options(&config.store))?;
         let catalog = TopicCatalog::new(log.clone(), topics);
         let shelf = Shelf::new(Arc::new(store), Arc::new(catalog));
         let trainers = lunapark_train::trainers();

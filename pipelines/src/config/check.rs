@@ -13,7 +13,7 @@ use toml::{Table, Value};
 use super::{Config, ConfigError, ModelConfig, ScoreConfig, TrainConfig};
 
 /// Keys whose values are never shown.
-const SECRETS: [&str; 5] = ["password", "secret", "key.pem", "access_key_id", "token"];
+const SECRETS: [&str; 6] = ["password", "secret", "key.pem", "access_key_id", "token", "mongodb"];
 /// Our own keys of the section `kafka`; all others are librdkafka's.
 const KAFKA_KEYS: [&str; 4] = ["bootstrap", "session_timeout", "transaction_timeout", "request_timeout"];
 
@@ -72,6 +72,8 @@ pub(super) fn checked(document: &Table) -> Result<Config, ConfigError> {
         score: score(&Section::of(document, "score")?)?,
         train: train(&Section::of(document, "train")?)?,
         store: store(&Section::of(document, "store")?),
+        artifacts: artifacts(&Section::of(document, "store")?, embedded.text("data")?)?,
+        mongodb: mongodb(&Section::of(document, "catalog")?)?,
         listen: (!listen.is_empty()).then(|| listen.to_owned()),
         metrics_interval: Section::of(document, "metrics")?.duration("interval")?,
         log_level: Section::of(document, "log")?.text("level")?.to_owned(),
@@ -179,6 +181,22 @@ fn model(section: &Section<'_>, entry: &Value) -> Result<ModelConfig, ConfigErro
 fn store(section: &Section<'_>) -> BTreeMap<String, String> {
     let filled = section.table.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
     filled.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn artifacts(section: &Section<'_>, data: &str) -> Result<String, ConfigError> {
+    match section.text("url")? {
+        "" => Ok(format!("{}/store", data.trim_end_matches('/'))),
+        url if url.starts_with("file:///") || url.starts_with("s3://") => Ok(url.to_owned()),
+        url => Err(section.refuse("url", &format!("is `{url}`: write file:///folder or s3://bucket/prefix"))),
+    }
+}
+
+fn mongodb(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
+    match section.text("mongodb")? {
+        "" => Ok(None),
+        uri if uri.starts_with("mongodb://") => Ok(Some(uri.to_owned())),
+        _ => Err(section.refuse("mongodb", "is no address of MongoDB: write mongodb://host:port/database")),
+    }
 }
 
 fn cross_checks(config: &Config, kafka: &Section<'_>) -> Result<(), ConfigError> {

@@ -41,6 +41,10 @@ pub struct Config {
     pub train: TrainConfig,
     /// Object store settings.
     pub store: BTreeMap<String, String>,
+    /// Where artifacts and checkpoints go.
+    pub artifacts: String,
+    /// Address of the MongoDB that gets a copy of the model catalog; `None` is no copy.
+    pub mongodb: Option<String>,
     /// Address of the HTTP endpoints; `None` is off.
     pub listen: Option<String>,
     /// Period of reports to the topic `metrics`.
@@ -171,7 +175,8 @@ mod tests {
     #[test]
     fn secrets_are_not_shown() {
         let text = "[kafka]\nbootstrap = \"b:1\"\n\"sasl.password\" = \"hunter2\"\nssl.key.password = \"hunter2\"\n";
-        let config = load(text, &[("LUNAPARK_STORE_S3_SECRET_ACCESS_KEY", "hunter2")]).unwrap();
+        let text = format!("{text}[catalog]\nmongodb = \"mongodb://user:hunter2@host/db\"\n");
+        let config = load(&text, &[("LUNAPARK_STORE_S3_SECRET_ACCESS_KEY", "hunter2")]).unwrap();
         assert_eq!(config.kafka.as_ref().unwrap().properties["ssl.key.password"], "hunter2");
         assert!(!config.shown.contains("hunter2"), "{}", config.shown);
     }
@@ -189,6 +194,8 @@ mod tests {
             ("[kafka]\nbootstrap = \"b:1\"\n\"group.id\" = \"x\"", "group.id"),
             ("instance = \"\"", "instance"),
             ("[score]\nmodels = []", "score.models"),
+            ("[store]\nurl = \"relative\"", "store.url"),
+            ("[catalog]\nmongodb = \"http://host\"", "catalog.mongodb"),
         ] {
             let error = load(text, &[]).unwrap_err();
             assert!(error.contains(key), "{text}: {error}");
