@@ -14,6 +14,7 @@ pub mod run;
 mod tests;
 pub mod time;
 pub mod topics;
+pub mod train;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ enum Command {
     Dlq(dlq::Args),
     /// Prove from the topics alone that every message ended exactly once.
     Audit(audit::Args),
+    /// Train a model: send a request and follow it; cancel and list tasks.
+    Train(train::Args),
     /// Look into a model file.
     Model(model::Args),
 }
@@ -118,6 +121,7 @@ fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Resul
         Command::Consume(args) => consume::run(&context, args),
         Command::Dlq(args) => dlq::run(&context, args),
         Command::Audit(args) => audit::run(&context, args),
+        Command::Train(args) => train::run(&context, config, args),
         Command::Config | Command::Demo(_) | Command::Run(_) | Command::Model(_) => Ok(ExitCode::FAILURE),
     }
 }

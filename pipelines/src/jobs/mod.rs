@@ -38,7 +38,7 @@ use book::Book;
 pub use cancels::Cancels;
 pub use dataset::Allowed;
 use job::{Assignment, Running};
-pub use shelf::Shelf;
+pub use shelf::{Shelf, picture};
 
 /// How jobs are run.
 #[derive(Clone, Debug)]
