@@ -103,7 +103,7 @@ impl Workload {
 pub fn load_model(model: ModelKind) -> anyhow::Result<ModelSet> {
     let (name, version) = job::MODEL;
     let config = ModelConfig { name: name.into(), version: version.into(), path: model.path().into(), sha256: None };
-    Ok(load_all(&[config], &s3_options(&BTreeMap::new()))?)
+    Ok(load_all(&[config], &s3_options(&BTreeMap::new()).into())?)
 }
 
 fn entry(models: &ModelSet) -> anyhow::Result<&ModelEntry> {

@@ -11,7 +11,8 @@ use lunapark_score::cascade::{self, Cascade, Part};
 use lunapark_score::{ModelEntry, ModelSet};
 use lunapark_stores::{Address, S3Options};
 
-use crate::config::ModelConfig;
+use crate::catalog::library::{Library, SCHEME};
+use crate::config::{Config, ModelConfig};
 
 /// Models that travel inside the binary, trained on HIGGS events by `operators/models/fixtures/make.py`.
 const BUILTIN: [(&str, &[u8]); 2] = [
@@ -40,19 +41,42 @@ pub fn s3_options(store: &BTreeMap<String, String>) -> S3Options {
     }
 }
 
-/// Loads every model, the default first.
-pub fn load_all(models: &[ModelConfig], s3: &S3Options) -> Result<ModelSet, LoadError> {
-    models.iter().map(|model| load_entry(model, s3)).collect::<Result<Vec<_>, _>>().map(ModelSet::new)
+/// Where addresses of models lead.
+#[derive(Clone)]
+pub struct Places {
+    /// Behind `s3://`.
+    pub s3: S3Options,
+    /// Behind `catalog:`.
+    pub library: Library,
 }
 
-fn load_entry(model: &ModelConfig, s3: &S3Options) -> Result<ModelEntry, LoadError> {
+impl Places {
+    /// Those of a configuration; its log is opened when a model of the catalog is asked for.
+    pub fn of(config: &Config) -> Self {
+        Self { s3: s3_options(&config.store), library: Library::of(config) }
+    }
+}
+
+/// Without a catalog.
+impl From<S3Options> for Places {
+    fn from(s3: S3Options) -> Self {
+        Self { s3, library: Library::none() }
+    }
+}
+
+/// Loads every model, the default first.
+pub fn load_all(models: &[ModelConfig], places: &Places) -> Result<ModelSet, LoadError> {
+    models.iter().map(|model| load_entry(model, places)).collect::<Result<Vec<_>, _>>().map(ModelSet::new)
+}
+
+fn load_entry(model: &ModelConfig, places: &Places) -> Result<ModelEntry, LoadError> {
     let failed = |cause: String| LoadError {
         name: model.name.clone(),
         version: model.version.clone(),
         path: model.path.clone(),
         cause,
     };
-    let loaded = load(&model.path, model.sha256.as_deref(), s3).map_err(failed)?;
+    let loaded = load(&model.path, model.sha256.as_deref(), places).map_err(failed)?;
     let signature: &Signature = loaded.model.signature();
     tracing::info!(
         name = model.name,
@@ -107,22 +131,38 @@ pub struct Step {
 /// Cascades within cascades: more is a cascade that names itself.
 const MAX_NESTING: usize = 4;
 
-/// Loads one model or cascade from a path, `file://`, `s3://` or `builtin:` address.
-pub fn load(path: &str, sha256: Option<&str>, s3: &S3Options) -> Result<Loaded, String> {
-    load_nested(path, sha256, s3, 0)
+/// Loads one model or cascade from a path, `file://`, `s3://`, `builtin:` or `catalog:` address.
+pub fn load(path: &str, sha256: Option<&str>, places: &Places) -> Result<Loaded, String> {
+    load_nested(path, sha256, places, 0)
 }
 
-fn load_nested(path: &str, sha256: Option<&str>, s3: &S3Options, nesting: usize) -> Result<Loaded, String> {
-    let bytes = read(path, s3)?;
+fn load_nested(path: &str, sha256: Option<&str>, places: &Places, nesting: usize) -> Result<Loaded, String> {
+    if path.starts_with(SCHEME) {
+        return load_listed(path, sha256, places, nesting);
+    }
+    let bytes = read(path, &places.s3)?;
     if cascade::describes(&bytes) {
-        return load_cascade(&bytes, path, sha256, s3, nesting).map_err(|error| format!("{path}: {error}"));
+        return load_cascade(&bytes, path, sha256, places, nesting).map_err(|error| format!("{path}: {error}"));
     }
     let loaded = lunapark_models::load(&bytes, path, sha256).map_err(|error| error.to_string())?;
     let make = Make::File { format: loaded.format, summary: loaded.summary };
     Ok(Loaded { model: loaded.model, digest: loaded.digest, make })
 }
 
-fn read(path: &str, s3: &S3Options) -> Result<Cow<'static, [u8]>, String> {
+/// A version of the catalog: the artifact of its entry, whose digest must be the entry's.
+fn load_listed(path: &str, sha256: Option<&str>, places: &Places, nesting: usize) -> Result<Loaded, String> {
+    let entry = places.library.find(path)?;
+    if entry.artifact.starts_with(SCHEME) {
+        return Err(format!("{path}: its entry names another entry, `{}`; register it again", entry.artifact));
+    }
+    if let Some(expected) = sha256.filter(|expected| !expected.eq_ignore_ascii_case(&entry.digest)) {
+        return Err(format!("{path}: the catalog has digest {}, expected {expected}; correct one of them", entry.digest));
+    }
+    load_nested(&entry.artifact, Some(&entry.digest), places, nesting).map_err(|error| format!("{path}: {error}"))
+}
+
+/// The bytes of a model, without looking into them.
+pub fn read(path: &str, s3: &S3Options) -> Result<Cow<'static, [u8]>, String> {
     if let Some(name) = path.strip_prefix("builtin:") {
         let known = || BUILTIN.map(|(n, _)| format!("builtin:{n}")).join(", ");
         let found = BUILTIN.iter().find(|(n, _)| *n == name);
@@ -137,7 +177,7 @@ fn load_cascade(
     bytes: &[u8],
     path: &str,
     sha256: Option<&str>,
-    s3: &S3Options,
+    places: &Places,
     nesting: usize,
 ) -> Result<Loaded, String> {
     if nesting >= MAX_NESTING {
@@ -146,7 +186,7 @@ fn load_cascade(
     let mut steps = Vec::new();
     let cascade = Cascade::read(bytes, |step| {
         let place = beside(path, &step.model)?;
-        let loaded = load_nested(&place, step.sha256.as_deref(), s3, nesting + 1)?;
+        let loaded = load_nested(&place, step.sha256.as_deref(), places, nesting + 1)?;
         let (name, when) = (step.name.clone(), step.when.clone());
         let part = Part { model: loaded.model, digest: loaded.digest.clone() };
         steps.push(Step { name, path: step.model.clone(), when, digest: loaded.digest, make: loaded.make });
@@ -177,7 +217,7 @@ fn address(cascade: &str, part: &str) -> String {
         Some((scheme, own)) => (format!("{scheme}://"), own),
         None => (String::new(), cascade),
     };
-    if part.contains("://") || part.starts_with("builtin:") || part.starts_with('/') {
+    if part.contains("://") || part.starts_with("builtin:") || part.starts_with(SCHEME) || part.starts_with('/') {
         return part.to_owned();
     }
     match own.rsplit_once('/') {
@@ -201,6 +241,7 @@ mod tests {
             ("models/c.toml", "/abs/m.json", "/abs/m.json"),
             ("models/c.toml", "s3://b/m.json", "s3://b/m.json"),
             ("models/c.toml", "builtin:higgs-xgb", "builtin:higgs-xgb"),
+            ("models/c.toml", "catalog:higgs/3", "catalog:higgs/3"),
         ] {
             assert_eq!(beside(cascade, part).as_deref(), Ok(place));
         }

@@ -15,12 +15,13 @@ use lunapark_stores::StoreError;
 use lunapark_stores::artifacts::ArtifactStore;
 
 use crate::catalog::TopicCatalog;
+use crate::catalog::library::Library;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
 use crate::metrics::{MetricsError, PipelineMetrics};
-use crate::models::{self, LoadError};
 use crate::jobs::Shelf;
+use crate::models::{self, LoadError, Places};
 use crate::pipelines::score::Score;
 use crate::pipelines::train::Train;
 use crate::runner::RunError;
@@ -196,7 +197,9 @@ impl Service {
         let score = match config.score.threads {
             0 => None,
             _ => {
-                let set = models::load_all(&config.score.models, &models::s3_options(&config.store))?;
+                let s3 = models::s3_options(&config.store);
+                let places = Places { s3, library: Library::on(log.clone(), &catalog) };
+                let set = models::load_all(&config.score.models, &places)?;
                 Some(Arc::new(Score::new(config, &catalog, set, accept_rejects_until)))
             }
         };

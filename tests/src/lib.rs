@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "children report to their test on standard output")]
 
+pub mod catalog;
 pub mod contract;
 pub mod harness;
 pub mod verifier;

@@ -219,6 +219,11 @@ impl Catalog {
         vec![self.models.spec.clone()]
     }
 
+    /// Topics whose records may name artifacts by their digests: a garbage collection reads them all. They need not exist.
+    pub fn naming_artifacts(&self) -> Vec<Arc<str>> {
+        vec![self.models.spec.name.clone()]
+    }
+
     /// Every topic of scoring, dead letters included, in the order in which they are created.
     pub fn specs(&self) -> Vec<TopicSpec> {
         vec![

@@ -1,5 +1,7 @@
 //! Reading the topic `models`.
 
+use std::collections::BTreeMap;
+
 use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::{Event, Message, TopicPartition};
 use lunapark_stores::catalog::State;
@@ -53,6 +55,26 @@ impl History {
         })?;
         Ok(seen)
     }
+}
+
+/// Offset and record of the last entry of each key, by offset; none where there is no topic. And where the topic ends.
+pub fn last_records(log: &dyn Log, topic: &str) -> Result<(Vec<(i64, CatalogRecord)>, i64), LogError> {
+    let at = TopicPartition::new(topic, PARTITION);
+    let end = match log.watermarks(&at) {
+        Ok(ends) => ends.high,
+        Err(error) if error.kind == LogErrorKind::TopicMissing => return Ok((Vec::new(), 0)),
+        Err(error) => return Err(error),
+    };
+    let mut last = BTreeMap::new();
+    Scan::open(log, &at, 0)?.until(end, |message| {
+        if let Some(record) = read_record(message)? {
+            last.insert(record.key(), (message.offset, record));
+        }
+        Ok::<(), LogError>(())
+    })?;
+    let mut records: Vec<_> = last.into_values().collect();
+    records.sort_by_key(|(offset, _)| *offset);
+    Ok((records, end))
 }
 
 /// The catalog's record in a message; `None` for fences and what is not the catalog's. A record that cannot be read

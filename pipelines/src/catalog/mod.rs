@@ -6,6 +6,7 @@
 
 mod history;
 pub mod library;
+pub mod projection;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -13,11 +14,14 @@ use std::time::{Duration, Instant};
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Stage};
 use lunapark_schemas::{Headers, Record};
 use lunapark_stores::catalog::{Catalog, CatalogError, Decision, Registered, State, decision_id};
+use lunapark_stores::{ArtifactStore, StoreError};
 use lunapark_topics::{Log, LogError, LogErrorKind, Topic, Transaction};
 
 use crate::audit::scan;
 use crate::clock;
-pub use history::{History, read_record};
+use crate::config::Config;
+use crate::models::s3_options;
+pub use history::{History, last_records, read_record};
 
 /// The topic has one partition: one fence covers it.
 pub const PARTITION: i32 = 0;
@@ -50,7 +54,7 @@ impl TopicCatalog {
     /// Decides on all that is committed, and writes, as one step among all deciders.
     fn decide<T>(&self, rule: impl Fn(&State) -> Result<Decision<T>, CatalogError>) -> Result<T, CatalogError> {
         // A fact needs no decision. Anything else does: the end may be held back by an open transaction.
-        if let Ok(Decision { answer, write: None }) = rule(&self.state()?) {
+        if let Ok(Ok(Decision { answer, write: None })) = self.state().map(|state| rule(&state)) {
             return Ok(answer);
         }
         let _seat = self.sit();
@@ -76,7 +80,7 @@ impl TopicCatalog {
         &self,
         rule: &impl Fn(&State) -> Result<Decision<T>, CatalogError>,
     ) -> Result<Result<T, CatalogError>, LogError> {
-        self.log.create_topic(&self.topic.spec)?;
+        self.find_or_create()?;
         let mut transaction = self.log.transaction(&transactional_id(self.topic.name()))?;
         let state = self.read_to_fence(&mut *transaction)?;
         let decision = match rule(&state) {
@@ -88,6 +92,15 @@ impl TopicCatalog {
             transaction.commit()?;
         }
         Ok(Ok(decision.answer))
+    }
+
+    /// Asked for first, because not everybody who may write may create topics.
+    fn find_or_create(&self) -> Result<(), LogError> {
+        match self.log.topic(self.topic.name()) {
+            Ok(found) => self.topic.spec.check_against(&found),
+            Err(error) if error.kind == LogErrorKind::TopicMissing => self.log.create_topic(&self.topic.spec).map(drop),
+            Err(error) => Err(error),
+        }
     }
 
     fn read_to_fence(&self, transaction: &mut dyn Transaction) -> Result<State, LogError> {
@@ -140,11 +153,11 @@ fn transactional_id(models: &str) -> String {
     format!("{}lunapark-catalog", models.strip_suffix("models").unwrap_or(models))
 }
 
-/// True where the same decision may succeed next time: it was overtaken, or the log had trouble. Whether it was written
-/// then shows when it is read again.
+/// True where the same decision may succeed next time: it was overtaken, the log had trouble, or a broker has not heard of
+/// the new topic yet. Whether it was written then shows when it is read again.
 fn passing(error: &LogError) -> bool {
-    use LogErrorKind::{Fenced, Internal, Timeout, Unreachable};
-    matches!(error.kind, Fenced | Timeout | Unreachable | Internal)
+    use LogErrorKind::{Fenced, Internal, Timeout, TopicMissing, Unreachable};
+    matches!(error.kind, Fenced | Timeout | Unreachable | Internal | TopicMissing)
 }
 
 fn unavailable(error: LogError) -> CatalogError {
@@ -158,7 +171,12 @@ fn random_part(wait: Duration) -> Duration {
     wait.mul_f64(mixed as f64 / (1u64 << 24) as f64)
 }
 
-/// A new entry for a model that was added, as `models add` and the training service begin it.
+/// The artifact store of a configuration.
+pub fn artifact_store(config: &Config) -> Result<ArtifactStore, StoreError> {
+    ArtifactStore::open(&config.artifacts, &s3_options(&config.store))
+}
+
+/// The decision id and the time of an entry that is made now.
 pub fn stamp() -> (String, i64) {
     (decision_id(), clock::now_millis())
 }

@@ -2,10 +2,12 @@
 
 mod arrow;
 pub mod audit;
+pub mod catalog;
 pub mod consume;
 pub mod context;
 pub mod dlq;
 pub mod model;
+pub mod models;
 pub mod output;
 pub mod produce;
 mod redrive;
@@ -79,6 +81,10 @@ enum Command {
     Train(train::Args),
     /// Look into a model file.
     Model(model::Args),
+    /// List, add, compare and retire models of the catalog.
+    Models(models::Args),
+    /// Rebuild MongoDB's copy of the catalog.
+    Catalog(catalog::Args),
 }
 
 /// Parses, runs, and turns errors into one line and an exit code.
@@ -104,7 +110,9 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Demo(args) => demo::run(&config, args, cli.json),
         Command::Run(args) => run::run(&config, args),
-        Command::Model(args) => model::run(&crate::models::s3_options(&config.store), args, cli.json),
+        Command::Model(args) => model::run(&crate::models::Places::of(&config), args, cli.json),
+        Command::Models(args) => models::run(&config, args, cli.json),
+        Command::Catalog(args) => catalog::run(&config, args, cli.json),
         command => data_command(&config, command, cli.json),
     }
 }
@@ -122,7 +130,7 @@ fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Resul
         Command::Dlq(args) => dlq::run(&context, args),
         Command::Audit(args) => audit::run(&context, args),
         Command::Train(args) => train::run(&context, config, args),
-        Command::Config | Command::Demo(_) | Command::Run(_) | Command::Model(_) => Ok(ExitCode::FAILURE),
+        _ => Ok(ExitCode::FAILURE),
     }
 }
 

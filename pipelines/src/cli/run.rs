@@ -1,10 +1,13 @@
 //! `lunapark run`: the scoring pipeline as a service.
 
 use std::process::ExitCode;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::output;
+use crate::catalog::projection::Projection;
 use crate::config::Config;
 use crate::service::{Service, open_log};
 use crate::stop::Stop;
@@ -28,6 +31,7 @@ pub fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let log = open_log(config)?;
     let where_ = log.describe();
     let service = Service::start(config, log, stop.clone(), args.accept_rejects_until)?;
+    let copying = copy_catalog(config, &service, &stop)?;
     stop_on_signals(stop)?;
     tracing::info!(log = where_, instance = config.instance, threads = config.score.threads, "running");
     output::note(format!(
@@ -37,8 +41,21 @@ pub fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         service.http.map(|at| format!("; http://{at}/metrics")).unwrap_or_default(),
     ));
     service.join()?;
+    if let Some(copying) = copying {
+        // What MongoDB lacks is written at the next start.
+        Projection::wait(&copying, COPY_PATIENCE);
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A record that is on its way to MongoDB when the stop comes may arrive.
+const COPY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Keeps MongoDB's copy of the catalog, where one is wanted.
+fn copy_catalog(config: &Config, service: &Service, stop: &Stop) -> anyhow::Result<Option<JoinHandle<()>>> {
+    let Some(projection) = Projection::of(config, service.log.clone(), &service.catalog) else { return Ok(None) };
+    Ok(Some(projection.spawn(stop.clone()).context("thread of the catalog's copy")?))
 }
 
 /// SIGTERM and Ctrl-C ask for a stop.

@@ -3,6 +3,7 @@
 mod absent;
 mod bad_input;
 mod breaker;
+mod catalog;
 mod cascades;
 mod clients;
 mod commands;

@@ -67,8 +67,7 @@ mod tests {
         let CatalogRecord::Version(mut entry) = serde_json::from_str(text).unwrap() else { panic!("a version") };
         entry.metrics.insert("auc.test $1".into(), 0.25);
         let document = of_version(&entry, 7).unwrap();
-        assert_eq!(document.get_str("_id"), Ok("higgs/3"));
-        assert_eq!(document.get_i64(OFFSET), Ok(7));
+        assert_eq!((document.get_str("_id").unwrap(), document.get_i64(OFFSET).unwrap()), ("higgs/3", 7));
         assert_eq!(version(document).unwrap(), *entry);
     }
 }

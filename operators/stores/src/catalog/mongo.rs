@@ -52,7 +52,7 @@ impl MongoCatalog {
             // A single server without a replica set has none; what is tried again here is safe to be.
             options.retry_writes.get_or_insert(false);
             let client = Client::with_options(options)?;
-            Ok::<_, mongodb::error::Error>(client.default_database().unwrap_or_else(|| client.database(DATABASE)))
+            Ok::<_, Error>(client.default_database().unwrap_or_else(|| client.database(DATABASE)))
         });
         let database = database.map_err(unavailable)?;
         let versions = database.collection(&format!("{prefix}models"));

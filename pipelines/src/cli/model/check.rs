@@ -5,13 +5,12 @@ use std::process::ExitCode;
 
 use lunapark_models::Model;
 use lunapark_schemas::TensorSpec;
-use lunapark_stores::S3Options;
 use serde_json::{Value, json};
 
 use super::golden::{self, Comparison};
 use super::speed;
 use crate::cli::output::{self, Output, Table, number};
-use crate::models::{self, Loaded, Make};
+use crate::models::{self, Loaded, Make, Places};
 
 /// Loads a model as the scorer would; prints format, inputs, outputs, digest and speed, compares with expected answers
 #[derive(Debug, clap::Args)]
@@ -19,7 +18,7 @@ use crate::models::{self, Loaded, Make};
                         lunapark model check file:///srv/models/higgs.safetensors --json --no-speed\n  \
                         lunapark model check models/higgs.json --golden expected.parquet --tolerance 1e-6")]
 pub struct Args {
-    /// Path, `file://` or `s3://` URL, or `builtin:` name of the model or cascade
+    /// Path, `file://` or `s3://` URL, `builtin:` or `catalog:` name of the model or cascade
     file: String,
     /// Do not measure rows per second (half a second)
     #[arg(long)]
@@ -32,8 +31,8 @@ pub struct Args {
     tolerance: f64,
 }
 
-pub(super) fn run(out: &mut Output<'_>, args: &Args, s3: &S3Options) -> anyhow::Result<ExitCode> {
-    let loaded = models::load(&args.file, None, s3).map_err(anyhow::Error::msg)?;
+pub(super) fn run(out: &mut Output<'_>, args: &Args, places: &Places) -> anyhow::Result<ExitCode> {
+    let loaded = models::load(&args.file, None, places).map_err(anyhow::Error::msg)?;
     let golden = args.golden.as_ref().map(|path| golden::compare(&*loaded.model, path, args.tolerance)).transpose()?;
     let speeds = if args.no_speed { Vec::new() } else { speeds(&*loaded.model)? };
     match out.json {

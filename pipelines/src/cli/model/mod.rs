@@ -1,6 +1,6 @@
 //! `lunapark model`: looks into a model file, compares it with expected answers, scores files with it.
 
-mod answers;
+pub(in crate::cli) mod answers;
 mod check;
 mod golden;
 mod score;
@@ -8,9 +8,9 @@ mod speed;
 
 use std::process::ExitCode;
 
-use lunapark_stores::S3Options;
 
 use super::output;
+use crate::models::Places;
 
 /// Looks into a model file, or scores a file with it
 #[derive(Debug, clap::Args)]
@@ -27,10 +27,10 @@ enum Command {
     Score(score::Args),
 }
 
-/// Runs the command; needs no log.
-pub fn run(s3: &S3Options, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+/// Runs the command; needs a log only where a model of the catalog is named.
+pub fn run(places: &Places, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     output::on_stdout(json, |out| match &args.command {
-        Command::Check(args) => check::run(out, args, s3),
-        Command::Score(args) => score::run(out, args, s3),
+        Command::Check(args) => check::run(out, args, places),
+        Command::Score(args) => score::run(out, args, places),
     })
 }

@@ -13,13 +13,12 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use indicatif::ProgressBar;
 use lunapark_models::Model;
 use lunapark_schemas::inference::table::TablePlan;
-use lunapark_stores::S3Options;
 use lunapark_tables::{Batches, Extent, Kind, ReadOptions, Table, TableWriter};
 use serde_json::json;
 
 use super::answers::{self, answer};
 use crate::cli::output::{self, Output, number};
-use crate::models;
+use crate::models::{self, Places};
 
 /// Scores a file: a row per event, a column per model output
 ///
@@ -32,7 +31,7 @@ use crate::models;
         lunapark model score models/higgs.json --input events.csv --output scores.csv --keep run,event\n  \
         zcat events.csv.gz | lunapark model score builtin:higgs-xgb --input - --output - > scores.csv")]
 pub struct Args {
-    /// Path, `file://` or `s3://` URL, or `builtin:` name of the model or cascade
+    /// Path, `file://` or `s3://` URL, `builtin:` or `catalog:` name of the model or cascade
     file: String,
     /// Table of events; `-` is standard input
     #[arg(long)]
@@ -71,8 +70,8 @@ fn separator(text: &str) -> Result<u8, String> {
     }
 }
 
-pub(super) fn run(out: &mut Output<'_>, args: &Args, s3: &S3Options) -> anyhow::Result<ExitCode> {
-    let loaded = models::load(&args.file, None, s3).map_err(anyhow::Error::msg)?;
+pub(super) fn run(out: &mut Output<'_>, args: &Args, places: &Places) -> anyhow::Result<ExitCode> {
+    let loaded = models::load(&args.file, None, places).map_err(anyhow::Error::msg)?;
     let started = Instant::now();
     let closed = Arc::new(AtomicBool::new(false));
     let told = match Job::new(args, loaded.model, &closed).and_then(Job::run) {

@@ -1,0 +1,126 @@
+//! `lunapark models gc`: removes artifacts that nothing names.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lunapark_schemas::TopicPartition;
+use lunapark_stores::catalog::Catalog;
+use lunapark_stores::catalog::mongo::MongoCatalog;
+use lunapark_stores::{ArtifactStore, Listed};
+use lunapark_topics::{LogError, LogErrorKind};
+use serde_json::json;
+
+use super::Shelf;
+use crate::audit::scan::Scan;
+use crate::catalog::artifact_store;
+use crate::cli::output::{Output, number, size};
+use crate::cli::time::parse_duration;
+use crate::clock;
+
+/// Removes artifacts that no record and no entry of the catalog names
+///
+/// Young artifacts stay: their records may be on the way. An artifact that is put again counts as young.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lunapark models gc --dry-run\n  lunapark models gc --older-than 7d")]
+pub struct Args {
+    /// Only artifacts that were written longer ago than this; at least 2 h
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = age)]
+    older_than: Duration,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Twice the age at which an artifact that is put again is written again.
+const LEAST: Duration = Duration::from_secs(2 * 3600);
+
+fn age(text: &str) -> Result<Duration, String> {
+    let age = parse_duration(text)?;
+    if age < LEAST { Err("a younger artifact may have its record on the way; write 2h or more".into()) } else { Ok(age) }
+}
+
+pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyhow::Result<ExitCode> {
+    let store = artifact_store(shelf.config)?;
+    let before = clock::now_millis() - i64::try_from(args.older_than.as_millis()).unwrap_or(i64::MAX);
+    // Listed before the records are read: what is named later than that was put again, and is young.
+    let listed = store.list()?;
+    let named = named(shelf)?;
+    let unnamed = |found: &&Listed| found.modified < before && !named.contains(&found.name);
+    let (mut removed, mut bytes) = (0_u64, 0);
+    for found in listed.iter().filter(unnamed) {
+        if remove(&store, found, before, args.dry_run)? {
+            removed += 1;
+            bytes += found.bytes;
+        }
+    }
+    let kept = listed.len() as u64 - removed;
+    if out.json {
+        out.document(&json!({ "removed": removed, "bytes": bytes, "kept": kept, "dry_run": args.dry_run }))?;
+    } else {
+        let verb = if args.dry_run { "would be removed" } else { "removed" };
+        out.line(format_args!("{} artifacts ({}) {verb}, {} stay", number(removed), size(bytes), number(kept)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looked at again at the last moment: it may have been put again meanwhile.
+fn remove(store: &ArtifactStore, found: &Listed, before: i64, dry_run: bool) -> anyhow::Result<bool> {
+    if store.modified(&found.name)?.is_none_or(|modified| modified >= before) {
+        return Ok(false);
+    }
+    if !dry_run {
+        store.delete(&found.name)?;
+    }
+    Ok(true)
+}
+
+/// All digests that occur anywhere in the records that may name artifacts, and in MongoDB's copy. Where one of these
+/// cannot be read, nothing is removed.
+fn named(shelf: &Shelf<'_>) -> anyhow::Result<BTreeSet<String>> {
+    let mut named = BTreeSet::new();
+    for topic in shelf.topics.naming_artifacts() {
+        match shelf.log.topic(&topic) {
+            Ok(info) => (0..info.partitions)
+                .try_for_each(|partition| scan(shelf, &TopicPartition::new(topic.clone(), partition), &mut named))?,
+            Err(error) if error.kind == LogErrorKind::TopicMissing => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(uri) = &shelf.config.mongodb {
+        let copy = MongoCatalog::open(uri, shelf.topics.prefix())?.with_patience(Duration::ZERO).list()?;
+        named.extend(copy.into_iter().map(|version| version.digest));
+    }
+    Ok(named)
+}
+
+fn scan(shelf: &Shelf<'_>, at: &TopicPartition, named: &mut BTreeSet<String>) -> Result<(), LogError> {
+    Scan::open(&*shelf.log, at, 0)?.until(shelf.log.watermarks(at)?.high, |message| {
+        named.extend(digests(message.value.unwrap_or_default()));
+        Ok(())
+    })
+}
+
+/// Every run of exactly 64 hex digits.
+fn digests(bytes: &[u8]) -> impl Iterator<Item = String> {
+    let runs = bytes.split(|byte| !byte.is_ascii_hexdigit()).filter(|run| run.len() == 64);
+    runs.map(|run| String::from_utf8_lossy(run).to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_found_wherever_they_stand() {
+        let digest = "9f".repeat(32);
+        let text = format!(r#"{{"digest":"{digest}","artifact":"file:///a/{digest}","other":"{digest}0"}}"#);
+        assert_eq!(digests(text.as_bytes()).collect::<Vec<_>>(), [digest.clone(), digest.clone()]);
+        assert_eq!(digests(digest.to_uppercase().as_bytes()).collect::<Vec<_>>(), [digest]);
+    }
+
+    #[test]
+    fn a_young_artifact_is_never_asked_for() {
+        assert!(age("1h").is_err() && age("2h").is_ok());
+    }
+}

@@ -1,0 +1,78 @@
+//! MongoDB as a copy of the topic.
+
+use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Reservation, Stage};
+use lunapark_stores::catalog::{Catalog, CatalogError};
+use lunapark_tests::catalog::entry;
+
+use super::Documents;
+
+/// A history as the topic would have it: offset and record.
+fn history() -> Vec<(i64, CatalogRecord)> {
+    let reservation = |name: &str, version, task: &str| {
+        CatalogRecord::Reservation(Reservation { name: name.into(), version, task_id: task.into() })
+    };
+    let version = |entry: &ModelVersion| CatalogRecord::Version(Box::new(entry.clone()));
+    let (one, two) = (entry("a", 1, "one"), entry("a", 2, "two"));
+    let retired = ModelVersion { stage: Stage::Retired, decision: "later".into(), ..one.clone() };
+    vec![
+        (0, reservation("a", 1, "one")),
+        (2, reservation("a", 2, "two")),
+        (5, version(&one)),
+        (7, version(&two)),
+        (9, version(&retired)),
+    ]
+}
+
+/// What the history amounts to.
+fn expected() -> Vec<(u32, Stage)> {
+    vec![(1, Stage::Retired), (2, Stage::Registered)]
+}
+
+fn found(documents: &Documents) -> Vec<(u32, Stage)> {
+    let listed = documents.open().list().expect("a list");
+    listed.into_iter().map(|version| (version.version, version.stage)).collect()
+}
+
+#[test]
+fn records_in_any_order_and_however_often_make_the_same_copy() {
+    let documents = Documents::new();
+    let mongo = documents.open();
+    mongo.prepare().expect("an index");
+    let project = |(offset, record): &(i64, CatalogRecord)| mongo.project(record, *offset).expect("an upsert");
+    history().iter().for_each(project);
+    assert_eq!(found(&documents), expected());
+    history().iter().rev().for_each(project);
+    history().iter().for_each(project);
+    assert_eq!(found(&documents), expected());
+    assert_eq!(mongo.reserve("a", "two"), Ok(2));
+    assert_eq!(mongo.reserve("a", "three"), Ok(3));
+}
+
+#[test]
+fn a_rebuilt_copy_holds_what_the_topic_says_and_nothing_else() {
+    let documents = Documents::new();
+    let mongo = documents.open();
+    mongo.prepare().expect("an index");
+    // Of a topic that was deleted since: other entries, later offsets, and a number that is another task's now.
+    let old = ModelVersion { description: "old".into(), ..entry("a", 2, "old") };
+    let reserved = Reservation { name: "a".into(), version: 2, task_id: "old".into() };
+    mongo.project(&CatalogRecord::Reservation(reserved), 90).expect("an upsert");
+    mongo.project(&CatalogRecord::Version(Box::new(old)), 91).expect("an upsert");
+    mongo.project(&CatalogRecord::Version(Box::new(entry("gone", 1, "gone"))), 3).expect("an upsert");
+    let (offset, conflicting) = &history()[1];
+    let refused = mongo.project(conflicting, *offset).unwrap_err();
+    assert!(matches!(&refused, CatalogError::Unavailable(what) if what.contains("catalog rebuild")), "{refused}");
+    let last: Vec<_> = history().into_iter().filter(|(offset, _)| *offset != 5).collect();
+    mongo.rebuild(&last).expect("a copy");
+    assert_eq!(found(&documents), expected());
+    assert_eq!(mongo.get("a", Some(2)).expect("an answer").expect("a/2").description, entry("a", 2, "two").description);
+    assert_eq!((mongo.reserve("a", "two"), mongo.reserve("a", "next")), (Ok(2), Ok(3)));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_so_without_the_password() {
+    let uri = "mongodb://user:hunter2@127.0.0.1:9/lunapark?serverSelectionTimeoutMS=200";
+    let mongo = lunapark_stores::catalog::mongo::MongoCatalog::open(uri, "").expect("a client");
+    let error = mongo.with_patience(std::time::Duration::ZERO).list().unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1:9") && !error.contains("hunter2"), "{error}");
+}

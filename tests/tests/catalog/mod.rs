@@ -1,0 +1,137 @@
+//! The contract of the model catalog on each implementation, and MongoDB as a copy of the topic.
+
+mod copy;
+mod store;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lunapark::catalog::TopicCatalog;
+use lunapark_stores::catalog::Catalog;
+use lunapark_stores::catalog::mongo::MongoCatalog;
+use lunapark_tests::catalog::{Shelf, suite};
+use lunapark_tests::harness::{Workplace, variable};
+use lunapark_topics::Log;
+use lunapark_topics::catalog::CatalogOptions;
+use lunapark_topics::kafka::{KafkaLog, KafkaOptions};
+
+/// The topics of a workplace. On Kafka each handle has clients of its own.
+struct Topics {
+    place: Workplace,
+    bootstrap: Option<String>,
+    embedded: Option<Arc<dyn Log>>,
+}
+
+impl Topics {
+    fn embedded() -> Self {
+        let place = Workplace::embedded();
+        let embedded = Some(place.log());
+        Self { place, bootstrap: None, embedded }
+    }
+
+    fn kafka() -> Self {
+        Self { place: Workplace::kafka(), bootstrap: Some(variable("KAFKA_BOOTSTRAP")), embedded: None }
+    }
+
+    fn log(&self) -> Arc<dyn Log> {
+        match (&self.embedded, &self.bootstrap) {
+            (Some(log), _) => log.clone(),
+            (None, bootstrap) => {
+                let options = KafkaOptions::new(bootstrap.as_deref().unwrap_or_default());
+                KafkaLog::open(&options).expect("Kafka")
+            }
+        }
+    }
+
+    fn topics(&self) -> lunapark_topics::Catalog {
+        lunapark_topics::Catalog::new(&CatalogOptions {
+            prefix: self.place.prefix().to_owned(),
+            partitions: 1,
+            ledger_partitions: 1,
+            retention: None,
+            max_message_bytes: 1 << 20,
+            replication: 1,
+        })
+    }
+}
+
+impl Shelf for Topics {
+    fn open(&self) -> Box<dyn Catalog> {
+        Box::new(TopicCatalog::new(self.log(), &self.topics()))
+    }
+}
+
+impl Drop for Topics {
+    /// Makes the workplace remove what was created under its prefix.
+    fn drop(&mut self) {
+        self.embedded = None;
+        let _ = self.bootstrap.is_some().then(|| self.place.log());
+    }
+}
+
+/// Collections of one test.
+struct Documents {
+    uri: String,
+    prefix: String,
+}
+
+impl Documents {
+    fn new() -> Self {
+        Self { uri: variable("MONGODB_URI"), prefix: unique() }
+    }
+
+    fn open(&self) -> MongoCatalog {
+        MongoCatalog::open(&self.uri, &self.prefix).expect("a client")
+    }
+}
+
+impl Shelf for Documents {
+    fn open(&self) -> Box<dyn Catalog> {
+        Box::new(Documents::open(self))
+    }
+}
+
+/// No two tests, nor two runs, share collections or objects.
+fn unique() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
+    format!("t{millis:x}-{}-{}.", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn check(name: &str, shelf: &dyn Shelf) {
+    let case = suite().into_iter().find(|case| case.name == name);
+    (case.unwrap_or_else(|| panic!("the suite has no case {name}")).run)(shelf);
+}
+
+/// One test per case and implementation.
+macro_rules! cases {
+    ($($case:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($case)),*];
+        mod embedded {
+            $(#[test] fn $case() { super::check(stringify!($case), &super::Topics::embedded()); })*
+        }
+        mod kafka {
+            $(#[test] fn $case() { super::check(stringify!($case), &super::Topics::kafka()); })*
+        }
+        mod mongodb {
+            $(#[test] fn $case() { super::check(stringify!($case), &super::Documents::new()); })*
+        }
+    };
+}
+
+cases! {
+    numbers_belong_to_tasks
+    a_version_never_changes
+    what_is_not_reserved_is_not_registered
+    versions_are_listed_and_found
+    stages_change_from_where_they_are
+    searches_find_all_words_in_any_case
+    registrations_at_once_never_share_a_number
+    one_of_the_changes_at_once_wins
+}
+
+#[test]
+fn every_case_of_the_suite_is_run() {
+    assert_eq!(NAMES, suite().iter().map(|case| case.name).collect::<Vec<_>>());
+}

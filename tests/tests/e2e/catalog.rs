@@ -1,0 +1,240 @@
+//! The model catalog from the command line: added, compared, scored with, retired, swept, copied.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use lunapark_tests::harness::{Backend, Event, Workplace, quoted, until, variable};
+use serde_json::{Value, json};
+
+use super::higgs::{self, Format, PERCEPTRON, TREES};
+use super::{PATIENCE, assert_proven, on_both, wait_ends};
+
+on_both!(
+    a_model_is_added_found_scored_with_and_retired,
+    the_same_file_added_at_once_is_one_version,
+    two_versions_are_compared,
+    artifacts_that_nothing_names_are_swept,
+);
+
+/// A place whose files `trees.json` and `net.safetensors` are models.
+fn place_with_models(backend: Backend) -> Workplace {
+    let place = Workplace::new(backend);
+    let store = format!("file://{}", place.dir().join("store").display());
+    std::fs::write(place.dir().join("trees.json"), TREES).unwrap();
+    std::fs::write(place.dir().join("net.safetensors"), PERCEPTRON).unwrap();
+    place.with("store.url", quoted(&store))
+}
+
+fn models(name: &str, version: &str, path: &str) -> String {
+    let [name, version, path] = [name, version, path].map(quoted);
+    format!("[{{ name = {name}, version = {version}, path = {path} }}]")
+}
+
+fn add(place: &Workplace, file: &str, more: &[&str]) -> Value {
+    place.cli_json(&[&["models", "add", file, "--name", "higgs"], more].concat())
+}
+
+fn a_model_is_added_found_scored_with_and_retired(backend: Backend) {
+    let place = place_with_models(backend);
+    assert_eq!(place.cli_json(&["models", "list"]), json!([]));
+    let text = ["--objective", "classification", "--description", "Boson or background", "--metric", "auc=0.8"];
+    let added = add(&place, "trees.json", &text);
+    let digest = higgs::model(TREES).digest;
+    assert_eq!((&added["model"], &added["new"], &added["digest"]), (&"higgs/1".into(), &true.into(), &json!(digest)));
+    assert_eq!(add(&place, "trees.json", &text)["new"], false);
+    assert_eq!(add(&place, "net.safetensors", &[])["model"], "higgs/2");
+
+    let shown = place.cli_json(&["models", "show", "higgs/1"]);
+    assert_eq!((&shown["digest"], &shown["metrics"]["auc"], &shown["stage"]), (&json!(digest), &json!(0.8), &"registered".into()));
+    assert_eq!((&shown["format"], &shown["inputs"][0]["width"]), (&"xgboost-json".into(), &json!(28)));
+    let listed = |more: &[&str]| {
+        let list = place.cli_json(&[&["models", "list"], more].concat());
+        list.as_array().unwrap().iter().map(|version| version["version"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((listed(&[]), listed(&["--search", "BOSON"]), listed(&["other"])), (vec![1, 2], vec![1], vec![]));
+    let card = place.cli(&["models", "card", "higgs/1"]).ok().stdout;
+    assert!(card.contains("# higgs/1") && card.contains("catalog:higgs/1") && card.contains("| auc | 0.8 |"), "{card}");
+
+    score_with(&place, "catalog:higgs/1");
+
+    assert_eq!(place.cli_json(&["models", "retire", "higgs/2"])["changed"], true);
+    assert_eq!(place.cli_json(&["models", "retire", "higgs/2"])["changed"], false);
+    assert_eq!(place.cli_json(&["models", "show", "higgs"])["version"], 1);
+    place.cli(&["models", "show", "higgs/3"]).failed().says(&["higgs/3", "models list"]);
+    place.cli(&["models", "add", "none.json", "--name", "higgs"]).failed().says(&["none.json"]);
+    place.cli(&["models", "add", "trees.json", "--name", "a/b"]).failed().says(&["name"]);
+}
+
+/// A service with this model answers as the trees do; what is not the catalog's is refused at start.
+fn score_with(place: &Workplace, path: &str) {
+    place.create_topics();
+    let events = higgs::sample(3);
+    place.produce("inference.events", &[Event::new(higgs::v1(&events)).to(0)]);
+    let service = place.service("one", &[("score.models", &models("higgs", "1", path))]);
+    let (results, _) = wait_ends(place, 1, 0);
+    assert_eq!(results[0].header("lunapark-model"), Some(higgs::tag("higgs/1", TREES).as_str()));
+    assert_eq!(Format::KserveV1.scores(&results[0]), higgs::scores(TREES, &events));
+    // Through the owner of the log.
+    assert_eq!(place.cli_json(&["model", "check", path, "--no-speed"])["format"], "xgboost-json");
+    service.terminate().ok();
+    assert_proven(place, 1);
+    for (path, words) in [("catalog:higgs/9", "higgs/9"), ("catalog:higgs", "NAME/VERSION"), ("catalog:/1", "catalog")] {
+        place.run_to_end(&[("score.models", &models("higgs", "1", path))]).failed().says(&[words]);
+    }
+    tampered(place, path);
+}
+
+/// Bytes that are not those of the digest are never scored with.
+fn tampered(place: &Workplace, path: &str) {
+    let shown = place.cli_json(&["models", "show", "higgs/1"]);
+    let file = shown["artifact"].as_str().unwrap().strip_prefix("file://").expect("a file").to_owned();
+    std::fs::write(&file, PERCEPTRON).unwrap();
+    let digest = shown["digest"].as_str().unwrap();
+    place.run_to_end(&[("score.models", &models("higgs", "1", path))]).failed().says(&[path, digest]);
+    std::fs::write(&file, TREES).unwrap();
+}
+
+fn the_same_file_added_at_once_is_one_version(backend: Backend) {
+    let place = place_with_models(backend);
+    // The embedded log needs an owner to be shared.
+    let _service = place.service("one", &[]);
+    let start = |file: &str| place.start(&["models", "add", file, "--name", "higgs", "--json"]);
+    let running = [start("trees.json"), start("net.safetensors"), start("trees.json")];
+    let [one, net, other] = running.map(|running| running.outcome(PATIENCE).ok().json());
+    assert_eq!(one["model"], other["model"]);
+    assert_ne!(one["model"], net["model"]);
+    assert_eq!([&one, &other].iter().filter(|told| told["new"] == true).count(), 1, "{one} {other}");
+    assert_eq!(place.cli_json(&["models", "list"]).as_array().unwrap().len(), 2);
+}
+
+fn two_versions_are_compared(backend: Backend) {
+    let place = place_with_models(backend);
+    add(&place, "trees.json", &["--metric", "auc=0.8"]);
+    add(&place, "net.safetensors", &["--metric", "auc=0.75", "--metric", "loss=0.5"]);
+    let events = higgs::sample(200);
+    let rows = events.iter().map(|event| event.join(","));
+    let header = (0..28).map(|column| format!("c{column}")).collect::<Vec<_>>().join(",");
+    std::fs::write(place.dir().join("sample.csv"), std::iter::once(header).chain(rows).collect::<Vec<_>>().join("\n"))
+        .unwrap();
+    let diff = place.cli_json(&["models", "diff", "higgs/1", "higgs/2", "--sample", "sample.csv"]);
+    let metric = |index: usize| &diff["metrics"][index];
+    assert_eq!((&metric(0)["one"], &metric(0)["other"]), (&json!(0.8), &json!(0.75)));
+    assert_eq!((&metric(1)["one"], &metric(1)["other"]), (&Value::Null, &json!(0.5)));
+    let (trees, net) = (higgs::scores(TREES, &events), higgs::scores(PERCEPTRON, &events));
+    let flipped = trees.iter().zip(&net).filter(|(one, other)| (**one >= 0.5) != (**other >= 0.5)).count();
+    let scores = &diff["scores"][0];
+    assert_eq!((&scores["one"]["rows"], &scores["distance"]["rows"]), (&json!(200), &json!(200)));
+    let close = |found: &Value, expected: f64| (found.as_f64().unwrap() - expected).abs() < 1e-6;
+    assert!(close(&scores["distance"]["flipped"], flipped as f64 / 200.0), "{scores}");
+    assert!(close(&scores["one"]["mean"], trees.iter().map(|score| f64::from(*score)).sum::<f64>() / 200.0), "{scores}");
+    let same = place.cli_json(&["models", "diff", "higgs/1", "higgs/1", "--sample", "sample.csv"]);
+    assert_eq!(same["scores"][0]["distance"]["kolmogorov_smirnov"], 0.0);
+    let text = place.cli(&["models", "diff", "higgs/1", "higgs/2"]).ok().stdout;
+    assert!(text.contains("higgs/1 → higgs/2") && text.contains("-0.050000"), "{text}");
+}
+
+fn artifacts_that_nothing_names_are_swept(backend: Backend) {
+    let place = place_with_models(backend);
+    let named = add(&place, "trees.json", &[])["artifact"].as_str().unwrap().to_owned();
+    let folder = place.dir().join("store/artifacts/sha256/00");
+    std::fs::create_dir_all(&folder).unwrap();
+    let [old, young] = ["1", "2"].map(|last| folder.join(format!("{}{last}", "0".repeat(63))));
+    for file in [&old, &young, Path::new(named.strip_prefix("file://").unwrap())] {
+        if !file.exists() {
+            std::fs::write(file, b"nobody's").unwrap();
+        }
+        let hours = if file == young { 1 } else { 48 };
+        let written = SystemTime::now() - Duration::from_secs(hours * 3600);
+        std::fs::File::options().write(true).open(file).unwrap().set_modified(written).unwrap();
+    }
+    let told = place.cli_json(&["models", "gc", "--dry-run"]);
+    assert_eq!((&told["removed"], &told["kept"], old.exists()), (&json!(1), &json!(2), true));
+    let told = place.cli_json(&["models", "gc"]);
+    assert_eq!((&told["removed"], &told["bytes"]), (&json!(1), &json!(8)));
+    assert!(!old.exists() && young.exists());
+    assert_eq!(place.cli_json(&["model", "check", "catalog:higgs/1", "--no-speed"])["format"], "xgboost-json");
+    place.cli(&["models", "gc", "--older-than", "1h"]).failed().says(&["2h"]);
+}
+
+#[test]
+fn artifacts_lie_in_a_bucket_where_the_configuration_says_so() {
+    let place = place_with_models(Backend::Embedded);
+    let url = format!("s3://{}/tests/{}-{}", variable("S3_BUCKET"), std::process::id(), super::now_millis());
+    let place = place.with("store.url", quoted(&url)).with("store.s3_endpoint", quoted(&variable("S3_ENDPOINT")));
+    let place = place.with("store.s3_access_key_id", quoted(&variable("AWS_ACCESS_KEY_ID")));
+    let place = place.with("store.s3_secret_access_key", quoted(&variable("AWS_SECRET_ACCESS_KEY")));
+    let added = add(&place, "trees.json", &[]);
+    assert!(added["artifact"].as_str().unwrap().starts_with(&url), "{added}");
+    let shown = place.cli_json(&["model", "check", "catalog:higgs/1", "--no-speed"]);
+    assert_eq!(shown["sha256"], json!(higgs::model(TREES).digest));
+}
+
+/// A MongoDB of a test's own.
+struct Mongo {
+    name: String,
+    uri: String,
+}
+
+impl Mongo {
+    fn start() -> Self {
+        let mut mongo = Self { name: format!("e2e-{}", std::process::id()), uri: String::new() };
+        let printed = mongo.run(&["start", "--port", "auto"]);
+        mongo.uri = printed.trim().strip_prefix("MONGODB_URI=").expect("its address").to_owned();
+        mongo
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("deploy/servers/mongodb");
+        let output = Command::new(script).args(arguments).args(["--dir", &self.name]).output().expect("the script");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Its entries, as others would read them.
+    fn entries(&self, prefix: &str) -> Vec<(String, String)> {
+        use lunapark_stores::catalog::{Catalog, mongo::MongoCatalog};
+        let listed = MongoCatalog::open(&self.uri, prefix).unwrap().with_patience(PATIENCE).list().expect("a list");
+        listed.into_iter().map(|entry| (entry.reference(), entry.stage.as_str().to_owned())).collect()
+    }
+
+    #[track_caller]
+    fn wait_entries(&self, prefix: &str, expected: &[(&str, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(name, stage)| ((*name).to_owned(), (*stage).to_owned())).collect();
+        until(PATIENCE, "the copy holds what the topic says", || (self.entries(prefix) == expected).then_some(()));
+    }
+}
+
+impl Drop for Mongo {
+    fn drop(&mut self) {
+        self.run(&["stop"]);
+    }
+}
+
+#[test]
+fn mongodb_follows_the_topic_and_stops_no_scoring_while_it_is_away() {
+    let mongo = Mongo::start();
+    let place = place_with_models(Backend::Kafka).with("catalog.mongodb", quoted(&mongo.uri));
+    let service = place.service("one", &[]);
+    add(&place, "trees.json", &[]);
+    mongo.wait_entries(place.prefix(), &[("higgs/1", "registered")]);
+
+    mongo.run(&["stop"]);
+    add(&place, "net.safetensors", &[]);
+    place.cli(&["models", "retire", "higgs/1"]).ok();
+    place.produce("inference.events", &[Event::new(higgs::v1(&higgs::sample(1)))]);
+    wait_ends(&place, 1, 0);
+    // Swept blindly, an entry of the copy could lose its artifact.
+    place.cli(&["models", "gc"]).failed().says(&["catalog"]);
+    mongo.run(&["start"]);
+    let after = [("higgs/1", "retired"), ("higgs/2", "registered")];
+    mongo.wait_entries(place.prefix(), &after);
+
+    let stranger = lunapark_stores::catalog::mongo::MongoCatalog::open(&mongo.uri, place.prefix()).unwrap();
+    lunapark_tests::catalog::add(&stranger, "stranger", "one");
+    assert_eq!(place.cli_json(&["catalog", "rebuild"])["entries"], 4);
+    mongo.wait_entries(place.prefix(), &after);
+    service.terminate().ok();
+    assert_proven(&place, 1);
+    Workplace::embedded().cli(&["catalog", "rebuild"]).failed().says(&["catalog.mongodb"]);
+}
