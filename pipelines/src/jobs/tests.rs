@@ -371,7 +371,7 @@ fn a_task_is_cancelled_while_it_runs_and_while_it_waits() {
 fn a_job_whose_partition_moves_is_ended_once_by_the_new_owner() {
     let place = Place::new(2);
     place.gate.store(5, Ordering::Release);
-    [0, 1].map(|partition| place.send(&place.request(&format!("p{partition}"), 20), partition));
+    [0, 1].iter().for_each(|partition| place.send(&place.request(&format!("p{partition}"), 20), *partition));
     let first = place.worker("a");
     place.wait("a job runs", |all| all.iter().any(|status| status.progress.is_some()).then_some(()));
     // It takes one partition over: the one whose job runs, or the other.
