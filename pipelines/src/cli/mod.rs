@@ -122,7 +122,11 @@ fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Resul
     let catalog = Catalog::new(&config.topics);
     let [group_of_pipeline, group_of_training] =
         [&config.score.name, &config.train.name].map(|name| format!("{}{name}", catalog.prefix()));
-    let context = Context { log: service::reach_log(config)?, catalog, group_of_pipeline, group_of_training, json };
+    let log = match command {
+        Command::Train(args) if args.follows() => train::reach(config)?,
+        _ => service::reach_log(config)?,
+    };
+    let context = Context { log, catalog, group_of_pipeline, group_of_training, json };
     match command {
         Command::Topics(args) => topics::run(&context, args),
         Command::Produce(args) => produce::run(&context, args),

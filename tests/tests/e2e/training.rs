@@ -198,3 +198,18 @@ fn the_demo_trains_a_model_by_itself() {
     let counts = ["in", "results", "lost", "duplicated"].map(|name| last[name].as_u64().unwrap());
     assert_eq!(counts, [1, 1, 0, 0], "{last:#}");
 }
+
+/// It would own the log, and so keep the worker from starting that it waits for.
+#[test]
+fn on_the_embedded_log_a_request_is_followed_only_where_a_worker_is_up() {
+    let place = place(Backend::Embedded);
+    let file = place.dir().join("request.json");
+    std::fs::write(&file, request(&place, "early", 2).to_string()).unwrap();
+    let file = file.to_string_lossy();
+    place.cli(&["train", &file]).failed().says(&["no worker is up", "--detach"]);
+    let sent = place.cli_json(&["train", &file, "--detach"]);
+    assert_eq!(sent["task_id"], "early");
+    let service = place.service("one", &[]);
+    assert_eq!(ended(&place, "early")["task_status"], "succeeded");
+    service.terminate().ok();
+}

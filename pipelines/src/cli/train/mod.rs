@@ -7,15 +7,18 @@ pub mod send;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use lunapark_schemas::control::ControlRecord;
 use lunapark_stores::artifacts::ArtifactStore;
+use lunapark_topics::{Log, embedded};
 
 use super::Context;
 use super::output::{self, Output};
 use crate::config::Config;
 use crate::models::s3_options;
+use crate::service::reach_log;
 
 /// Trains a model: sends a request and follows it to its end
 ///
@@ -56,6 +59,22 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 20)]
         max: usize,
     },
+}
+
+impl Args {
+    /// Whether the command waits for a worker.
+    pub(super) fn follows(&self) -> bool {
+        self.command.is_none() && !self.detach
+    }
+}
+
+/// The log, which a worker must own where it is embedded: this command would keep one from starting.
+pub(super) fn reach(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
+    if config.kafka.is_some() {
+        return Ok(reach_log(config)?);
+    }
+    let nobody = "no worker is up on this log: start `LUNAPARK_TRAIN_THREADS=1 lunapark run` first, or send with --detach";
+    embedded::connect(&config.data).context(nobody)
 }
 
 /// Runs the command.
