@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod health;
 pub mod http;
+pub mod jobs;
 pub mod metrics;
 pub mod models;
 pub mod pipelines;

@@ -9,15 +9,21 @@ use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_topics::catalog::DEAD_LETTER_HEADROOM;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
 use lunapark_topics::kafka::KafkaLog;
-use lunapark_topics::{Catalog, Log, LogError, LogErrorKind, Topic, TopicInfo};
+use lunapark_topics::{Catalog, Log, LogError, LogErrorKind, Topic, TopicInfo, TopicSpec};
 
+use lunapark_stores::StoreError;
+use lunapark_stores::artifacts::ArtifactStore;
+
+use crate::catalog::TopicCatalog;
 use crate::catalog::library::Library;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
 use crate::metrics::{MetricsError, PipelineMetrics};
+use crate::jobs::Shelf;
 use crate::models::{self, LoadError, Places};
 use crate::pipelines::score::Score;
+use crate::pipelines::train::Train;
 use crate::runner::RunError;
 use crate::stop::Stop;
 
@@ -39,6 +45,9 @@ pub enum ServiceError {
     /// A stream thread ended.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The artifact store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Metrics cannot be made.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -73,15 +82,31 @@ fn embedded_options(config: &Config) -> EmbeddedOptions {
 
 /// Creates what is missing where that is wanted, and refuses topics that do not fit together.
 pub fn check_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> Result<(), LogError> {
-    for spec in catalog.specs() {
+    ensure_topics(log, &catalog.specs(), create)?;
+    let (events, results) = (&catalog.inference_events, catalog.inference_results.name());
+    fit_together(log, events.name(), results, events.dead().name())
+}
+
+/// As [`check_topics`], of training.
+pub fn check_training_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> Result<(), LogError> {
+    ensure_topics(log, &catalog.training_specs(), create)?;
+    ensure_topics(log, &catalog.catalog_specs(), create)?;
+    let (requests, status) = (&catalog.training_requests, catalog.training_status.name());
+    fit_together(log, requests.name(), status, requests.dead().name())
+}
+
+fn ensure_topics(log: &dyn Log, specs: &[TopicSpec], create: bool) -> Result<(), LogError> {
+    for spec in specs {
         match create {
-            true => drop(log.create_topic(&spec)?),
+            true => drop(log.create_topic(spec)?),
             false => drop(log.topic(&spec.name)?),
         }
     }
-    let source = log.topic(catalog.inference_events.name())?;
-    let results = log.topic(catalog.inference_results.name())?;
-    let dead = log.topic(catalog.inference_events.dead().name())?;
+    Ok(())
+}
+
+fn fit_together(log: &dyn Log, source: &str, results: &str, dead: &str) -> Result<(), LogError> {
+    let (source, results, dead) = (log.topic(source)?, log.topic(results)?, log.topic(dead)?);
     same_partitions(&source, &results)?;
     same_partitions(&source, &dead)?;
     room_for_dead_letters(&source, &dead)
@@ -113,6 +138,29 @@ fn room_for_dead_letters(source: &TopicInfo, dead: &TopicInfo) -> Result<(), Log
     Err(LogError::new(LogErrorKind::TopicMismatch, message))
 }
 
+/// The training pipeline of a service.
+struct Training {
+    train: Arc<Train>,
+    metrics: Arc<PipelineMetrics>,
+}
+
+impl Training {
+    /// `None` where this instance trains nothing.
+    fn open(config: &Config, topics: &Catalog, log: &Arc<dyn Log>, stop: &Stop) -> Result<Option<Self>, ServiceError> {
+        if config.train.threads == 0 {
+            return Ok(None);
+        }
+        check_training_topics(log.as_ref(), topics, config.create_topics)?;
+        let store = ArtifactStore::open(&config.artifacts, &models::s3_options(&config.store))?;
+        let catalog = TopicCatalog::new(log.clone(), topics);
+        let shelf = Shelf::new(Arc::new(store), Arc::new(catalog));
+        let trainers = lunapark_train::trainers();
+        let train = Arc::new(Train::open(config, topics, log.clone(), trainers, shelf, stop)?);
+        let metrics = Arc::new(PipelineMetrics::new(&config.train.name, &config.instance)?);
+        Ok(Some(Self { train, metrics }))
+    }
+}
+
 /// A running service.
 pub struct Service {
     /// The log it runs on.
@@ -123,6 +171,8 @@ pub struct Service {
     pub health: Arc<Health>,
     /// Counters.
     pub metrics: Arc<PipelineMetrics>,
+    /// Counters of training, where this instance trains.
+    training_metrics: Option<Arc<PipelineMetrics>>,
     /// Where the HTTP endpoints are.
     pub http: Option<std::net::SocketAddr>,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
@@ -132,7 +182,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the scoring pipeline on the given log.
+    /// Starts the pipelines of the configuration on the given log.
     pub fn start(
         config: &Config,
         log: Arc<dyn Log>,
@@ -141,32 +191,63 @@ impl Service {
     ) -> Result<Self, ServiceError> {
         let catalog = Catalog::new(&config.topics);
         check_topics(log.as_ref(), &catalog, config.create_topics)?;
-        let places = Places { s3: models::s3_options(&config.store), library: Library::on(log.clone(), &catalog) };
-        let set = models::load_all(&config.score.models, &places)?;
         let metrics = Arc::new(PipelineMetrics::new(&config.score.name, &config.instance)?);
         let health = Arc::new(Health::default());
+        let training = Training::open(config, &catalog, &log, &stop)?;
+        let score = match config.score.threads {
+            0 => None,
+            _ => {
+                let s3 = models::s3_options(&config.store);
+                let places = Places { s3, library: Library::on(log.clone(), &catalog) };
+                let set = models::load_all(&config.score.models, &places)?;
+                Some(Arc::new(Score::new(config, &catalog, set, accept_rejects_until)))
+            }
+        };
         let shown = Shown { health: health.clone(), metrics: metrics.clone() };
         let http = config.listen.as_deref().map(|address| http::serve(address, shown, stop.clone())).transpose()?;
-        let score = Arc::new(Score::new(config, &catalog, set, accept_rejects_until));
         let drain_budget = config.score.drain_budget;
-        let threads = Vec::with_capacity(config.score.threads);
-        let reporter = None;
-        let mut service = Self { log, catalog, health, metrics, http, threads, reporter, stop, drain_budget };
-        for thread in 0..config.score.threads {
-            service.spawn(&score, thread)?;
-        }
+        let (threads, reporter) = (Vec::new(), None);
+        let training_metrics = training.as_ref().map(|training| training.metrics.clone());
+        let mut service =
+            Self { log, catalog, health, metrics, training_metrics, http, threads, reporter, stop, drain_budget };
+        service.spawn_all(config, score, training)?;
         service.report(config.metrics_interval)?;
         Ok(service)
     }
 
-    fn spawn(&mut self, score: &Arc<Score>, thread: usize) -> Result<(), ServiceError> {
-        let (score, log, stop) = (score.clone(), self.log.clone(), self.stop.clone());
-        let (metrics, health) = (self.metrics.clone(), self.health.clone());
-        health.starting(&score.member(thread));
-        let run = move || {
+    fn spawn_all(
+        &mut self,
+        config: &Config,
+        score: Option<Arc<Score>>,
+        training: Option<Training>,
+    ) -> Result<(), ServiceError> {
+        for (thread, score) in (0..config.score.threads).zip(score.iter().cycle()) {
+            let (score, log, metrics, health) =
+                (score.clone(), self.log.clone(), self.metrics.clone(), self.health.clone());
             let member = score.member(thread);
-            let work = || score.run_thread(thread, log, metrics, health.clone(), &stop);
-            let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(RunError::Panicked));
+            let run = move |stop: &Stop| score.run_thread(thread, log, metrics, health, stop);
+            self.spawn(&format!("stream-{thread}"), member, run)?;
+        }
+        for (thread, training) in (0..config.train.threads).zip(training.iter().cycle()) {
+            let (train, log, metrics, health) =
+                (training.train.clone(), self.log.clone(), training.metrics.clone(), self.health.clone());
+            let member = train.member(thread);
+            let run = move |stop: &Stop| train.run_thread(thread, log, metrics, health, stop);
+            self.spawn(&format!("train-{thread}"), member, run)?;
+        }
+        Ok(())
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        member: String,
+        work: impl FnOnce(&Stop) -> Result<(), RunError> + Send + 'static,
+    ) -> Result<(), ServiceError> {
+        let (health, stop) = (self.health.clone(), self.stop.clone());
+        health.starting(&member);
+        let run = move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| work(&stop))).unwrap_or(Err(RunError::Panicked));
             // One thread that needs a human stops them all: half a pipeline would hide the fault.
             if let Err(error) = &ended {
                 health.failed(&member, &error.to_string());
@@ -175,14 +256,14 @@ impl Service {
             }
             ended
         };
-        let spawned = std::thread::Builder::new().name(format!("stream-{thread}")).spawn(run);
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
         self.threads.push(spawned.map_err(|e| ServiceError::Thread(e.to_string()))?);
         Ok(())
     }
 
     /// Writes the metrics to their topic until a stop is asked for; the last report is [`join`](Self::join)'s.
     fn report(&mut self, every: Duration) -> Result<(), ServiceError> {
-        let (log, stop, metrics) = (self.log.clone(), self.stop.clone(), self.metrics.clone());
+        let (log, stop, metrics) = (self.log.clone(), self.stop.clone(), self.reported());
         let topic = self.catalog.metrics.clone();
         let run = move || {
             while !stop.wait(every) {
@@ -232,18 +313,23 @@ impl Service {
             std::thread::park_timeout(Duration::from_millis(1));
         }
         let left = deadline.saturating_duration_since(Instant::now()).min(REPORT_PATIENCE);
-        write_metrics(self.log.as_ref(), &self.catalog.metrics, &self.metrics, left);
+        write_metrics(self.log.as_ref(), &self.catalog.metrics, &self.reported(), left);
+    }
+
+    fn reported(&self) -> Vec<Arc<PipelineMetrics>> {
+        std::iter::once(&self.metrics).chain(&self.training_metrics).cloned().collect()
     }
 }
 
 /// A report that is not acknowledged by then is given up: the next one holds the same counters and more.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
-fn write_metrics(log: &dyn Log, topic: &Topic<MetricsRecord>, metrics: &PipelineMetrics, within: Duration) {
+fn write_metrics(log: &dyn Log, topic: &Topic<MetricsRecord>, metrics: &[Arc<PipelineMetrics>], within: Duration) {
     let write = || -> Result<(), LogError> {
-        let event = topic.encode(&metrics.record())?;
         let mut writer = log.writer()?;
-        writer.produce(&event.record(None))?;
+        for metrics in metrics {
+            writer.produce(&topic.encode(&metrics.record())?.record(None))?;
+        }
         writer.flush(within)
     };
     if let Err(error) = write() {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::catalog::{CatalogRecord, ModelVersion, Reservation};
+use crate::control::ControlRecord;
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 
@@ -24,6 +25,14 @@ impl Event for LedgerRecord {
 impl Event for MetricsRecord {
     fn key(&self) -> String {
         format!("{}/{}", self.pipeline, self.instance)
+    }
+}
+
+impl Event for ControlRecord {
+    fn key(&self) -> String {
+        match self {
+            ControlRecord::Cancel { task_id } => task_id.clone(),
+        }
     }
 }
 

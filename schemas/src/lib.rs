@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod catalog;
+pub mod control;
 pub mod event;
 pub mod headers;
 pub mod inference;
@@ -16,6 +17,7 @@ pub mod position;
 pub mod publish;
 pub mod rows;
 pub mod signature;
+pub mod training;
 
 pub use event::Event;
 pub use headers::{Headers, HeadersBuf};

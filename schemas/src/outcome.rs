@@ -18,6 +18,8 @@ pub enum Outcome<Out> {
 pub enum SkipReason {
     /// Its `ce_expirytime` had passed when it was read.
     Expired,
+    /// Its task has ended before: the same request was sent again.
+    Repeated,
 }
 
 impl SkipReason {
@@ -25,6 +27,7 @@ impl SkipReason {
     pub fn as_str(self) -> &'static str {
         match self {
             SkipReason::Expired => "expired",
+            SkipReason::Repeated => "repeated",
         }
     }
 }

@@ -7,11 +7,13 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::catalog::CatalogRecord;
+use crate::control::ControlRecord;
 use crate::headers::{self, dead};
 use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
+use crate::training::{TrainingRequest, TrainingStatus};
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
 const KSERVE_REPLY: &str = "kserve-v1-reply.json";
@@ -20,6 +22,9 @@ const OPEN_INFERENCE_REPLY: &str = "open-inference-reply.json";
 const LEDGER: &str = "ledger-record.json";
 const METRICS: &str = "metrics-record.json";
 const CATALOG: &str = "catalog-record.json";
+const CONTROL: &str = "control-record.json";
+const TRAINING_REQUEST: &str = "training-request.json";
+const TRAINING_STATUS: &str = "training-status.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -32,6 +37,9 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (LEDGER, schema::<LedgerRecord>()),
         (METRICS, schema::<MetricsRecord>()),
         (CATALOG, schema::<CatalogRecord>()),
+        (CONTROL, schema::<ControlRecord>()),
+        (TRAINING_REQUEST, schema::<TrainingRequest>()),
+        (TRAINING_STATUS, schema::<TrainingStatus>()),
         (ASYNCAPI, asyncapi()),
     ];
     documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
@@ -64,6 +72,14 @@ fn asyncapi() -> Value {
             "ledger": channel("ledger", "What each transaction did, from which anyone can audit.", &["ledgerRecord"]),
             "metrics": channel("metrics", "Counters and latencies of each instance.", &["metricsRecord"]),
             "models": channel("models", "The model catalog; compacted, the newest record of a key holds.", &["catalogRecord"]),
+            "trainingRequests": channel("training.requests", "Models to train.", &["trainingRequest"]),
+            "trainingStatus": channel(
+                "training.status",
+                "Where each training task stands; its last record is the answer to its request.",
+                &["trainingStatus"],
+            ),
+            "trainingRequestsDead": channel("training.requests.dead", "What is no training request.", &DEAD_LETTERS),
+            "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
         },
         "operations": {
             "receiveEvents": operation("receive", "inferenceEvents"),
@@ -72,6 +88,10 @@ fn asyncapi() -> Value {
             "sendLedger": operation("send", "ledger"),
             "sendMetrics": operation("send", "metrics"),
             "sendModels": operation("send", "models"),
+            "receiveTrainingRequests": operation("receive", "trainingRequests"),
+            "sendTrainingStatus": operation("send", "trainingStatus"),
+            "sendTrainingDeadLetters": operation("send", "trainingRequestsDead"),
+            "receiveControl": operation("receive", "control"),
         },
         "components": { "messages": messages() }
     })
@@ -114,6 +134,10 @@ fn messages() -> Value {
         "metricsRecord": message(JSON, "One report of one instance.", json!({}), file(METRICS)),
         "catalogRecord":
             message(JSON, "A version of a model, or a number reserved for one.", json!({}), file(CATALOG)),
+        "trainingRequest": message(JSON, "One training task.", json!({}), file(TRAINING_REQUEST)),
+        "trainingStatus":
+            message(JSON, "Where a task stands.", result_headers(&[]), file(TRAINING_STATUS)),
+        "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),
     })
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_schemas::catalog::CatalogRecord;
+use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
+use lunapark_schemas::training::{TrainingRequest, TrainingStatus};
 use lunapark_schemas::{Event, Record};
 
 use crate::error::{LogError, LogErrorKind};
@@ -176,6 +178,12 @@ pub struct Catalog {
     pub metrics: Topic<MetricsRecord>,
     /// The model catalog, one partition: what one decision read, no other can have passed by.
     pub models: Topic<CatalogRecord>,
+    /// Models to train; keys are task ids.
+    pub training_requests: Topic<TrainingRequest>,
+    /// Where each task stands, to the partition number of its request.
+    pub training_status: Topic<TrainingStatus>,
+    /// What running instances tell each other; one partition, so that all of them see one order.
+    pub control: Topic<ControlRecord>,
 }
 
 impl Catalog {
@@ -195,6 +203,9 @@ impl Catalog {
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
             models: Topic::new(TopicSpec { retention: None, cleanup: Cleanup::Compact, ..spec("models", 1) }),
+            training_requests: Topic::new(spec("training.requests", options.partitions)),
+            training_status: Topic::new(spec("training.status", options.partitions)),
+            control: Topic::new(spec("control", 1)),
         }
     }
 
@@ -219,6 +230,18 @@ impl Catalog {
             self.inference_events.spec.clone(),
             self.inference_results.spec.clone(),
             self.inference_events.dead().spec,
+            self.ledger.spec.clone(),
+            self.metrics.spec.clone(),
+        ]
+    }
+
+    /// Every topic that training needs, in the order in which they are created.
+    pub fn training_specs(&self) -> Vec<TopicSpec> {
+        vec![
+            self.training_requests.spec.clone(),
+            self.training_status.spec.clone(),
+            self.training_requests.dead().spec,
+            self.control.spec.clone(),
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),
         ]

@@ -197,6 +197,14 @@ pub trait Stream: Send {
     /// Gives partitions up after [`Polled::Revoked`] or [`Polled::Lost`].
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
 
+    /// Brings nothing more of these partitions, which stay ours: long work goes on beside a stream that is polled. Others
+    /// are read on. What was fetched of them but not handed out is forgotten, and read again after
+    /// [`resume`](Self::resume). A partition that is released is paused no longer.
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
+
+    /// Reads these partitions on where the last message handed out left them; those that are not paused are left alone.
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
+
     /// Adds a record to what the next commit makes visible (exactly once), or sends it (at least once). `source` is
     /// the input message that it answers, which [`refused`](Self::refused) gives back.
     fn produce(&mut self, record: &Record<'_>, source: Option<(i32, i64)>) -> Result<(), LogError>;

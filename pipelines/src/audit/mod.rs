@@ -24,6 +24,7 @@ pub mod verdict;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lunapark_schemas::headers::SOURCE;
 use lunapark_schemas::{Message, TopicPartition};
 use lunapark_topics::{Catalog, Log, LogError};
 
@@ -57,6 +58,8 @@ pub struct AuditRequest {
     pub ledger: Arc<str>,
     /// Whether to read the records themselves.
     pub deep: bool,
+    /// Whether the result topic also holds records that answer no message, told by their lack of a source: progress.
+    pub interim: bool,
     /// Whether the account must begin at offset 0, even where retention deleted those records before it began.
     pub from_beginning: bool,
 }
@@ -72,7 +75,19 @@ impl AuditRequest {
             dead: catalog.inference_events.dead().name().clone(),
             ledger: catalog.ledger.name().clone(),
             deep: false,
+            interim: false,
             from_beginning: false,
+        }
+    }
+
+    /// The quick audit of training.
+    pub fn training(catalog: &Catalog, pipeline: &str) -> Self {
+        Self {
+            topic: catalog.training_requests.name().clone(),
+            results: catalog.training_status.name().clone(),
+            dead: catalog.training_requests.dead().name().clone(),
+            interim: true,
+            ..Self::scorer(catalog, pipeline, pipeline)
         }
     }
 }
@@ -269,8 +284,12 @@ impl<'a> Audit<'a> {
         let Some(Answers { at, scan, settled, .. }) = answers else { return Ok(()) };
         let end = self.log.watermarks(at)?.high;
         let mut spot = Spot { at: at.clone(), offset: 0, settled: true };
+        let interim = self.request.interim;
         scan.until(end, |message| {
             let kind = kind(message);
+            if interim && kind == Answer::Result && message.headers.get(SOURCE).is_none() {
+                return Ok::<(), LogError>(());
+            }
             spot.offset = message.offset;
             spot.settled = message.offset < *settled;
             recount.answer(kind, &spot, source_of(kind, message), &mut self.findings);

@@ -12,6 +12,8 @@ pub struct Context {
     pub catalog: Catalog,
     /// Consumer group of the scorer, for example `score`.
     pub group_of_pipeline: String,
+    /// Consumer group of the training pipeline, for example `train`.
+    pub group_of_training: String,
     /// Print JSON instead of tables.
     pub json: bool,
 }

@@ -16,6 +16,7 @@ pub mod run;
 mod tests;
 pub mod time;
 pub mod topics;
+pub mod train;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,7 +62,7 @@ struct Cli {
 enum Command {
     /// Replay real collision events, score them, and audit the account; ends by itself.
     Demo(demo::Args),
-    /// Run the scoring pipeline as a service.
+    /// Run the pipelines as a service: score events, train models.
     Run(run::Args),
     /// Print every setting with its default, or with --config FILE what holds (secrets masked).
     #[command(after_help = "Examples:\n  lunapark config > lunapark.toml\n  lunapark --config lunapark.toml config")]
@@ -76,6 +77,8 @@ enum Command {
     Dlq(dlq::Args),
     /// Prove from the topics alone that every message ended exactly once.
     Audit(audit::Args),
+    /// Train a model: send a request and follow it; cancel and list tasks.
+    Train(train::Args),
     /// Look into a model file.
     Model(model::Args),
     /// List, add, compare and retire models of the catalog.
@@ -117,14 +120,20 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Commands that need the log: the owner's, where the embedded log has one.
 fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
     let catalog = Catalog::new(&config.topics);
-    let group_of_pipeline = format!("{}{}", catalog.prefix(), config.score.name);
-    let context = Context { log: service::reach_log(config)?, catalog, group_of_pipeline, json };
+    let [group_of_pipeline, group_of_training] =
+        [&config.score.name, &config.train.name].map(|name| format!("{}{name}", catalog.prefix()));
+    let log = match command {
+        Command::Train(args) if args.follows() => train::reach(config)?,
+        _ => service::reach_log(config)?,
+    };
+    let context = Context { log, catalog, group_of_pipeline, group_of_training, json };
     match command {
         Command::Topics(args) => topics::run(&context, args),
         Command::Produce(args) => produce::run(&context, args),
         Command::Consume(args) => consume::run(&context, args),
         Command::Dlq(args) => dlq::run(&context, args),
         Command::Audit(args) => audit::run(&context, args),
+        Command::Train(args) => train::run(&context, config, args),
         _ => Ok(ExitCode::FAILURE),
     }
 }

@@ -1,4 +1,4 @@
-//! `lunapark run`: the scoring pipeline as a service.
+//! `lunapark run`: the pipelines as a service.
 
 use std::process::ExitCode;
 use std::thread::JoinHandle;
@@ -12,12 +12,13 @@ use crate::config::Config;
 use crate::service::{Service, open_log};
 use crate::stop::Stop;
 
-/// Score events until SIGTERM or Ctrl-C.
+/// Score events, and train models, until SIGTERM or Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lunapark run                                   score on the embedded log in ./lunapark-data
   lunapark run --config lunapark.toml            with your settings
   LUNAPARK_KAFKA_BOOTSTRAP=localhost:9092 lunapark run
+  LUNAPARK_TRAIN_THREADS=1 lunapark run          train as well
   lunapark run --accept-rejects-until 48114      go past messages at which the reject breaker stopped")]
 pub struct Args {
     /// Accept rejected messages below this offset (of any partition) without counting them in the reject breaker.
@@ -33,11 +34,17 @@ pub fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let service = Service::start(config, log, stop.clone(), args.accept_rejects_until)?;
     let copying = copy_catalog(config, &service, &stop)?;
     stop_on_signals(stop)?;
-    tracing::info!(log = where_, instance = config.instance, threads = config.score.threads, "running");
+    let (score, train) = (config.score.threads, config.train.threads);
+    tracing::info!(log = where_, instance = config.instance, score, train, "running");
+    let what = [
+        (config.score.threads, "scoring", service.catalog.inference_events.name(), service.catalog.inference_results.name()),
+        (config.train.threads, "training", service.catalog.training_requests.name(), service.catalog.training_status.name()),
+    ];
+    let done = what.iter().filter(|(threads, ..)| *threads > 0);
+    let done: Vec<_> = done.map(|(_, doing, from, to)| format!("{doing} {from} → {to}")).collect();
     output::note(format!(
-        "scoring {} → {} on {where_}{}",
-        service.catalog.inference_events.name(),
-        service.catalog.inference_results.name(),
+        "{} on {where_}{}",
+        done.join(", "),
         service.http.map(|at| format!("; http://{at}/metrics")).unwrap_or_default(),
     ));
     service.join()?;

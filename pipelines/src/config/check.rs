@@ -10,7 +10,7 @@ use lunapark_topics::kafka::KafkaOptions;
 use lunapark_topics::log::Start;
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, ModelConfig, ScoreConfig};
+use super::{Config, ConfigError, ModelConfig, ScoreConfig, TrainConfig};
 
 /// Keys whose values are never shown.
 const SECRETS: [&str; 6] = ["password", "secret", "key.pem", "access_key_id", "token", "mongodb"];
@@ -70,6 +70,7 @@ pub(super) fn checked(document: &Table) -> Result<Config, ConfigError> {
         topics: topics(&Section::of(document, "topics")?)?,
         create_topics: create_topics(document)?,
         score: score(&Section::of(document, "score")?)?,
+        train: train(&Section::of(document, "train")?)?,
         store: store(&Section::of(document, "store")?),
         artifacts: artifacts(&Section::of(document, "store")?, embedded.text("data")?)?,
         mongodb: mongodb(&Section::of(document, "catalog")?)?,
@@ -131,7 +132,7 @@ fn score(section: &Section<'_>) -> Result<ScoreConfig, ConfigError> {
     let share = section.table.get("reject_share").and_then(Value::as_float).filter(|s| (0.0..=1.0).contains(s));
     Ok(ScoreConfig {
         name: section.text("name")?.to_owned(),
-        threads: section.number("threads", 1)?,
+        threads: section.number("threads", 0)?,
         delivery: section
             .choice("delivery", &[("exactly_once", Delivery::ExactlyOnce), ("at_least_once", Delivery::AtLeastOnce)])?,
         start: section.choice("start", &[("earliest", Start::Earliest), ("latest", Start::Latest)])?,
@@ -146,6 +147,16 @@ fn score(section: &Section<'_>) -> Result<ScoreConfig, ConfigError> {
         reject_share: share.ok_or_else(|| section.refuse("reject_share", "must be a number from 0 to 1"))?,
         reject_window: section.number("reject_window", 0)?,
         models: models(section)?,
+    })
+}
+
+fn train(section: &Section<'_>) -> Result<TrainConfig, ConfigError> {
+    Ok(TrainConfig {
+        name: section.text("name")?.to_owned(),
+        threads: section.number("threads", 0)?,
+        checkpoint_interval: section.duration("checkpoint_interval")?,
+        datasets: section.text("datasets")?.to_owned(),
+        max_dataset_bytes: section.number("max_dataset_bytes", 1024)?,
     })
 }
 
@@ -189,6 +200,14 @@ fn mongodb(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
 }
 
 fn cross_checks(config: &Config, kafka: &Section<'_>) -> Result<(), ConfigError> {
+    if config.score.threads + config.train.threads == 0 {
+        let what = "`score.threads` and `train.threads` are both 0: nothing would run; set one of them";
+        return Err(ConfigError(what.to_owned()));
+    }
+    if config.train.name == config.score.name {
+        let what = "`train.name` is that of `score.name`: each pipeline needs a name of its own";
+        return Err(ConfigError(what.to_owned()));
+    }
     let session = kafka.duration("session_timeout")?;
     let transaction = kafka.duration("transaction_timeout")?;
     let (budget, interval) = (config.score.drain_budget, config.score.commit_interval);

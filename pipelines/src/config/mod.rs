@@ -37,6 +37,8 @@ pub struct Config {
     pub create_topics: bool,
     /// The scoring pipeline.
     pub score: ScoreConfig,
+    /// The training pipeline.
+    pub train: TrainConfig,
     /// Object store settings.
     pub store: BTreeMap<String, String>,
     /// Where artifacts and checkpoints go.
@@ -86,6 +88,21 @@ pub struct ScoreConfig {
     pub reject_window: usize,
     /// Models, the default first.
     pub models: Vec<ModelConfig>,
+}
+
+/// Settings of the training pipeline.
+#[derive(Clone, Debug)]
+pub struct TrainConfig {
+    /// Pipeline and group name.
+    pub name: String,
+    /// Stream threads, a job each; 0 trains nothing.
+    pub threads: usize,
+    /// A checkpoint is written this often.
+    pub checkpoint_interval: Duration,
+    /// Folders and `s3://` prefixes in which data sets may lie, with commas.
+    pub datasets: String,
+    /// Bytes of a data set in memory, at most.
+    pub max_dataset_bytes: u64,
 }
 
 /// One model of a pipeline.
@@ -167,7 +184,9 @@ mod tests {
     #[test]
     fn wrong_values_name_their_key() {
         for (text, key) in [
-            ("[score]\nthreads = 0", "score.threads"),
+            ("[score]\nthreads = 0", "train.threads"),
+            ("[train]\nname = \"score\"", "train.name"),
+            ("[train]\ncheckpoint_interval = \"often\"", "train.checkpoint_interval"),
             ("[score]\nthreads = \"two\"", "score.threads"),
             ("[score]\ncommit_interval = \"fast\"", "score.commit_interval"),
             ("[score]\ndelivery = \"maybe\"", "score.delivery"),

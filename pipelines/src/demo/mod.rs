@@ -10,6 +10,7 @@ mod detector;
 mod observer;
 mod report;
 mod sample;
+mod train;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -36,14 +37,24 @@ use sample::Sample;
 #[command(after_help = "Examples:
   lunapark demo                     about eight seconds, then the audit
   lunapark demo --forever           until Ctrl-C
+  lunapark demo train               train a model on such events instead
   lunapark demo --json | tail -n 1  the figures, for a program")]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Keep the stream running until Ctrl-C.
     #[arg(long)]
     forever: bool,
     /// Folder of the demo's embedded log; emptied at the start. Default: lunapark-demo in the temporary folder.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Train a model on the shipped events, through the topics; ends by itself within a minute.
+    #[command(after_help = "Examples:\n  lunapark demo train\n  lunapark demo train --json | tail -n 1")]
+    Train,
 }
 
 /// How long the stream runs: with start, drain and audit the demo stays within ten seconds.
@@ -56,6 +67,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs the demo.
 pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(What::Train) = args.what {
+        return train::run(config, args.data.clone(), json);
+    }
     let data = args.data.clone().unwrap_or_else(|| std::env::temp_dir().join("lunapark-demo"));
     empty(&data)?;
     let config = settings(config, &data);
@@ -86,7 +100,8 @@ fn settings(config: &Config, data: &Path) -> Config {
 fn empty(data: &Path) -> anyhow::Result<()> {
     let Ok(entries) = std::fs::read_dir(data) else { return Ok(()) };
     let names: Vec<String> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    if names.iter().any(|name| !name.starts_with("lunapark.") && !name.starts_with("log.redb")) {
+    let ours = |name: &String| name.starts_with("lunapark.") || name.starts_with("log.redb") || name == "store";
+    if !names.iter().all(ours) {
         anyhow::bail!("{} holds other files; name an empty folder with --data", data.display());
     }
     drop(embedded::open(data, &Default::default()).context("an earlier demo is still running")?);

@@ -16,6 +16,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// The features as the file has them: numbers of JSON.
+    pub fn features(&self) -> &[&'static str] {
+        &self.features
+    }
+
     /// The request with feature `index` left out or replaced.
     pub fn with_feature(&self, index: usize, replaced: Option<&str>) -> Vec<u8> {
         let keep = |(i, text): (usize, &&'static str)| match (i == index, replaced) {

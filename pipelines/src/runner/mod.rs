@@ -11,6 +11,7 @@ mod account;
 mod batch;
 mod breaker;
 mod dead_letter;
+mod long;
 mod settings;
 mod supervise;
 #[cfg(test)]
@@ -20,8 +21,9 @@ mod tests_ahead;
 
 pub use account::{Account, Ending, RowCounts};
 pub use breaker::Breaker;
+pub use long::{Begun, Ended, LongRunner, LongWork, Work};
 pub use settings::{Routes, RunError, Settings};
-pub use supervise::{StreamThread, supervise};
+pub use supervise::{LongThread, StreamThread, supervise, supervise_long};
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -35,7 +37,7 @@ use lunapark_topics::{LogError, LogErrorKind, Polled, Stream};
 
 use crate::metrics::{BatchTimes, PipelineMetrics};
 use crate::stop::Stop;
-use batch::Work;
+use batch::Work as BatchWork;
 
 /// The longest wait for messages: a stop request is seen after at most this.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -59,7 +61,7 @@ pub struct Runner<'a, C, O: Operator> {
     /// Buffers of messages that were written, for the next ones.
     spare: Vec<Messages>,
     /// What was read, decoded and processed while a commit was under way; it comes before anything that is polled later.
-    ahead: VecDeque<Work<O::Out>>,
+    ahead: VecDeque<BatchWork<O::Out>>,
     /// Reading on met an error: what was read past it would leave a gap, so the next poll has to tell of it first.
     poll_first: bool,
     account: Account,
@@ -136,7 +138,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         match self.stream.poll(&mut messages, self.settings.limit(), patience)? {
             Polled::Messages(0) => self.spare.push(messages),
             Polled::Messages(_) => {
-                let work = Work::decode(self.codec, &self.too_large, messages);
+                let work = BatchWork::decode(self.codec, &self.too_large, messages);
                 self.finish(work, stop)?;
             }
             Polled::Assigned(starts) => {
@@ -208,7 +210,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
                         std::thread::park_timeout(NOTHING_AT_HAND);
                     }
                     _ => {
-                        let mut work = Work::decode(codec, too_large, messages);
+                        let mut work = BatchWork::decode(codec, too_large, messages);
                         broken = work.process_ahead(operator);
                         ahead.push_back(work);
                     }

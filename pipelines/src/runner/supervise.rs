@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lunapark_operator::{Codec, Operator};
 use lunapark_topics::error::Recovery;
-use lunapark_topics::{Log, LogErrorKind, StreamSpec};
+use lunapark_topics::{Log, LogErrorKind, Stream, StreamSpec};
 
-use super::{RunError, Runner, Settings};
+use super::{LongRunner, LongWork, RunError, Runner, Settings};
 use crate::health::Health;
 use crate::metrics::PipelineMetrics;
 use crate::stop::Stop;
@@ -36,11 +36,57 @@ pub struct StreamThread<'a, C, O> {
 
 /// Runs a stream thread until a stop is asked for, or until an error needs a human.
 pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>, stop: &Stop) -> Result<(), RunError> {
-    let member = &thread.settings.member;
+    let StreamThread { log, spec, settings, codec, operator, metrics, health } = thread;
+    let kept = Kept { log: &**log, spec, metrics, health };
+    keep(&kept, stop, |stream| Runner::new(*codec, *operator, stream, settings, metrics.clone()).run(stop))
+}
+
+/// As [`StreamThread`], of long work.
+pub struct LongThread<'a, W> {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// What it joins.
+    pub spec: StreamSpec,
+    /// Its settings.
+    pub settings: Settings,
+    /// What is done to the messages.
+    pub work: &'a W,
+    /// Counters.
+    pub metrics: Arc<PipelineMetrics>,
+    /// What `/readyz` says of it.
+    pub health: Arc<Health>,
+}
+
+/// As [`supervise`], of long work.
+pub fn supervise_long<W: LongWork>(thread: &LongThread<'_, W>, stop: &Stop) -> Result<(), RunError> {
+    let LongThread { log, spec, settings, work, metrics, health } = thread;
+    let kept = Kept { log: &**log, spec, metrics, health };
+    keep(&kept, stop, |stream| LongRunner::new(*work, stream, settings, metrics.clone()).run(stop))
+}
+
+struct Kept<'a> {
+    log: &'a dyn Log,
+    spec: &'a StreamSpec,
+    metrics: &'a PipelineMetrics,
+    health: &'a Health,
+}
+
+fn keep(
+    kept: &Kept<'_>,
+    stop: &Stop,
+    mut run: impl FnMut(Box<dyn Stream>) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let Kept { log, spec, metrics, health } = kept;
+    let member = &spec.member;
     let (mut pause, mut ran) = (FIRST_PAUSE, false);
     while !stop.requested() {
         let opened = std::time::Instant::now();
-        let error = match run_once(thread, stop, &mut ran) {
+        let ended = log.stream(spec).map_err(RunError::from).and_then(|stream| {
+            ran = true;
+            health.running(member);
+            run(stream)
+        });
+        let error = match ended {
             Ok(()) => break,
             // An abort that itself could not be done is reopened too: opening ends the old transaction.
             Err(RunError::Log(error)) if error.recovery() != Recovery::Stop => error,
@@ -48,7 +94,7 @@ pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>,
             // nor its users yet; a certificate is being changed.
             Err(RunError::Log(error)) if ran && passes(error.kind) => error,
             Err(error) => {
-                thread.health.failed(member, &error.to_string());
+                health.failed(member, &error.to_string());
                 return Err(error);
             }
         };
@@ -56,24 +102,13 @@ pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>,
             pause = FIRST_PAUSE;
         }
         tracing::warn!(%member, %error, ?pause, "stream thread restarts");
-        thread.health.waiting(member, &error.to_string());
-        thread.metrics.restarted();
+        health.waiting(member, &error.to_string());
+        metrics.restarted();
         stop.wait(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    thread.health.stopped(member);
+    health.stopped(member);
     Ok(())
-}
-
-fn run_once<C: Codec<O::Out>, O: Operator>(
-    thread: &StreamThread<'_, C, O>,
-    stop: &Stop,
-    ran: &mut bool,
-) -> Result<(), RunError> {
-    let stream = thread.log.stream(&thread.spec)?;
-    *ran = true;
-    thread.health.running(&thread.settings.member);
-    Runner::new(thread.codec, thread.operator, stream, &thread.settings, thread.metrics.clone()).run(stop)
 }
 
 fn passes(kind: LogErrorKind) -> bool {

@@ -79,6 +79,14 @@ impl Stream for Broken {
         Ok(())
     }
 
+    fn pause(&mut self, _: &[TopicPartition]) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn resume(&mut self, _: &[TopicPartition]) -> Result<(), LogError> {
+        Ok(())
+    }
+
     fn produce(&mut self, _: &Record<'_>, source: Option<(i32, i64)>) -> Result<(), LogError> {
         self.seen.lock().unwrap().open.extend(source.map(|(_, offset)| offset));
         Ok(())

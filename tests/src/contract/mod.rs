@@ -7,6 +7,7 @@ mod backends;
 mod child;
 mod groups;
 mod keeping;
+mod pausing;
 mod processes;
 mod records;
 mod support;
@@ -88,6 +89,8 @@ pub fn suite() -> Vec<Case> {
             "librdkafka keeps a membership alive from its own thread; a lost one needs a dead process",
             groups::silent_member_stays,
         ),
+        Case::both("paused_partitions_bring_nothing", pausing::bring_nothing),
+        Case::both("paused_partition_moves", pausing::moves),
         Case::both("transaction_is_atomic_across_topics", transactions::atomic_across_topics),
         Case::both("aborted_is_invisible_and_rewinds", transactions::aborted_is_invisible_and_rewinds),
         Case::both("stream_zombie_is_fenced", transactions::stream_zombie_is_fenced),

@@ -49,6 +49,8 @@ cases! {
     start_earliest_and_latest
     commit_after_revoke_refused
     lost_assignment
+    paused_partitions_bring_nothing
+    paused_partition_moves
     transaction_is_atomic_across_topics
     aborted_is_invisible_and_rewinds
     stream_zombie_is_fenced

@@ -18,6 +18,7 @@ mod scoring;
 mod security;
 mod start_up;
 mod tables;
+pub mod training;
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -30,19 +30,29 @@ struct Cursor {
     ready: VecDeque<Arc<Batch>>,
     /// Place in the first ready run; 0 is before its first record.
     place: usize,
+    /// Kept where it is, but not read.
+    paused: bool,
 }
 
 impl Cursors {
     /// Begins to read a partition, or moves to another place in it.
     pub fn set(&mut self, topic: u32, at: TopicPartition, next: i64) {
         self.list.retain(|cursor| cursor.at != at);
-        self.list.push(Cursor { at, topic, next, ready: VecDeque::new(), place: 0 });
+        self.list.push(Cursor { at, topic, next, ready: VecDeque::new(), place: 0, paused: false });
     }
 
     /// Moves within a partition that is read already; others are left alone.
     pub fn seek(&mut self, at: &TopicPartition, next: i64) {
         for cursor in self.list.iter_mut().filter(|cursor| cursor.at == *at) {
             (cursor.next, cursor.place) = (next, 0);
+            cursor.ready.clear();
+        }
+    }
+
+    /// Stops or goes on reading these partitions. What was fetched and not handed out is fetched again.
+    pub fn pause(&mut self, partitions: &[TopicPartition], paused: bool) {
+        for cursor in self.list.iter_mut().filter(|cursor| partitions.contains(&cursor.at)) {
+            (cursor.paused, cursor.place) = (paused, 0);
             cursor.ready.clear();
         }
     }
@@ -59,7 +69,7 @@ impl Cursors {
 
     /// Where partitions go on that have nothing at hand.
     pub fn hungry(&self) -> impl Iterator<Item = Position> {
-        self.list.iter().filter(|cursor| cursor.ready.is_empty()).map(|cursor| cursor.at.at(cursor.next))
+        self.list.iter().filter(|cursor| cursor.is_hungry()).map(|cursor| cursor.at.at(cursor.next))
     }
 
     /// Appends what there is, waiting at most `wait` where nothing is at hand.
@@ -76,11 +86,12 @@ impl Cursors {
 
     /// Fetches for every partition that has nothing at hand.
     fn fill(&mut self, access: &dyn Access, wait: Duration) -> Result<(), LogError> {
-        let hungry: Vec<_> = (0..self.list.len()).filter(|at| self.list[*at].ready.is_empty()).collect();
+        let hungry: Vec<_> = (0..self.list.len()).filter(|at| self.list[*at].is_hungry()).collect();
         if hungry.is_empty() && !self.list.is_empty() {
             return Ok(());
         }
-        let wait = if hungry.len() == self.list.len() { wait } else { Duration::ZERO };
+        let at_hand = self.list.iter().any(|cursor| !cursor.ready.is_empty());
+        let wait = if !at_hand { wait } else { Duration::ZERO };
         let wants: Vec<_> = hungry.iter().map(|at| self.list[*at].want()).collect();
         for fetched in access.fetch(&wants, FETCH_BYTES, wait)? {
             if let Some(at) = hungry.get(fetched.want) {
@@ -116,6 +127,10 @@ impl Cursors {
 }
 
 impl Cursor {
+    fn is_hungry(&self) -> bool {
+        self.ready.is_empty() && !self.paused
+    }
+
     fn want(&self) -> Want {
         Want { topic: self.topic, partition: self.at.partition.max(0) as u32, offset: self.next }
     }

@@ -210,6 +210,16 @@ impl Stream for LogStream {
         Ok(())
     }
 
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.cursors.pause(partitions, true);
+        Ok(())
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.cursors.pause(partitions, false);
+        Ok(())
+    }
+
     fn produce(&mut self, record: &Record<'_>, source: Option<(i32, i64)>) -> Result<(), LogError> {
         if let Err(error) = self.outbox.push(record) {
             if error.kind == LogErrorKind::TooLarge {

@@ -306,7 +306,19 @@ impl Stream for KafkaStream {
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         self.assigned.retain(|held| !partitions.contains(held));
         self.revoked.retain(|revoked| !partitions.contains(revoked));
+        // librdkafka remembers a pause beyond the assignment: the partition would come back mute.
+        self.resume(partitions)?;
         self.consumer.incremental_unassign(&partition_list(partitions)).map_err(|e| self.error("release", &e))
+    }
+
+    /// librdkafka moves its fetch position back to the last message handed out, and drops what it fetched since as
+    /// outdated, also from the queue to which it is forwarded.
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.consumer.pause(&partition_list(partitions)).map_err(|e| self.error("pause", &e))
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.consumer.resume(&partition_list(partitions)).map_err(|e| self.error("resume", &e))
     }
 
     fn produce(&mut self, record: &Record<'_>, source: Option<(i32, i64)>) -> Result<(), LogError> {

@@ -60,7 +60,8 @@ impl Fixture {
         for spec in catalog.specs() {
             log.create_topic(&spec).unwrap();
         }
-        Self { context: Context { log, catalog, group_of_pipeline: "lab.score".into(), json: false }, folder }
+        let [group_of_pipeline, group_of_training] = ["lab.score", "lab.train"].map(str::to_owned);
+        Self { context: Context { log, catalog, group_of_pipeline, group_of_training, json: false }, folder }
     }
 
     /// Produces lines to the input topic by way of a file.

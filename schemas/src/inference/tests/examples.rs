@@ -53,7 +53,7 @@ fn updating() -> bool {
 /// All payload files, in order.
 fn payloads() -> Vec<PathBuf> {
     let list = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let formats = list(folder()).filter(|path| path.is_dir());
+    let formats = list(folder()).filter(|path| path.is_dir() && !path.ends_with("training"));
     let is_payload = |path: &PathBuf| path.extension().is_some_and(|e| e == "json" || e == "bin" || e == "arrow");
     let mut found: Vec<_> = formats.flat_map(list).filter(is_payload).collect();
     found.sort();

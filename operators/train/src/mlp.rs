@@ -1,0 +1,35 @@
+//! The trainers of this crate.
+
+use lunapark_schemas::training::TrainingRequest;
+
+use crate::job::TableJob;
+use crate::settings::Objective;
+use crate::{Job, Refusal, Tables, Trainer};
+
+/// Multilayer perceptrons for classification and regression.
+#[derive(Clone, Copy, Debug)]
+pub struct Perceptrons;
+
+/// Autoencoders for anomaly detection: a row's score is the mean squared error of its reconstruction.
+#[derive(Clone, Copy, Debug)]
+pub struct Autoencoders;
+
+impl Trainer for Perceptrons {
+    fn accepts(&self, request: &TrainingRequest) -> bool {
+        matches!(Objective::of(request), Some(Objective::Classification | Objective::Regression))
+    }
+
+    fn start(&self, request: &TrainingRequest, tables: Tables, resume: Option<&[u8]>) -> Result<Box<dyn Job>, Refusal> {
+        TableJob::start(request, &tables, resume).map(|job| Box::new(job) as Box<dyn Job>)
+    }
+}
+
+impl Trainer for Autoencoders {
+    fn accepts(&self, request: &TrainingRequest) -> bool {
+        Objective::of(request) == Some(Objective::AnomalyDetection)
+    }
+
+    fn start(&self, request: &TrainingRequest, tables: Tables, resume: Option<&[u8]>) -> Result<Box<dyn Job>, Refusal> {
+        TableJob::start(request, &tables, resume).map(|job| Box::new(job) as Box<dyn Job>)
+    }
+}

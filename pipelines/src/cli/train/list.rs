@@ -1,0 +1,65 @@
+//! `lunapark train list`: the last status of every task.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use lunapark_schemas::TopicPartition;
+use lunapark_schemas::training::{TaskStatus, TrainingStatus};
+use lunapark_topics::LogError;
+
+use crate::audit::scan::Scan;
+use crate::cli::Context;
+use crate::cli::output::{Output, Table, printable};
+
+pub(super) fn execute(context: &Context, max: usize, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    let mut tasks: Vec<_> = last(context)?.into_values().collect();
+    tasks.sort_by(|a, b| b.stats.submitted.cmp(&a.stats.submitted));
+    tasks.truncate(max);
+    if out.json {
+        out.document(&tasks)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = Table::new(&["task", "status", "submitted", ">seconds", "model", ">auc", ""]);
+    for task in &tasks {
+        let model = task.model.as_ref().map(|model| format!("{}/{}", model.name, model.version));
+        let auc = task.evaluation.get("auc").map(|auc| format!("{auc:.4}"));
+        let seconds = format!("{:.1}", task.stats.elapsed_seconds);
+        table.row([
+            printable(task.task_id.as_bytes()),
+            status(task),
+            task.stats.submitted.clone(),
+            seconds,
+            model.unwrap_or_default(),
+            auc.unwrap_or_default(),
+            printable(task.error.as_deref().unwrap_or_default().as_bytes()),
+        ]);
+    }
+    out.table(&table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A status that ends a task stays, whatever a worker that was too late still says.
+fn last(context: &Context) -> Result<BTreeMap<String, TrainingStatus>, LogError> {
+    let topic = context.catalog.training_status.name();
+    let mut tasks: BTreeMap<String, TrainingStatus> = BTreeMap::new();
+    for partition in 0..context.log.topic(topic)?.partitions {
+        let at = TopicPartition::new(topic.clone(), partition);
+        let end = context.log.watermarks(&at)?.high;
+        Scan::open(&*context.log, &at, 0)?.until(end, |message| {
+            let read = message.value.and_then(|value| serde_json::from_slice::<TrainingStatus>(value).ok());
+            if let Some(status) = read
+                && !tasks.get(&status.task_id).is_some_and(|known| known.task_status.terminal())
+            {
+                tasks.insert(status.task_id.clone(), status);
+            }
+            Ok::<(), LogError>(())
+        })?;
+    }
+    Ok(tasks)
+}
+
+fn status(task: &TrainingStatus) -> String {
+    let progress = task.progress.as_ref().filter(|_| task.task_status == TaskStatus::Running);
+    let percent = progress.map(|p| format!(" {:.0} %", 100.0 * p.step as f64 / p.steps.max(1) as f64));
+    format!("{}{}", format!("{:?}", task.task_status).to_lowercase(), percent.unwrap_or_default())
+}

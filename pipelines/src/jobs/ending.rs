@@ -1,0 +1,133 @@
+//! The end of a task: the artifact is stored first, then the records that name it are made.
+
+use lunapark_schemas::catalog::{CatalogRecord, Lineage, ModelVersion, Stage};
+use lunapark_schemas::training::{ModelReference, TrainingRequest, TrainingStatus};
+use lunapark_stores::artifacts::ArtifactStore;
+use lunapark_stores::catalog::decision_id;
+use lunapark_topics::catalog::Encoded;
+use lunapark_topics::{LogError, Topic};
+use lunapark_train::{Refusal, Trained};
+
+use super::Shared;
+use super::dataset::Missing;
+use super::job::Assignment;
+use super::slices::Range;
+use crate::clock;
+
+/// What a record needs beside its value: key, headers, frame.
+const RECORD_ROOM: usize = 2048;
+
+/// Stores artifact, pictures and copy, and gives the entry of the catalog.
+pub(super) fn store(
+    shared: &Shared,
+    assignment: &Assignment,
+    request: &TrainingRequest,
+    range: Option<&Range>,
+    trained: &Trained,
+) -> Result<ModelVersion, Missing> {
+    let stored = shared.shelf.put(&trained.artifact)?;
+    for (file, text) in &trained.pictures {
+        shared.shelf.put_picture(&stored.digest, file, text)?;
+    }
+    copy(shared, request, trained)?;
+    let version = shared.shelf.reserve(&request.model.name, &assignment.task_id)?;
+    let dataset = range.map_or_else(|| request.dataset.path.clone(), Range::to_string);
+    let lineage = Lineage {
+        request: Some(assignment.position.to_string()),
+        dataset: Some(dataset),
+        file: None,
+        code_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    Ok(ModelVersion {
+        name: request.model.name.clone(),
+        version,
+        task_id: assignment.task_id.clone(),
+        stage: Stage::Registered,
+        decision: decision_id(),
+        objective: request.model.objective.clone(),
+        format: trained.format.to_owned(),
+        description: format!("trained on {}", request.dataset.path),
+        inputs: trained.signature.inputs.clone(),
+        outputs: trained.signature.outputs.clone(),
+        metrics: trained.evaluation.iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.clone(), *v)).collect(),
+        digest: stored.digest,
+        artifact: stored.address,
+        dataset_digest: None,
+        lineage,
+        created_at: clock::now_millis(),
+    })
+}
+
+/// `model_save`: a copy for people, where the configuration allows one.
+fn copy(shared: &Shared, request: &TrainingRequest, trained: &Trained) -> Result<(), Refusal> {
+    let Some(save) = &request.model_save else { return Ok(()) };
+    let allowed = &shared.settings.allowed;
+    let may = match save.path.starts_with("s3://") {
+        true => allowed.object(&save.path),
+        false => allowed.folder(std::path::Path::new(save.path.trim_start_matches("file://"))),
+    };
+    if !may {
+        return Err(Refusal::request(format!(
+            "`model_save.path` `{}` lies outside of `train.datasets` of the worker's configuration; leave it out: the \
+             artifact store has the model",
+            save.path
+        )));
+    }
+    let failed = |error: lunapark_stores::StoreError| Refusal::training(format!("`model_save.path`: {error}"));
+    let store = ArtifactStore::open(&save.path, &shared.settings.s3).map_err(failed)?;
+    let pictures = trained.pictures.iter().map(|(file, text)| (file.as_str(), text.as_bytes()));
+    let files = std::iter::once(("model.safetensors", &trained.artifact[..])).chain(pictures);
+    files.into_iter().try_for_each(|(file, bytes)| store.put_named(file, bytes)).map_err(failed)
+}
+
+/// What the status says of the version.
+pub(super) fn reference(version: &ModelVersion) -> ModelReference {
+    ModelReference { name: version.name.clone(), version: version.version, digest: version.digest.clone() }
+}
+
+/// The record of `models`.
+pub(super) fn record(shared: &Shared, version: ModelVersion) -> Result<Encoded, LogError> {
+    shared.catalog.models.encode(&CatalogRecord::Version(Box::new(version)))
+}
+
+/// The terminal status as a record that its topic takes: of a history that is too long every other epoch goes, and the
+/// last one stays.
+pub(super) fn encode(topic: &Topic<TrainingStatus>, mut status: TrainingStatus) -> Result<Encoded, LogError> {
+    loop {
+        let encoded = topic.encode(&status)?;
+        if encoded.record(None).wire_size() + RECORD_ROOM <= topic.spec.max_message_bytes || status.history.len() < 2 {
+            return Ok(encoded);
+        }
+        thin(&mut status);
+    }
+}
+
+fn thin(status: &mut TrainingStatus) {
+    let odd = status.history.len() % 2;
+    let mut place = 0;
+    status.history.retain(|_| {
+        place += 1;
+        place % 2 == odd
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lunapark_schemas::training::Epoch;
+    use lunapark_topics::TopicSpec;
+
+    #[test]
+    fn a_long_history_is_thinned_until_its_record_fits_and_keeps_its_last_epoch() {
+        let topic = Topic::new(TopicSpec { max_message_bytes: 64 << 10, ..TopicSpec::new("s", 1) });
+        let epoch = |epoch| Epoch { epoch, loss: 0.5, ..Default::default() };
+        let history: Vec<_> = (1..=10_000).map(epoch).collect();
+        let status = TrainingStatus { task_id: "t".into(), history, ..Default::default() };
+        let encoded = encode(&topic, status).unwrap();
+        let record = encoded.record(None);
+        assert!(record.wire_size() < 64 << 10);
+        let status: TrainingStatus = serde_json::from_slice(record.value.unwrap()).unwrap();
+        assert!(status.history.len() > 100);
+        assert_eq!(status.history.last().unwrap().epoch, 10_000);
+    }
+}

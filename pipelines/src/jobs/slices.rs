@@ -1,0 +1,128 @@
+//! Data sets from topics: `topic://NAME?from=…&to=…`, a JSON object of columns per record.
+
+use std::fmt;
+
+use lunapark_schemas::TopicPartition;
+use lunapark_topics::{Log, LogError, LogErrorKind};
+use lunapark_train::Refusal;
+use serde::{Deserialize, Serialize};
+
+use super::dataset::{Missing, too_large};
+use crate::audit::scan::Scan;
+use crate::clock;
+
+/// A range of a topic: offsets `[from, to)` of each partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Range {
+    topic: String,
+    partitions: Vec<(i64, i64)>,
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "topic://{}", self.topic)?;
+        self.partitions.iter().enumerate().try_for_each(|(partition, (from, to))| {
+            write!(f, "{}{partition}:{from}-{to}", if partition == 0 { "?" } else { "&" })
+        })
+    }
+}
+
+impl Range {
+    /// Reads `NAME?from=…&to=…`, where both are an offset of every partition or a time; without them the whole topic as
+    /// it is now.
+    pub(super) fn resolve(text: &str, log: &dyn Log) -> Result<Self, Missing> {
+        let (topic, query) = text.split_once('?').unwrap_or((text, ""));
+        let (mut from, mut to) = (None, None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("from", value)) => from = Some(Bound::parse(value)?),
+                Some(("to", value)) => to = Some(Bound::parse(value)?),
+                _ => {
+                    let what = format!("`dataset.path`: `{pair}` is neither from=… nor to=…");
+                    return Err(Refusal::request(what).into());
+                }
+            }
+        }
+        let info = log.topic(topic).map_err(|error| missing(topic, error))?;
+        let ends = |partition| -> Result<(i64, i64), LogError> {
+            let at = TopicPartition::new(topic, partition);
+            let ends = log.watermarks(&at)?;
+            let place = |bound: Option<Bound>, default| bound.map_or(Ok(default), |bound| bound.offset(log, &at));
+            Ok((place(from, ends.low)?.max(ends.low), place(to, ends.high)?.min(ends.high)))
+        };
+        let partitions = (0..info.partitions).map(ends).collect::<Result<_, _>>()?;
+        Ok(Self { topic: topic.to_owned(), partitions })
+    }
+}
+
+fn missing(topic: &str, error: LogError) -> Missing {
+    match error.kind {
+        LogErrorKind::TopicMissing => Refusal::data(format!("`dataset.path`: there is no topic `{topic}`")).into(),
+        _ => error.into(),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    Offset(i64),
+    Millis(i64),
+}
+
+impl Bound {
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let offset = text.parse().ok().filter(|offset| *offset >= 0).map(Bound::Offset);
+        let found = offset.or_else(|| clock::parse_rfc3339_millis(text).map(Bound::Millis));
+        found.ok_or_else(|| {
+            Refusal::request(format!(
+                "`dataset.path`: `{text}` is neither an offset nor a time such as 2026-01-31T12:00:00Z"
+            ))
+        })
+    }
+
+    fn offset(self, log: &dyn Log, at: &TopicPartition) -> Result<i64, LogError> {
+        match self {
+            Bound::Offset(offset) => Ok(offset),
+            Bound::Millis(millis) => log.offset_for_time(at, millis),
+        }
+    }
+}
+
+/// The records of a range as lines of JSON, in the order of partition and offset.
+pub(super) struct Slices {
+    lines: Vec<u8>,
+    most: u64,
+}
+
+impl Slices {
+    pub(super) fn new(most: u64) -> Self {
+        Self { lines: Vec::new(), most }
+    }
+
+    pub(super) fn lines(self) -> Vec<u8> {
+        self.lines
+    }
+
+    pub(super) fn read(&mut self, range: &Range, log: &dyn Log) -> Result<(), Missing> {
+        for (partition, (from, to)) in range.partitions.iter().enumerate() {
+            let at = TopicPartition::new(range.topic.as_str(), partition as i32);
+            let low = log.watermarks(&at)?.low;
+            if low > *from && from < to {
+                return Err(Refusal::data(format!("{at}: retention has deleted records before offset {low}")).into());
+            }
+            Scan::open(log, &at, *from)?.until(*to, |message| self.push(message.value.unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+
+    /// A line break within a record would part it.
+    fn push(&mut self, value: &[u8]) -> Result<(), Missing> {
+        if (self.lines.len() + value.len()) as u64 >= self.most {
+            return Err(too_large(self.most).into());
+        }
+        if !value.is_empty() {
+            self.lines.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+            self.lines.push(b'\n');
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! What running instances tell each other on the topic `control`, which every one of them reads without a group: a
+//! word on it never queues behind work.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One record of the topic `control`. A reader passes over kinds that it does not know: another instance may be newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ControlRecord {
+    /// A training task is to end as cancelled, whether it waits or runs.
+    Cancel {
+        /// Which task.
+        task_id: String,
+    },
+}
+
+impl ControlRecord {
+    /// The record that these bytes hold; `None` where they hold none that this version knows.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_record_reads_back_and_unknown_kinds_are_passed_over() {
+        let record = ControlRecord::Cancel { task_id: "t-1".into() };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(text, r#"{"kind":"cancel","task_id":"t-1"}"#);
+        assert_eq!(ControlRecord::read(text.as_bytes()), Some(record));
+        assert_eq!(ControlRecord::read(br#"{"kind":"of tomorrow"}"#), None);
+    }
+}
