@@ -14,10 +14,12 @@ mod latency;
 mod machine;
 mod memory;
 mod parts;
+mod physics;
 mod process;
 mod report;
 mod rig;
 mod spine;
+mod train;
 mod verify;
 mod watch;
 mod workload;
@@ -72,6 +74,10 @@ enum Command {
     DuelPerceptrons(duel::Args),
     /// Lunapark's tree layouts against each other.
     Layouts(duel::Args),
+    /// Training: samples a second against torch's fused AdamW.
+    Train(train::Args),
+    /// Training on simulated problems against their likelihood ratio.
+    Physics(physics::Args),
     /// One side of a duel, as a process of its own; started by the duels.
     #[command(hide = true)]
     Side {
@@ -109,6 +115,8 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::DuelTrees(args) => duel::trees(args).map(Some),
         Command::DuelPerceptrons(args) => duel::perceptrons(args).map(Some),
         Command::Layouts(args) => duel::layouts(args).map(Some),
+        Command::Train(args) => train::run(args).map(Some),
+        Command::Physics(args) => physics::run(args).map(Some),
         Command::Side { folder } => duel::side::run(folder).map(|()| None),
         Command::Bare { job } => bare::run(&serde_json::from_str(job)?).map(|()| None),
     }

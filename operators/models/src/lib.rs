@@ -15,7 +15,7 @@ mod instructions;
 pub mod lightgbm;
 mod link;
 mod load;
-mod math;
+pub mod math;
 pub mod mlp;
 pub mod onnx;
 #[cfg(test)]

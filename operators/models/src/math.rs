@@ -20,7 +20,7 @@ fn clamp(x: f32, low: f32, high: f32) -> f32 {
 
 /// e^x to about 1e-7 relative (the polynomial of Cephes' `expf`).
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     let x = clamp(x, EXP_MIN, EXP_MAX);
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
@@ -38,13 +38,13 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 /// 1 / (1 + e^-x).
 #[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
+pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// Hyperbolic tangent: a polynomial near zero, where the quotient would cancel (both from Cephes' `tanhf`).
 #[inline(always)]
-pub(crate) fn tanh(x: f32) -> f32 {
+pub fn tanh(x: f32) -> f32 {
     let z = x * x;
     let mut p = -5.704_988_7e-3_f32;
     p = p * z + 2.063_909e-2;
@@ -58,7 +58,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
 
 /// x · Φ(x), with the error function of Abramowitz and Stegun 7.1.26 (1.5e-7 absolute).
 #[inline(always)]
-pub(crate) fn gelu(x: f32) -> f32 {
+pub fn gelu(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let mut p = 1.061_405_4_f32;

@@ -4,8 +4,27 @@
 //! after cancels, checkpoints and heartbeats in between, and gets a [`Trained`] model in the end.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod artifact;
+mod checkpoint;
+mod classes;
+mod device;
+pub mod evaluate;
+mod job;
+mod judge;
+mod kernel;
+mod loss;
+mod mlp;
+mod network;
+mod picture;
+mod prepare;
+mod random;
 mod refusal;
+mod schedule;
+mod settings;
+pub mod simulate;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +32,7 @@ use std::time::Duration;
 use lunapark_schemas::Signature;
 use lunapark_schemas::training::{DatasetReport, Epoch, TrainingRequest};
 
+pub use mlp::{Autoencoders, Perceptrons};
 pub use refusal::{Refusal, RefusalKind};
 pub use tables::Tables;
 
@@ -94,5 +114,5 @@ pub struct RocPoint {
 
 /// All trainers; the first that accepts a request trains it.
 pub fn trainers() -> Vec<Box<dyn Trainer>> {
-    Vec::new()
+    vec![Box::new(Perceptrons::default()), Box::new(Autoencoders::default())]
 }

@@ -1,17 +1,181 @@
-//! The table that is trained on.
+//! The table that is trained on: the request's columns, picked from Arrow batches.
 
-use arrow_array::RecordBatch;
-use lunapark_schemas::training::TrainingRequest;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_cast::{CastOptions, can_cast_types, cast_with_options};
+use arrow_schema::{DataType, Schema};
+use lunapark_schemas::training::{Dataset, TrainingRequest};
 
 use crate::Refusal;
 
-/// Features as columns, labels, weights.
-#[derive(Clone, Debug)]
-pub struct Tables {}
+/// Features as columns, label, weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tables {
+    pub(crate) rows: usize,
+    pub(crate) features: Vec<Feature>,
+    pub(crate) label: Option<Label>,
+    pub(crate) weights: Option<Vec<f64>>,
+}
+
+/// A column of numbers; a missing one is NaN.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Feature {
+    pub name: String,
+    pub values: Vec<f32>,
+}
+
+/// The label column.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Label {
+    /// Numbers, or text that reads as numbers.
+    Numbers(Vec<f64>),
+    /// Words; `None` is missing.
+    Words(Vec<Option<String>>),
+}
+
+/// Names that a sentence lists before it says "and so on".
+const LISTED: usize = 8;
 
 impl Tables {
     /// Picks the request's columns from batches of one schema.
-    pub fn from_batches(_batches: &[RecordBatch], _request: &TrainingRequest) -> Result<Self, Refusal> {
-        Ok(Self {})
+    pub fn from_batches(batches: &[RecordBatch], request: &TrainingRequest) -> Result<Self, Refusal> {
+        let Some(first) = batches.first() else {
+            return Err(Refusal::data("the dataset has no rows; check `dataset.path`"));
+        };
+        let (schema, dataset) = (first.schema(), &request.dataset);
+        let column = |name: &str, key: &str| one_column(batches, &schema, name, key);
+        let label = dataset.label.as_deref().map(|name| column(name, "label").and_then(|c| label(name, &c)));
+        let weights = dataset.weights.as_deref().map(|name| column(name, "weights").and_then(|c| weights(name, &c)));
+        let mut features = Vec::new();
+        for name in feature_names(&schema, dataset)? {
+            features.extend(feature(&name, &column(&name, "features")?)?);
+        }
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        Ok(Self { rows, features, label: label.transpose()?, weights: weights.transpose()? })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+fn one_column(batches: &[RecordBatch], schema: &Schema, name: &str, key: &str) -> Result<Vec<ArrayRef>, Refusal> {
+    let missing = || {
+        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        Refusal::data(format!(
+            "the {} column \"{name}\" is not in the table; set `dataset.{key}` to one of: {}",
+            if key == "features" { "feature" } else { key },
+            listed(&names)
+        ))
+    };
+    batches.iter().map(|batch| batch.column_by_name(name).cloned().ok_or_else(missing)).collect()
+}
+
+/// Some names, for a sentence.
+pub(crate) fn listed(names: &[&str]) -> String {
+    let shown = names.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > LISTED { format!("{shown} and {} more", names.len() - LISTED) } else { shown }
+}
+
+fn feature_names(schema: &Schema, dataset: &Dataset) -> Result<Vec<String>, Refusal> {
+    let special = |name: &str| dataset.label.as_deref() == Some(name) || dataset.weights.as_deref() == Some(name);
+    let names = match &dataset.features {
+        Some(names) => names.clone(),
+        None => schema.fields().iter().map(|f| f.name().clone()).filter(|name| !special(name)).collect(),
+    };
+    if let Some(name) = names.iter().find(|name| special(name)) {
+        let what = format!("\"{name}\" is a feature and the label or weight as well");
+        return Err(Refusal::request(format!("{what}; take it out of `dataset.features`")));
+    }
+    match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        Some((_, name)) => Err(Refusal::request(format!("`dataset.features` names \"{name}\" twice; name it once"))),
+        None if names.is_empty() => Err(Refusal::data("the table has no feature columns; add some besides the label")),
+        None => Ok(names),
+    }
+}
+
+/// Numbers of all batches, a missing one is NaN; the first text that is no number, where there is one.
+fn numbers(column: &[ArrayRef]) -> Result<Vec<f64>, String> {
+    let mut values = Vec::with_capacity(column.iter().map(|array| array.len()).sum());
+    for array in column {
+        let kind = array.data_type();
+        if kind.is_temporal() || kind.is_nested() || !can_cast_types(kind, &DataType::Float64) {
+            return Err(format!("values of the type {kind}"));
+        }
+        let cast = cast(array, &DataType::Float64)?;
+        let cast = cast.as_primitive::<Float64Type>();
+        if let Some(row) = (0..array.len()).find(|&row| cast.is_null(row) && !array.is_null(row)) {
+            let text = words(std::slice::from_ref(array))?[row].clone().unwrap_or_default();
+            if !text.trim().is_empty() {
+                return Err(format!("the text \"{}\"", text.chars().take(40).collect::<String>().escape_debug()));
+            }
+        }
+        values.extend(cast.iter().map(|value| value.unwrap_or(f64::NAN)));
+    }
+    Ok(values)
+}
+
+fn words(column: &[ArrayRef]) -> Result<Vec<Option<String>>, String> {
+    let mut words = Vec::new();
+    for array in column {
+        let text = cast(array, &DataType::Utf8)?;
+        words.extend(text.as_string::<i32>().iter().map(|word| word.filter(|w| !w.is_empty()).map(str::to_owned)));
+    }
+    Ok(words)
+}
+
+fn cast(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, String> {
+    cast_with_options(array, kind, &CastOptions::default()).map_err(|error| error.to_string())
+}
+
+fn feature(name: &str, column: &[ArrayRef]) -> Result<Vec<Feature>, Refusal> {
+    if let Some(DataType::FixedSizeList(_, width)) = column.first().map(|array| array.data_type()) {
+        return elements(name, column, (*width).max(0) as usize);
+    }
+    let values = numbers(column).map_err(|what| not_numbers(name, &what))?;
+    Ok(vec![Feature { name: name.to_owned(), values: values.iter().map(|&x| x as f32).collect() }])
+}
+
+fn not_numbers(name: &str, what: &str) -> Refusal {
+    let what = format!("the feature column \"{name}\" holds {what}, no number");
+    Refusal::data(format!("{what}; name only numeric columns in `dataset.features`"))
+}
+
+/// A column of fixed-size lists is a feature per element, as events of a topic have them.
+fn elements(name: &str, column: &[ArrayRef], width: usize) -> Result<Vec<Feature>, Refusal> {
+    let flat: Vec<_> = column.iter().map(|array| array.as_fixed_size_list().values().clone()).collect();
+    let values = numbers(&flat).map_err(|what| not_numbers(name, &what))?;
+    let element = |at: usize| values.iter().skip(at).step_by(width).map(|&x| x as f32).collect();
+    Ok((0..width).map(|at| Feature { name: format!("{name}_{at}"), values: element(at) }).collect())
+}
+
+fn label(name: &str, column: &[ArrayRef]) -> Result<Label, Refusal> {
+    let wrong =
+        |what: String| Refusal::data(format!("the label column \"{name}\" cannot be read: {what}; use another"));
+    let label = match numbers(column) {
+        Ok(numbers) => Label::Numbers(numbers),
+        Err(_) => Label::Words(words(column).map_err(wrong)?),
+    };
+    let missing = match &label {
+        Label::Numbers(values) => values.iter().filter(|value| !value.is_finite()).count(),
+        Label::Words(words) => words.iter().filter(|word| word.is_none()).count(),
+    };
+    if missing > 0 {
+        let what = format!("the label column \"{name}\" is missing or not finite in {missing} rows");
+        return Err(Refusal::data(format!("{what}; take these rows out of the table")));
+    }
+    Ok(label)
+}
+
+fn weights(name: &str, column: &[ArrayRef]) -> Result<Vec<f64>, Refusal> {
+    let wrong = |what: String| Refusal::data(format!("the weights column \"{name}\" holds {what}; use a numeric one"));
+    let values = numbers(column).map_err(wrong)?;
+    match values.iter().filter(|weight| !weight.is_finite()).count() {
+        0 => Ok(values),
+        count => Err(Refusal::data(format!(
+            "the weights column \"{name}\" is missing or not finite in {count} rows; give each row a finite weight"
+        ))),
     }
 }

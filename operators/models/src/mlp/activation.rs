@@ -13,6 +13,8 @@ pub(crate) enum Activation {
     Sigmoid,
     Tanh,
     Gelu,
+    /// Over all outputs of a row; of the last layer only.
+    Softmax,
 }
 
 impl Activation {
@@ -23,6 +25,7 @@ impl Activation {
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
             Activation::Gelu => "gelu",
+            Activation::Softmax => "softmax",
         }
     }
 
@@ -31,7 +34,8 @@ impl Activation {
     #[inline(always)]
     pub(super) fn apply(self, values: &mut [f32]) {
         match self {
-            Activation::Identity => {}
+            // The network does it, row by row.
+            Activation::Identity | Activation::Softmax => {}
             Activation::Relu => values.iter_mut().for_each(|x| *x = relu(*x)),
             Activation::Sigmoid => values.iter_mut().for_each(|x| *x = math::sigmoid(*x)),
             Activation::Tanh => values.iter_mut().for_each(|x| *x = math::tanh(*x)),
@@ -44,4 +48,12 @@ impl Activation {
 #[inline(always)]
 fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
+}
+
+/// Makes probabilities of a row's sums, from the largest down, so that no exponential overflows.
+pub(super) fn softmax(row: &mut [f32]) {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|x| *x = math::exp(*x - largest));
+    let sum: f32 = row.iter().sum();
+    row.iter_mut().for_each(|x| *x /= sum);
 }

@@ -30,6 +30,15 @@ struct Description {
     #[serde(default)]
     standardize: Option<StandardizeNames>,
     layers: Vec<LayerNames>,
+    #[serde(default)]
+    score: Option<Score>,
+}
+
+/// What is answered instead of the last layer's outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Score {
+    ReconstructionError,
 }
 
 /// Format and version alone: they must be readable even where the rest is of a later version.
@@ -63,9 +72,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Signature, Network), ModelError> {
     let output = one_tensor(&description.outputs, "outputs")?;
     let mut reader = Reader { tensors, used: BTreeSet::new() };
     let standardize = description.standardize.map(|names| reader.standardize(names, input.width)).transpose()?;
-    let layers = reader.layers(&description.layers, input.width, output.width)?;
+    let reconstructs = description.score == Some(Score::ReconstructionError);
+    let last = if reconstructs { ("inputs", input.width) } else { ("outputs", output.width) };
+    if reconstructs && output.width != 1 {
+        return Err(ModelError::unreadable(format!(
+            "a reconstruction error is one number, outputs says {}",
+            output.width
+        )));
+    }
+    let layers = reader.layers(&description.layers, input.width, last)?;
     let signature = Signature { inputs: vec![input], outputs: vec![output] };
-    Ok((signature, Network::new(standardize, layers)))
+    let network = Network::new(standardize, layers);
+    Ok((signature, if reconstructs { network.reconstructing() } else { network }))
 }
 
 fn unreadable(error: SafeTensorError) -> ModelError {
@@ -130,20 +148,28 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn layers(&mut self, names: &[LayerNames], input: usize, output: usize) -> Result<Vec<Layer>, ModelError> {
+    fn layers(
+        &mut self,
+        names: &[LayerNames],
+        input: usize,
+        (says, output): (&str, usize),
+    ) -> Result<Vec<Layer>, ModelError> {
         if names.is_empty() || names.len() > MAX_LAYERS {
             let advice = format!("use 1 to {MAX_LAYERS} layers");
             return Err(ModelError::unsupported(format!("{} layers", names.len()), advice));
         }
         let mut width = input;
         let mut layers = Vec::with_capacity(names.len());
-        for names in names {
-            let layer = self.layer(names, width)?;
+        for layer in names {
+            let layer = self.layer(layer, width)?;
             width = layer.outputs();
             layers.push(layer);
         }
         if width != output {
-            return Err(ModelError::unreadable(format!("the last layer has {width} outputs, outputs says {output}")));
+            return Err(ModelError::unreadable(format!("the last layer has {width} outputs, {says} says {output}")));
+        }
+        if names[..names.len() - 1].iter().any(|layer| layer.activation == Activation::Softmax) {
+            return Err(ModelError::unsupported("softmax before the last layer", "use it in the last layer only"));
         }
         Ok(layers)
     }

@@ -18,7 +18,9 @@
 //! * `standardize` is optional: the network sees `(x - mean) / scale`; both tensors have the shape `[inputs]`.
 //! * `layers`: `activation(weight · x + bias)`, in order. `weight` names a tensor of the shape `[outputs, inputs]`, as
 //!   PyTorch and Keras-to-PyTorch exports have it, `bias` one of the shape `[outputs]`. Activations are `identity`,
-//!   `relu`, `sigmoid`, `tanh` and `gelu` (the exact one).
+//!   `relu`, `sigmoid`, `tanh` and `gelu` (the exact one); in the last layer also `softmax`.
+//! * `"score": "reconstruction-error"` is optional: the last layer has as many outputs as there are inputs, and the one
+//!   answer is the mean squared difference between them and the standardised inputs.
 //! * Tensors are F32 and finite, and each is used once. An unknown key is refused: it would change the answer.
 
 mod activation;

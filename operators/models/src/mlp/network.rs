@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::activation::{Activation, softmax};
 use super::kernel::Kernel;
 use super::layer::{Layer, Rows};
 
@@ -31,6 +32,8 @@ impl Standardize {
 pub(super) struct Network {
     standardize: Option<Standardize>,
     layers: Vec<Layer>,
+    /// The answer is the mean squared difference between the last layer's outputs and the standardised inputs.
+    reconstructs: bool,
 }
 
 thread_local! {
@@ -40,7 +43,17 @@ thread_local! {
 
 impl Network {
     pub(super) fn new(standardize: Option<Standardize>, layers: Vec<Layer>) -> Self {
-        Self { standardize, layers }
+        Self { standardize, layers, reconstructs: false }
+    }
+
+    /// The same layers, whose answer is their reconstruction error: the last has as many outputs as the first inputs.
+    pub(super) fn reconstructing(self) -> Self {
+        Self { reconstructs: true, ..self }
+    }
+
+    /// Numbers that a row is answered with.
+    fn answers(&self) -> usize {
+        if self.reconstructs { 1 } else { self.layers.last().map_or(0, Layer::outputs) }
     }
 
     pub(super) fn layers(&self) -> &[Layer] {
@@ -54,14 +67,14 @@ impl Network {
 
     /// Writes the answers of `rows` (row-major) to `answers` (row-major).
     pub(super) fn answer(&self, kernel: Kernel, rows: &[f32], answers: &mut [f32]) {
-        let (Some(first), Some(last)) = (self.layers.first(), self.layers.last()) else { return };
+        let Some(first) = self.layers.first() else { return };
         let half = BLOCK * self.layers.iter().map(Layer::stride).max().unwrap_or(0).max(first.inputs());
         let mut scratch = SCRATCH.take();
         if scratch.len() < 2 * half {
             scratch.resize(2 * half, 0.0);
         }
         let (from, to) = scratch.split_at_mut(half);
-        let blocks = rows.chunks(BLOCK * first.inputs()).zip(answers.chunks_mut(BLOCK * last.outputs()));
+        let blocks = rows.chunks(BLOCK * first.inputs()).zip(answers.chunks_mut(BLOCK * self.answers()));
         for (rows, answers) in blocks {
             self.block(kernel, rows, (from, &mut to[..half]), answers);
         }
@@ -82,9 +95,28 @@ impl Network {
             std::mem::swap(&mut from, &mut to);
             input = Rows { values: from, stride: layer.stride(), rows: count };
         }
+        if self.reconstructs {
+            return self.errors(rows, input, answers);
+        }
         let width = answers.len() / count;
+        let normalized = self.layers.last().is_some_and(|layer| layer.activation() == Activation::Softmax);
         for (answer, row) in answers.chunks_exact_mut(width).zip(input.values.chunks_exact(input.stride)) {
             answer.copy_from_slice(&row[..width]);
+            if normalized {
+                softmax(answer);
+            }
+        }
+    }
+
+    /// Each row's mean squared error. The standardised rows are gone by now; to make them again costs less than room
+    /// for them.
+    fn errors(&self, rows: &[f32], outputs: Rows<'_>, answers: &mut [f32]) {
+        let width = rows.len() / outputs.rows;
+        for (row, (x, y)) in rows.chunks_exact(width).zip(outputs.values.chunks_exact(outputs.stride)).enumerate() {
+            let scaled =
+                |at: usize| self.standardize.as_ref().map_or(x[at], |s| (x[at] - s.mean[at]) * s.inverse_scale[at]);
+            let square = |at: usize| (scaled(at) - y[at]) * (scaled(at) - y[at]);
+            answers[row] = (0..width).map(square).sum::<f32>() / width as f32;
         }
     }
 }

@@ -1,0 +1,101 @@
+//! How good answers are, by what the network learns.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use lunapark_models::Model;
+use lunapark_schemas::rows::{Values, f32_values};
+
+use crate::device::Rows;
+use crate::prepare::{Judged, Target};
+use crate::{Refusal, RocPoint, evaluate};
+
+/// Rows that the trained model scores at a time.
+const BATCH: usize = 8192;
+
+/// Accuracy and AUC of an epoch, from the sums of the last layer.
+pub(crate) fn epoch_scores(target: &Target, judged: &Judged, sums: &[f32]) -> (Option<f64>, Option<f64>) {
+    let sums: Vec<f64> = match target {
+        Target::Inputs(_) => reconstruction_errors(&judged.rows, sums),
+        _ => sums.iter().map(|&x| f64::from(x)).collect(),
+    };
+    let (truth, weights) = (&judged.truth[..], &judged.weights[..]);
+    let signal = |row: usize| truth[row] > 0.0;
+    let (accuracy, auc) = match target {
+        Target::Binary(_) => {
+            let right = |row: usize| f64::from(u8::from((sums[row] > 0.0) == signal(row)));
+            (Some(evaluate::weighted_mean(weights, right)), Some(evaluate::auc(&sums, signal, weights)))
+        }
+        Target::Classes(classes) => (Some(evaluate::accuracy(&sums, classes.names.len(), truth, weights)), None),
+        Target::Inputs(Some(_)) => (None, Some(evaluate::auc(&sums, signal, weights))),
+        Target::Inputs(None) | Target::Number { .. } => (None, None),
+    };
+    (accuracy.filter(|x| x.is_finite()), auc.filter(|x| x.is_finite()))
+}
+
+fn reconstruction_errors(rows: &Rows, answers: &[f32]) -> Vec<f64> {
+    let pairs = rows.inputs.chunks_exact(rows.width).zip(answers.chunks_exact(rows.width));
+    let squares = |(x, y): (&[f32], &[f32])| x.iter().zip(y).map(|(x, y)| f64::from((x - y) * (x - y))).sum::<f64>();
+    pairs.map(squares).collect()
+}
+
+/// What the finished model, read back from its file, does on the test part.
+pub(crate) fn judge(
+    model: &Arc<dyn Model>,
+    target: &Target,
+    test: &Judged,
+) -> Result<(BTreeMap<String, f64>, Vec<RocPoint>), Refusal> {
+    let scores = score(model, &test.rows)?;
+    let (truth, weights) = (&test.truth[..], &test.weights[..]);
+    let signal = |row: usize| truth[row] > 0.0;
+    let (named, roc): (Vec<(&str, f64)>, _) = match target {
+        Target::Binary(_) => {
+            let both: Vec<f64> = scores.iter().flat_map(|p| [1.0 - p, *p]).collect();
+            let auc = evaluate::auc(&scores, signal, weights);
+            (classified(&both, 2, test, auc), evaluate::roc(&scores, signal, weights))
+        }
+        Target::Classes(classes) => {
+            let count = classes.names.len();
+            (classified(&scores, count, test, evaluate::auc_ovr(&scores, count, truth, weights)), Vec::new())
+        }
+        Target::Number { .. } => (evaluate::regression(&scores, truth, weights).to_vec(), Vec::new()),
+        Target::Inputs(classes) => {
+            let normal = |row: usize| if classes.is_some() && signal(row) { 0.0 } else { weights[row] };
+            let normal: Vec<_> = (0..weights.len()).map(normal).collect();
+            let error = ("reconstruction_error", evaluate::weighted_mean(&normal, |row| scores[row]));
+            match classes {
+                Some(_) => {
+                    let auc = evaluate::auc(&scores, signal, weights);
+                    (vec![error, ("auc", auc)], evaluate::roc(&scores, signal, weights))
+                }
+                None => (vec![error], Vec::new()),
+            }
+        }
+    };
+    let finite = named.into_iter().filter(|(_, value)| value.is_finite());
+    let roc = if roc.iter().all(|point| point.true_positive_rate.is_finite()) { roc } else { Vec::new() };
+    Ok((finite.map(|(name, value)| (name.to_owned(), value)).collect(), roc))
+}
+
+fn classified(probabilities: &[f64], classes: usize, test: &Judged, auc: f64) -> Vec<(&'static str, f64)> {
+    let accuracy = evaluate::accuracy(probabilities, classes, &test.truth, &test.weights);
+    let log_loss = evaluate::log_loss(probabilities, classes, &test.truth, &test.weights);
+    vec![("accuracy", accuracy), ("auc", auc), ("log_loss", log_loss)]
+}
+
+/// All answers of the model for rows as the table has them.
+fn score(model: &Arc<dyn Model>, rows: &Rows) -> Result<Vec<f64>, Refusal> {
+    let wrong = |what: String| Refusal::training(format!("the trained model does not score: {what}"));
+    let input = &model.signature().inputs[0];
+    let mut scores = Vec::new();
+    for chunk in rows.inputs.chunks(BATCH * rows.width) {
+        let column = Values::F32(chunk.to_vec()).into_column(input).map_err(|error| wrong(error.to_string()))?;
+        let batch = RecordBatch::try_new(model.signature().input_schema(), vec![column]);
+        let answers = model.infer(&batch.map_err(|error| wrong(error.to_string()))?);
+        let answers = answers.map_err(|error| wrong(error.to_string()))?;
+        let values = f32_values(&**answers.column(0)).ok_or_else(|| wrong("no FP32 answers".to_owned()))?;
+        scores.extend(values.iter().map(|&value| f64::from(value)));
+    }
+    Ok(scores)
+}

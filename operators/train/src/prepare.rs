@@ -1,0 +1,367 @@
+//! From a table to rows ready for the network: checks, split, standardisation, weights.
+
+use lunapark_schemas::training::{ClassWeight, DatasetReport, FeatureStatistics};
+
+use crate::Refusal;
+use crate::classes::Classes;
+use crate::device::Rows;
+use crate::random::{Random, mix};
+use crate::settings::{Objective, Settings};
+use crate::tables::{Label, Tables, listed};
+
+/// Fewest rows that are trained on: below, neither part says anything.
+const MIN_ROWS: usize = 20;
+/// Purposes of the random numbers of the two splits.
+const TEST_SPLIT: u64 = 1 << 41;
+const VALIDATION_SPLIT: u64 = 1 << 42;
+/// Rows of the test part that each epoch looks at where nothing is held out: enough for three digits of an AUC.
+const WATCHED_ROWS: usize = 1 << 14;
+
+/// What the network learns.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// One logit: the second of two classes.
+    Binary(Classes),
+    /// A logit per class.
+    Classes(Classes),
+    /// A number, of which the network sees `(y - mean) / scale`.
+    Number { mean: f64, scale: f64 },
+    /// Its own inputs; the classes, where there is a label, tell normal rows (the first) from others.
+    Inputs(Option<Classes>),
+}
+
+/// Rows whose answers are judged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Judged {
+    /// For the network.
+    pub rows: Rows,
+    /// A class's number, or the number that is to be found; empty where there is no label.
+    pub truth: Vec<f64>,
+    /// The table's event weights.
+    pub weights: Vec<f64>,
+}
+
+/// A table, ready.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub features: Vec<String>,
+    pub target: Target,
+    /// The network sees `(x - mean) / scale`, in single precision as the model does.
+    pub mean: Vec<f32>,
+    pub scale: Vec<f32>,
+    pub train: Rows,
+    /// What the epochs are judged by: rows held out for early stopping, else some of the test part.
+    pub watched: Judged,
+    /// The test part; its rows are not standardised, for the trained model to read.
+    pub test: Judged,
+    pub report: DatasetReport,
+    /// Of the table's numbers: a checkpoint goes on with the same table only.
+    pub fingerprint: u64,
+}
+
+/// Numbers of rows by what is done with them.
+struct Parts {
+    train: Vec<usize>,
+    validation: Vec<usize>,
+    test: Vec<usize>,
+}
+
+/// The table by columns, with what the label is.
+struct Source<'a> {
+    tables: &'a Tables,
+    target: Target,
+    truth: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+pub(crate) fn prepare(tables: &Tables, settings: &Settings) -> Result<Prepared, Refusal> {
+    if tables.rows < MIN_ROWS {
+        let what = format!("{} rows are too few to train and test", tables.rows);
+        return Err(Refusal::data(format!("{what}; give at least {MIN_ROWS}")));
+    }
+    check_features(tables)?;
+    let weights = tables.weights.clone().unwrap_or_else(|| vec![1.0; tables.rows]);
+    let (target, truth) = target(tables, settings)?;
+    let mut source = Source { tables, target, truth, weights };
+    source.check_class_weights(0..tables.rows, "")?;
+    let parts = source.split(settings)?;
+    source.check_class_weights(parts.train.iter().copied(), " of the training part")?;
+    source.check_class_weights(parts.test.iter().copied(), " of the test part")?;
+    let (mean, scale) = standardisation(tables, &parts.train)?;
+    source.scale_numbers(&parts.train)?;
+    let by_row = source.loss_weights(settings, &parts.train)?;
+    let standardised = |which: &[usize]| source.rows(which, Some((&mean, &scale)), &by_row);
+    let watched = if parts.validation.is_empty() { &parts.test[..] } else { &parts.validation[..] };
+    let watched = &watched[..watched.len().min(WATCHED_ROWS)];
+    Ok(Prepared {
+        features: tables.features.iter().map(|feature| feature.name.clone()).collect(),
+        train: standardised(&parts.train),
+        watched: source.judged(watched, standardised(watched)),
+        test: source.judged(&parts.test, source.rows(&parts.test, None, &by_row)),
+        report: source.report(&parts),
+        fingerprint: fingerprint(tables),
+        target: source.target.clone(),
+        mean: mean.clone(),
+        scale: scale.clone(),
+    })
+}
+
+fn check_features(tables: &Tables) -> Result<(), Refusal> {
+    let bad = |values: &[f32]| values.iter().filter(|value| !value.is_finite()).count();
+    let found: Vec<_> = tables
+        .features
+        .iter()
+        .map(|feature| (feature, bad(&feature.values)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(feature, count)| format!("\"{}\" ({count} rows)", feature.name))
+        .collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = found.iter().map(String::as_str).collect();
+    let what = format!("features are missing (null or NaN) or infinite: {}", listed(&names));
+    Err(Refusal::data(format!("{what}; fill them, drop these rows, or leave them out of `dataset.features`")))
+}
+
+/// What the label says about each row.
+fn target(tables: &Tables, settings: &Settings) -> Result<(Target, Vec<f64>), Refusal> {
+    let Some(label) = &tables.label else { return Ok((Target::Inputs(None), Vec::new())) };
+    if settings.objective == Objective::Regression {
+        return match label {
+            Label::Numbers(values) => Ok((Target::Number { mean: 0.0, scale: 1.0 }, values.clone())),
+            Label::Words(_) => {
+                let what = "the label column holds words, and regression needs numbers";
+                Err(Refusal::data(format!("{what}; use another column, or the objective classification")))
+            }
+        };
+    }
+    let (classes, numbers) = Classes::of(label)?;
+    match (settings.objective, classes.names.len()) {
+        (Objective::AnomalyDetection, _) => Ok((Target::Inputs(Some(classes)), numbers)),
+        (_, 1) => {
+            let what = format!("the label has one class only, \"{}\"", classes.names[0]);
+            Err(Refusal::data(format!("{what}; give rows of at least two classes")))
+        }
+        (_, 2) => Ok((Target::Binary(classes), numbers)),
+        _ => Ok((Target::Classes(classes), numbers)),
+    }
+}
+
+impl Target {
+    pub(crate) fn classes(&self) -> Option<&Classes> {
+        match self {
+            Target::Binary(classes) | Target::Classes(classes) => Some(classes),
+            Target::Inputs(classes) => classes.as_ref(),
+            Target::Number { .. } => None,
+        }
+    }
+
+    /// Outputs of the network.
+    pub(crate) fn width(&self, features: usize) -> usize {
+        match self {
+            Target::Binary(_) | Target::Number { .. } => 1,
+            Target::Classes(classes) => classes.names.len(),
+            Target::Inputs(_) => features,
+        }
+    }
+}
+
+impl Source<'_> {
+    fn class(&self, row: usize) -> usize {
+        if self.target.classes().is_some() { self.truth[row] as usize } else { 0 }
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.target.classes().map_or(&[], |classes| &classes.names)
+    }
+
+    /// AUC and class weights divide by a class's weight: it must be above zero.
+    fn check_class_weights(&self, rows: impl Iterator<Item = usize>, of: &str) -> Result<(), Refusal> {
+        let trains_all = !matches!(self.target, Target::Inputs(_));
+        let mut sums = vec![(0u64, 0.0f64); self.class_names().len()];
+        rows.map(|row| (self.class(row), self.weights[row])).for_each(|(class, weight)| {
+            if let Some(sum) = sums.get_mut(class) {
+                *sum = (sum.0 + 1, sum.1 + weight);
+            }
+        });
+        let wrong = |(count, sum): &(u64, f64)| (trains_all || *count > 0) && *sum <= 0.0;
+        match sums.iter().position(wrong) {
+            None => Ok(()),
+            Some(class) => Err(Refusal::data(format!(
+                "the weights of class \"{}\"{of} sum to {}, not above zero; give it more rows of positive weight",
+                self.class_names()[class],
+                sums[class].1
+            ))),
+        }
+    }
+
+    /// Test and validation rows by seed, from each class its share.
+    fn split(&self, settings: &Settings) -> Result<Parts, Refusal> {
+        let all: Vec<usize> = (0..self.tables.rows).collect();
+        let (mut train, mut test) = self.part(&all, settings.test_share, settings.seed, TEST_SPLIT)?;
+        if let Target::Inputs(Some(_)) = self.target {
+            test.extend(train.extract_if(.., |row| self.class(*row) != 0));
+            test.sort_unstable();
+        }
+        let mut validation = Vec::new();
+        if let Some(early) = &settings.early {
+            (train, validation) = self.part(&train, early.validation_fraction, settings.seed, VALIDATION_SPLIT)?;
+        }
+        Ok(Parts { train, validation, test })
+    }
+
+    /// The rows without a share of each class, and that share.
+    fn part(&self, rows: &[usize], share: f64, seed: u64, purpose: u64) -> Result<(Vec<usize>, Vec<usize>), Refusal> {
+        let mut of_class = vec![Vec::new(); self.class_names().len().max(1)];
+        rows.iter().for_each(|&row| of_class[self.class(row)].push(row));
+        let (mut kept, mut taken) = (Vec::new(), Vec::new());
+        for (class, mut rows) in of_class.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            if rows.len() < 2 {
+                let name = self.class_names().get(class).map_or("", String::as_str);
+                let what = format!("class \"{name}\" has too few rows for every part of the split");
+                return Err(Refusal::data(format!("{what}; give it more rows or leave it out")));
+            }
+            Random::new(seed, purpose + class as u64).shuffle(&mut rows);
+            let count = ((rows.len() as f64 * share).round() as usize).clamp(1, rows.len() - 1);
+            kept.extend(rows.split_off(count));
+            taken.extend(rows);
+        }
+        kept.sort_unstable();
+        taken.sort_unstable();
+        Ok((kept, taken))
+    }
+
+    /// Brings the numbers of a regression to mean 0 and deviation 1 over the training part.
+    fn scale_numbers(&mut self, train: &[usize]) -> Result<(), Refusal> {
+        if let Target::Number { .. } = self.target {
+            let (mean, scale) = mean_and_deviation(train.iter().map(|&row| self.truth[row]));
+            if scale <= 0.0 || !scale.is_finite() {
+                let what = "the label is the same number in all training rows";
+                return Err(Refusal::data(format!("{what}; use a column that varies")));
+            }
+            self.target = Target::Number { mean, scale };
+        }
+        Ok(())
+    }
+
+    /// Event weight times class weight, with mean 1 over the training part.
+    fn loss_weights(&self, settings: &Settings, train: &[usize]) -> Result<Vec<f32>, Refusal> {
+        let classes = self.class_weights(settings.class_weight.as_ref(), train)?;
+        let weight = |row: usize| self.weights[row] * classes.get(self.class(row)).copied().unwrap_or(1.0);
+        let mean = train.iter().map(|&row| weight(row)).sum::<f64>() / train.len() as f64;
+        if mean <= 0.0 || !mean.is_finite() {
+            let what = "the weights of the training part do not sum above zero";
+            return Err(Refusal::data(format!("{what}; give more rows of positive weight")));
+        }
+        Ok((0..self.tables.rows).map(|row| (weight(row) / mean) as f32).collect())
+    }
+
+    fn class_weights(&self, rule: Option<&ClassWeight>, train: &[usize]) -> Result<Vec<f64>, Refusal> {
+        let names = self.class_names();
+        match rule {
+            None => Ok(Vec::new()),
+            Some(ClassWeight::Rule(_)) => {
+                let mut sums = vec![0.0; names.len()];
+                train.iter().for_each(|&row| sums[self.class(row)] += self.weights[row]);
+                let all: f64 = sums.iter().sum();
+                Ok(sums.iter().map(|sum| all / (names.len() as f64 * sum)).collect())
+            }
+            Some(ClassWeight::Each(each)) => match each.keys().find(|label| !names.contains(label)) {
+                None => Ok(names.iter().map(|name| each.get(name).copied().unwrap_or(1.0)).collect()),
+                Some(label) => {
+                    let names: Vec<_> = names.iter().map(String::as_str).collect();
+                    let what = format!("`model_train.class_weight` names \"{}\"", label.escape_debug());
+                    Err(Refusal::request(format!("{what}; the label's classes are {}", listed(&names))))
+                }
+            },
+        }
+    }
+
+    /// Rows for the network; with mean and scale standardised. Rows that are not normal count nothing for a
+    /// reconstruction's loss.
+    fn rows(&self, which: &[usize], standardise: Option<(&Vec<f32>, &Vec<f32>)>, weights: &[f32]) -> Rows {
+        let features = &self.tables.features;
+        let mut rows = Rows { width: features.len(), ..Rows::default() };
+        rows.inputs.reserve(which.len() * features.len());
+        for &row in which {
+            let inputs = features.iter().enumerate().map(|(index, feature)| match standardise {
+                Some((mean, scale)) => (feature.values[row] - mean[index]) * (1.0 / scale[index]),
+                None => feature.values[row],
+            });
+            let (target, odd) = match &self.target {
+                Target::Inputs(_) => (None, self.class(row) != 0),
+                Target::Number { mean, scale } => (Some(((self.truth[row] - mean) / scale) as f32), false),
+                Target::Binary(_) | Target::Classes(_) => (Some(self.truth[row] as f32), false),
+            };
+            rows.push(inputs, target, if odd { 0.0 } else { weights[row] });
+        }
+        rows
+    }
+
+    fn judged(&self, which: &[usize], rows: Rows) -> Judged {
+        let truth = if self.truth.is_empty() { Vec::new() } else { which.iter().map(|&row| self.truth[row]).collect() };
+        Judged { rows, truth, weights: which.iter().map(|&row| self.weights[row]).collect() }
+    }
+
+    fn report(&self, parts: &Parts) -> DatasetReport {
+        let rows = self.tables.rows;
+        DatasetReport {
+            samples_train: parts.train.len() as u64,
+            samples_validation: parts.validation.len() as u64,
+            samples_test: parts.test.len() as u64,
+            features: self.tables.features.iter().map(|feature| statistics(&feature.name, &feature.values)).collect(),
+            class_balance: self.target.classes().map_or_else(Vec::new, |classes| {
+                classes.balance((0..rows).map(|row| (self.class(row), self.weights[row])))
+            }),
+        }
+    }
+}
+
+fn statistics(name: &str, values: &[f32]) -> FeatureStatistics {
+    let present = || values.iter().filter(|value| !value.is_nan()).map(|&value| f64::from(value));
+    let (mean, std) = mean_and_deviation(present());
+    let (min, max) = (present().fold(f64::INFINITY, f64::min), present().fold(f64::NEG_INFINITY, f64::max));
+    let missing = values.iter().filter(|value| value.is_nan()).count() as u64;
+    FeatureStatistics { name: name.to_owned(), min, max, mean, std, missing }
+}
+
+/// Of the population, in two passes.
+fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let (count, sum) = values.clone().fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
+    let mean = sum / count;
+    let squares: f64 = values.map(|value| (value - mean) * (value - mean)).sum();
+    (mean, (squares / count).sqrt())
+}
+
+/// Mean and deviation of each feature over the training part.
+fn standardisation(tables: &Tables, train: &[usize]) -> Result<(Vec<f32>, Vec<f32>), Refusal> {
+    let of = |values: &[f32]| mean_and_deviation(train.iter().map(|&row| f64::from(values[row])));
+    let all: Vec<_> = tables.features.iter().map(|feature| of(&feature.values)).collect();
+    // Beside rounding, a constant's deviation is zero.
+    let constant = |(mean, scale): &(f64, f64)| *scale <= mean.abs() * 1e-7 || (1.0 / *scale as f32).is_infinite();
+    let names: Vec<_> = tables.features.iter().zip(&all).filter(|(_, m)| constant(m)).map(|(f, _)| &*f.name).collect();
+    if !names.is_empty() {
+        let what = format!("features are constant over the training part: {}", listed(&names));
+        return Err(Refusal::data(format!("{what}; leave them out of `dataset.features`")));
+    }
+    Ok(all.into_iter().map(|(mean, scale)| (mean as f32, scale as f32)).unzip())
+}
+
+/// A hash of all numbers, in order.
+fn fingerprint(tables: &Tables) -> u64 {
+    let mut hash = mix(tables.rows as u64 + 1);
+    let mut add = |bits: u64| hash = mix(hash ^ bits);
+    for feature in &tables.features {
+        feature.name.bytes().for_each(|byte| add(u64::from(byte)));
+        feature.values.iter().for_each(|value| add(u64::from(value.to_bits())));
+    }
+    tables.weights.iter().flatten().for_each(|weight| add(weight.to_bits()));
+    match &tables.label {
+        None => {}
+        Some(Label::Numbers(values)) => values.iter().for_each(|value| add(value.to_bits())),
+        Some(Label::Words(words)) => {
+            words.iter().flatten().flat_map(|word| word.bytes().chain([0xff])).for_each(|byte| add(u64::from(byte)));
+        }
+    }
+    hash
+}
