@@ -166,11 +166,13 @@ fn a_tensor_without_a_gradient_is_found() {
     let order: Vec<u32> = (0..50).collect();
     let mut cpu = Cpu::new(Kernel::fastest(), shape, Loss::Logistic, 1, 1);
     cpu.check_gradients(&rows, &order).unwrap();
-    let mut state = cpu.state();
+    let good = cpu.state();
+    let mut state = good.clone();
     state.weights.fill(0.0);
     cpu.restore(state);
     let error = cpu.check_gradients(&rows, &order).unwrap_err();
     assert!(error.message.contains("layer 0's weight gets no gradient"), "{error}");
+    cpu.restore(good);
     rows.weights[3] = f32::NAN;
     assert!(cpu.check_gradients(&rows, &order).unwrap_err().message.contains("not finite"));
 }
