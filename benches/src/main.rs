@@ -14,10 +14,12 @@ mod latency;
 mod machine;
 mod memory;
 mod parts;
+mod physics;
 mod process;
 mod report;
 mod rig;
 mod spine;
+mod train;
 mod verify;
 mod watch;
 mod workload;
@@ -74,6 +76,10 @@ enum Command {
     DuelNetworks(duel::Args),
     /// Lunapark's tree layouts against each other.
     Layouts(duel::Args),
+    /// Training: samples a second against torch's fused AdamW.
+    Train(train::Args),
+    /// Training on simulated problems against their likelihood ratio.
+    Physics(physics::Args),
     /// One side of a duel, as a process of its own; started by the duels.
     #[command(hide = true)]
     Side {
@@ -112,6 +118,8 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::DuelPerceptrons(args) => duel::perceptrons(args).map(Some),
         Command::DuelNetworks(args) => duel::networks(args).map(Some),
         Command::Layouts(args) => duel::layouts(args).map(Some),
+        Command::Train(args) => train::run(args).map(Some),
+        Command::Physics(args) => physics::run(args).map(Some),
         Command::Side { folder } => duel::side::run(folder).map(|()| None),
         Command::Bare { job } => bare::run(&serde_json::from_str(job)?).map(|()| None),
     }

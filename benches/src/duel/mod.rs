@@ -4,7 +4,7 @@
 //! of so many, for so long, and say how many rows a second of CPU time scored.
 
 mod layouts;
-mod models;
+pub mod models;
 mod networks;
 mod peak;
 mod perceptrons;
@@ -73,7 +73,7 @@ fn contest(args: &Args, sides: &mut [Side], model: &str, width: usize, batch: us
             let side = &mut sides[index];
             let (model, runtime) = (model.to_owned(), side.runtime.to_owned());
             let request = Request { model, runtime, width, batch, millis: args.millis };
-            let reply = side.opponent.ask(&request).with_context(|| side.name)?;
+            let reply: Reply = side.opponent.ask(&request).with_context(|| side.name)?;
             let expected = first.get_or_insert_with(|| reply.answers.clone());
             check(expected, &reply.answers).with_context(|| format!("{} on {}", side.name, request.model))?;
             rates[index].push(reply.rate);

@@ -20,7 +20,7 @@ pub struct Folder {
 impl Folder {
     /// Makes the models of a duel where they are not there yet; git ignores them.
     pub fn prepare(kind: &str) -> anyhow::Result<Self> {
-        let folder = Self { path: root().join(".servers/duel"), python: python()? };
+        let folder = Self { path: root().join(".servers/duel"), python: python(None)? };
         let done = folder.path.join(format!("{kind}.done"));
         if !done.exists() {
             note(format!("making the models: {kind}"));
@@ -38,11 +38,13 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("duel").join(name)
 }
 
-fn python() -> anyhow::Result<PathBuf> {
+/// An interpreter with what a duel of this kind needs; `None` are the duels of models.
+pub fn python(kind: Option<&str>) -> anyhow::Result<PathBuf> {
     if let Some(python) = std::env::var_os(PYTHON) {
         return Ok(python.into());
     }
-    let output = Command::new(root().join("deploy/servers/duel-python")).output().context("duel-python")?;
+    let mut command = Command::new(root().join("deploy/servers/duel-python"));
+    let output = command.args(kind).output().context("duel-python")?;
     let text = String::from_utf8(output.stdout)?;
     let path = text.trim().strip_prefix("LUNAPARK_DUEL_PYTHON=");
     path.map(PathBuf::from).with_context(|| format!("duel-python: {}", String::from_utf8_lossy(&output.stderr)))

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use arrow_array::RecordBatch;
 use lunapark_models::Loaded;
 use lunapark_schemas::rows::Values;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::models::{Folder, script};
 use super::{Reply, Request};
@@ -32,6 +34,13 @@ impl Opponent {
         Self::start(command)
     }
 
+    /// A script of `benches/duel` that needs no folder.
+    pub fn script(python: &Path, name: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(script(name));
+        Self::start(command)
+    }
+
     /// Lunapark with the named instruction set, or the fastest.
     pub fn lunapark(folder: &Folder, kernel: Option<&str>) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
@@ -48,7 +57,7 @@ impl Opponent {
     }
 
     /// Asks and waits for the answer.
-    pub fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+    pub fn ask<R: DeserializeOwned>(&mut self, request: &impl Serialize) -> anyhow::Result<R> {
         writeln!(self.requests, "{}", serde_json::to_string(request)?)?;
         let mut line = String::new();
         self.replies.read_line(&mut line)?;

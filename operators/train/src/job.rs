@@ -41,9 +41,14 @@ pub(crate) struct TableJob {
 }
 
 impl TableJob {
-    pub(crate) fn start(request: &TrainingRequest, tables: &Tables, resume: Option<&[u8]>) -> Result<Self, Refusal> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        Self::start_on(request, tables, resume, Kernel::fastest(), threads)
+    pub(crate) fn start(
+        request: &TrainingRequest,
+        tables: &Tables,
+        resume: Option<&[u8]>,
+        threads: Option<usize>,
+    ) -> Result<Self, Refusal> {
+        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        Self::start_on(request, tables, resume, Kernel::fastest(), threads.min(MAX_THREADS))
     }
 
     pub(crate) fn start_on(
@@ -226,7 +231,8 @@ fn schedule(settings: &Settings, rows: usize) -> Schedule {
 
 /// Of what the bytes of the model depend on; names and places of the request are no part of it.
 fn fingerprint(request: &TrainingRequest, prepared: &Prepared, kernel: Kernel) -> u64 {
-    let settings = serde_json::to_string(&(&request.model.objective, &request.model.architecture, &request.model_train));
+    let settings =
+        serde_json::to_string(&(&request.model.objective, &request.model.architecture, &request.model_train));
     let split = request.dataset.train_test_split.to_bits();
     let text = settings.unwrap_or_default() + kernel.name();
     text.bytes().fold(mix(prepared.fingerprint ^ split), |hash, byte| mix(hash ^ u64::from(byte)))

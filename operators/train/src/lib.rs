@@ -21,6 +21,7 @@ mod random;
 mod refusal;
 mod schedule;
 mod settings;
+pub mod simulate;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -113,5 +114,5 @@ pub struct RocPoint {
 
 /// All trainers; the first that accepts a request trains it.
 pub fn trainers() -> Vec<Box<dyn Trainer>> {
-    vec![Box::new(Perceptrons), Box::new(Autoencoders)]
+    vec![Box::new(Perceptrons::default()), Box::new(Autoencoders::default())]
 }

@@ -7,12 +7,18 @@ use crate::settings::Objective;
 use crate::{Job, Refusal, Tables, Trainer};
 
 /// Multilayer perceptrons for classification and regression.
-#[derive(Clone, Copy, Debug)]
-pub struct Perceptrons;
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Perceptrons {
+    /// Threads of a job; all processors where absent. The bytes do not depend on it.
+    pub threads: Option<usize>,
+}
 
 /// Autoencoders for anomaly detection: a row's score is the mean squared error of its reconstruction.
-#[derive(Clone, Copy, Debug)]
-pub struct Autoencoders;
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Autoencoders {
+    /// Threads of a job; all processors where absent. The bytes do not depend on it.
+    pub threads: Option<usize>,
+}
 
 impl Trainer for Perceptrons {
     fn accepts(&self, request: &TrainingRequest) -> bool {
@@ -20,7 +26,7 @@ impl Trainer for Perceptrons {
     }
 
     fn start(&self, request: &TrainingRequest, tables: Tables, resume: Option<&[u8]>) -> Result<Box<dyn Job>, Refusal> {
-        TableJob::start(request, &tables, resume).map(|job| Box::new(job) as Box<dyn Job>)
+        TableJob::start(request, &tables, resume, self.threads).map(|job| Box::new(job) as Box<dyn Job>)
     }
 }
 
@@ -30,6 +36,6 @@ impl Trainer for Autoencoders {
     }
 
     fn start(&self, request: &TrainingRequest, tables: Tables, resume: Option<&[u8]>) -> Result<Box<dyn Job>, Refusal> {
-        TableJob::start(request, &tables, resume).map(|job| Box::new(job) as Box<dyn Job>)
+        TableJob::start(request, &tables, resume, self.threads).map(|job| Box::new(job) as Box<dyn Job>)
     }
 }

@@ -83,16 +83,17 @@ pub(crate) fn prepare(tables: &Tables, settings: &Settings) -> Result<Prepared, 
     let weights = tables.weights.clone().unwrap_or_else(|| vec![1.0; tables.rows]);
     let (target, truth) = target(tables, settings)?;
     let mut source = Source { tables, target, truth, weights };
-    source.check_class_weights(0..tables.rows, "")?;
+    source.check_weights(0..tables.rows, "")?;
     let parts = source.split(settings)?;
-    source.check_class_weights(parts.train.iter().copied(), " of the training part")?;
-    source.check_class_weights(parts.test.iter().copied(), " of the test part")?;
+    source.check_weights(parts.train.iter().copied(), " in the training part")?;
+    source.check_weights(parts.test.iter().copied(), " in the test part")?;
     let (mean, scale) = standardisation(tables, &parts.train)?;
     source.scale_numbers(&parts.train)?;
     let by_row = source.loss_weights(settings, &parts.train)?;
     let standardised = |which: &[usize]| source.rows(which, Some((&mean, &scale)), &by_row);
     let watched = if parts.validation.is_empty() { &parts.test[..] } else { &parts.validation[..] };
     let watched = &watched[..watched.len().min(WATCHED_ROWS)];
+    source.check_weights(watched.iter().copied(), " in the rows that judge each epoch")?;
     Ok(Prepared {
         features: tables.features.iter().map(|feature| feature.name.clone()).collect(),
         train: standardised(&parts.train),
@@ -175,23 +176,23 @@ impl Source<'_> {
         self.target.classes().map_or(&[], |classes| &classes.names)
     }
 
-    /// AUC and class weights divide by a class's weight: it must be above zero.
-    fn check_class_weights(&self, rows: impl Iterator<Item = usize>, of: &str) -> Result<(), Refusal> {
-        let trains_all = !matches!(self.target, Target::Inputs(_));
-        let mut sums = vec![(0u64, 0.0f64); self.class_names().len()];
-        rows.map(|row| (self.class(row), self.weights[row])).for_each(|(class, weight)| {
-            if let Some(sum) = sums.get_mut(class) {
-                *sum = (sum.0 + 1, sum.1 + weight);
-            }
-        });
-        let wrong = |(count, sum): &(u64, f64)| (trains_all || *count > 0) && *sum <= 0.0;
-        match sums.iter().position(wrong) {
+    /// AUC, losses and class weights divide by a class's weight: it must be above zero.
+    fn check_weights(&self, rows: impl Iterator<Item = usize>, of: &str) -> Result<(), Refusal> {
+        let names = self.class_names();
+        let mut sums = vec![(0u64, 0.0f64); names.len().max(1)];
+        for row in rows {
+            let sum = &mut sums[self.class(row)];
+            *sum = (sum.0 + 1, sum.1 + self.weights[row]);
+        }
+        // A part without anomalies is no fault.
+        let may_lack = matches!(self.target, Target::Inputs(_));
+        match sums.iter().position(|(count, sum)| (*count > 0 || !may_lack) && *sum <= 0.0) {
             None => Ok(()),
-            Some(class) => Err(Refusal::data(format!(
-                "the weights of class \"{}\"{of} sum to {}, not above zero; give it more rows of positive weight",
-                self.class_names()[class],
-                sums[class].1
-            ))),
+            Some(class) => {
+                let which = names.get(class).map_or_else(String::new, |name| format!(" of class \"{name}\""));
+                let what = format!("the weights{which}{of} sum to {}, not above zero", sums[class].1);
+                Err(Refusal::data(format!("{what}; give more rows of positive weight")))
+            }
         }
     }
 

@@ -57,7 +57,8 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn of(request: &TrainingRequest) -> Result<Self, Refusal> {
-        let (objective, activation) = (objective(request)?, architecture(request)?);
+        let objective = objective(request)?;
+        let activation = architecture(request, objective)?;
         let (train, optimizer) = (&request.model_train, &request.model_train.optimizer);
         numbers(request)?;
         if let Some(early) = &train.early_stopping {
@@ -98,8 +99,11 @@ fn objective(request: &TrainingRequest) -> Result<Objective, Refusal> {
     Ok(objective)
 }
 
-fn architecture(request: &TrainingRequest) -> Result<Activation, Refusal> {
-    let Some(architecture) = &request.model.architecture else { return Ok(Activation::Relu) };
+fn architecture(request: &TrainingRequest, objective: Objective) -> Result<Activation, Refusal> {
+    let Some(architecture) = &request.model.architecture else {
+        // The narrow code of an autoencoder must not die, as a few ReLUs may.
+        return Ok(if objective == Objective::AnomalyDetection { Activation::Tanh } else { Activation::Relu });
+    };
     if architecture.hidden.len() > MAX_LAYERS {
         let what = format!("{} hidden layers are too many", architecture.hidden.len());
         return Err(Refusal::request(format!("{what}; use at most {MAX_LAYERS}")));

@@ -152,7 +152,8 @@ fn elements(name: &str, column: &[ArrayRef], width: usize) -> Result<Vec<Feature
 }
 
 fn label(name: &str, column: &[ArrayRef]) -> Result<Label, Refusal> {
-    let wrong = |what: String| Refusal::data(format!("the label column \"{name}\" cannot be read: {what}; use another"));
+    let wrong =
+        |what: String| Refusal::data(format!("the label column \"{name}\" cannot be read: {what}; use another"));
     let label = match numbers(column) {
         Ok(numbers) => Label::Numbers(numbers),
         Err(_) => Label::Words(words(column).map_err(wrong)?),

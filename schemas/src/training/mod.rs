@@ -8,8 +8,8 @@ mod status;
 mod tests;
 
 pub use request::{
-    Architecture, ClassWeight, Dataset, EarlyStopping, ModelSave, ModelSpec, ModelTrain, Names, Optimizer, RequestError,
-    TrainingRequest,
+    Architecture, ClassWeight, Dataset, EarlyStopping, ModelSave, ModelSpec, ModelTrain, Names, Optimizer,
+    RequestError, TrainingRequest,
 };
 pub use status::{
     ClassCount, DatasetReport, Epoch, FeatureStatistics, ModelReference, TaskStatus, TrainingProgress, TrainingStats,

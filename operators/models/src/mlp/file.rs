@@ -75,7 +75,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Signature, Network), ModelError> {
     let reconstructs = description.score == Some(Score::ReconstructionError);
     let last = if reconstructs { ("inputs", input.width) } else { ("outputs", output.width) };
     if reconstructs && output.width != 1 {
-        return Err(ModelError::unreadable(format!("a reconstruction error is one number, outputs says {}", output.width)));
+        return Err(ModelError::unreadable(format!(
+            "a reconstruction error is one number, outputs says {}",
+            output.width
+        )));
     }
     let layers = reader.layers(&description.layers, input.width, last)?;
     let signature = Signature { inputs: vec![input], outputs: vec![output] };
@@ -145,7 +148,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn layers(&mut self, names: &[LayerNames], input: usize, (says, output): (&str, usize)) -> Result<Vec<Layer>, ModelError> {
+    fn layers(
+        &mut self,
+        names: &[LayerNames],
+        input: usize,
+        (says, output): (&str, usize),
+    ) -> Result<Vec<Layer>, ModelError> {
         if names.is_empty() || names.len() > MAX_LAYERS {
             let advice = format!("use 1 to {MAX_LAYERS} layers");
             return Err(ModelError::unsupported(format!("{} layers", names.len()), advice));

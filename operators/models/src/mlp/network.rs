@@ -113,7 +113,8 @@ impl Network {
     fn errors(&self, rows: &[f32], outputs: Rows<'_>, answers: &mut [f32]) {
         let width = rows.len() / outputs.rows;
         for (row, (x, y)) in rows.chunks_exact(width).zip(outputs.values.chunks_exact(outputs.stride)).enumerate() {
-            let scaled = |at: usize| self.standardize.as_ref().map_or(x[at], |s| (x[at] - s.mean[at]) * s.inverse_scale[at]);
+            let scaled =
+                |at: usize| self.standardize.as_ref().map_or(x[at], |s| (x[at] - s.mean[at]) * s.inverse_scale[at]);
             let square = |at: usize| (scaled(at) - y[at]) * (scaled(at) - y[at]);
             answers[row] = (0..width).map(square).sum::<f32>() / width as f32;
         }

@@ -124,6 +124,12 @@ fn the_description_must_be_known_and_fit() {
     assert_says(&refuse_described(|d| d["inputs"][0]["width"] = json!(1u64 << 40)), unsupported, &["width"]);
     assert_says(&refuse_described(|d| d["inputs"][0]["datatype"] = json!("FP64")), unsupported, &["FP64"]);
     assert_says(&refuse_described(|d| d["inputs"][0]["fields"] = json!(["a"])), unreadable, &["1 fields"]);
+    let score = |d: &mut Value| d["score"] = json!("reconstruction-error");
+    assert_says(&refuse_described(score), unreadable, &["last layer has 1 outputs", "inputs says 2"]);
+    let two = |d: &mut Value| (d["score"], d["outputs"][0]["width"]) = (json!("reconstruction-error"), json!(2));
+    assert_says(&refuse_described(two), unreadable, &["one number", "2"]);
+    assert_says(&refuse_described(|d| d["score"] = json!("distance")), unreadable, &["distance"]);
+    assert_says(&refuse_described(layer(0, "activation", "softmax")), unsupported, &["softmax", "last layer"]);
     let nested = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     assert_says(&refuse(&file(&tensors(), &nested)), unreadable, &["lunapark"]);
 }

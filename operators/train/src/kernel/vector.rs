@@ -176,10 +176,30 @@ macro_rules! kernel {
 }
 
 kernel!(
-    avx512, "avx512f", ["avx512f"], 16, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 12,
-    _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, __m512
+    avx512,
+    "avx512f",
+    ["avx512f"],
+    16,
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    12,
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    __m512
 );
 kernel!(
-    avx2, "avx2,fma", ["avx2", "fma"], 8, [1, 2, 3, 4, 5], 6,
-    _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps, __m256
+    avx2,
+    "avx2,fma",
+    ["avx2", "fma"],
+    8,
+    [1, 2, 3, 4, 5],
+    6,
+    _mm256_setzero_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps,
+    __m256
 );
