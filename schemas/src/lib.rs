@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod cuts;
 pub mod event;
 pub mod headers;
 pub mod inference;
@@ -12,6 +13,7 @@ pub mod messages;
 pub mod metrics;
 pub mod outcome;
 pub mod position;
+pub mod promotion;
 pub mod publish;
 pub mod rows;
 pub mod signature;

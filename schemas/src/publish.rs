@@ -6,11 +6,13 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::cuts::CutRecord;
 use crate::headers::{self, dead};
 use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
+use crate::promotion::Promotion;
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
 const KSERVE_REPLY: &str = "kserve-v1-reply.json";
@@ -18,6 +20,8 @@ const OPEN_INFERENCE_REQUEST: &str = "open-inference-request.json";
 const OPEN_INFERENCE_REPLY: &str = "open-inference-reply.json";
 const LEDGER: &str = "ledger-record.json";
 const METRICS: &str = "metrics-record.json";
+const CUT: &str = "cut-record.json";
+const PROMOTION: &str = "promotion.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -29,6 +33,8 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (OPEN_INFERENCE_REPLY, schema::<V2Reply>()),
         (LEDGER, schema::<LedgerRecord>()),
         (METRICS, schema::<MetricsRecord>()),
+        (CUT, schema::<CutRecord>()),
+        (PROMOTION, schema::<Promotion>()),
         (ASYNCAPI, asyncapi()),
     ];
     documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
@@ -60,6 +66,7 @@ fn asyncapi() -> Value {
             ),
             "ledger": channel("ledger", "What each transaction did, from which anyone can audit.", &["ledgerRecord"]),
             "metrics": channel("metrics", "Counters and latencies of each instance.", &["metricsRecord"]),
+            "modelCuts": channel("model.cuts", "From which offset on which model scores.", &["cutRecord"]),
         },
         "operations": {
             "receiveEvents": operation("receive", "inferenceEvents"),
@@ -67,6 +74,7 @@ fn asyncapi() -> Value {
             "sendDeadLetters": operation("send", "inferenceEventsDead"),
             "sendLedger": operation("send", "ledger"),
             "sendMetrics": operation("send", "metrics"),
+            "sendModelCuts": operation("send", "modelCuts"),
         },
         "components": { "messages": messages() }
     })
@@ -107,6 +115,7 @@ fn messages() -> Value {
         "deadLetter": message(JSON, "The event as it was; its content type is the event's.", dead_headers(), bytes()),
         "ledgerRecord": message(JSON, "One range of one input partition, or one redrive.", json!({}), file(LEDGER)),
         "metricsRecord": message(JSON, "One report of one instance.", json!({}), file(METRICS)),
+        "cutRecord": message(JSON, "One switch of one partition.", json!({}), file(CUT)),
     })
 }
 

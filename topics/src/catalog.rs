@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_schemas::{Event, Record};
@@ -173,6 +174,9 @@ pub struct Catalog {
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
     pub metrics: Topic<MetricsRecord>,
+    /// From which offset of a partition on which model scores. The cuts of a partition lie in the partition of the same
+    /// number: an open transaction holds back nobody else's.
+    pub model_cuts: Topic<CutRecord>,
 }
 
 impl Catalog {
@@ -191,6 +195,7 @@ impl Catalog {
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
+            model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),
         }
     }
 
@@ -207,6 +212,12 @@ impl Catalog {
             self.inference_events.dead().spec,
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),
+            self.model_cuts.spec.clone(),
         ]
     }
+}
+
+/// The same topic, of which the newest record of each key is kept for ever.
+fn compacted(spec: TopicSpec) -> TopicSpec {
+    TopicSpec { cleanup: Cleanup::Compact, retention: None, ..spec }
 }

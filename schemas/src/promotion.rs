@@ -1,0 +1,77 @@
+//! Promotions: which model a pipeline is to score with from now on, and how far that has come.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+
+/// A promotion, on the topic `models` under the key `promotion/PIPELINE/ID`; every change of its stage writes it anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Promotion {
+    /// Its name, unique in the pipeline.
+    pub id: String,
+    /// Pipeline (consumer group) that is to switch.
+    pub pipeline: String,
+    /// Model name.
+    pub model: String,
+    /// Model version.
+    pub version: String,
+    /// SHA-256 of the artifact, 64 hex digits: every instance checks it.
+    pub digest: String,
+    /// Address of the artifact: a path, `file://`, `s3://` or `builtin:`.
+    pub artifact: String,
+    /// How far it has come.
+    pub stage: PromotionStage,
+    /// Partitions that switch later: the first offset that the new model scores. The others switch at once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at: BTreeMap<i32, i64>,
+    /// Why it was refused, or which instances were passed over by force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it was announced, milliseconds since 1970.
+    pub created_at: i64,
+}
+
+/// How far a promotion has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PromotionStage {
+    /// Instances are to load the model and say whether they can.
+    Announced,
+    /// The switch is on: each partition's owner makes its cut.
+    On,
+    /// It is not made.
+    Refused,
+}
+
+impl Event for Promotion {
+    fn key(&self) -> String {
+        format!("promotion/{}/{}", self.pipeline, self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promotion_reads_back() {
+        let promotion = Promotion {
+            id: "1".into(),
+            pipeline: "score".into(),
+            model: "higgs".into(),
+            version: "2".into(),
+            digest: "0".repeat(64),
+            artifact: "s3://b/m".into(),
+            stage: PromotionStage::Announced,
+            at: BTreeMap::from([(3, 70)]),
+            reason: None,
+            created_at: 1,
+        };
+        assert_eq!(promotion.key(), "promotion/score/1");
+        let text = serde_json::to_string(&promotion).unwrap();
+        assert_eq!(serde_json::from_str::<Promotion>(&text).unwrap(), promotion);
+    }
+}
