@@ -28,8 +28,8 @@ pub struct CutRecord {
     pub digest: String,
     /// Address of the artifact: a path, `file://`, `s3://` or `builtin:`.
     pub artifact: String,
-    /// Which promotion asked for it.
-    pub promotion: String,
+    /// Number of the promotion that asked for it.
+    pub promotion: u64,
 }
 
 impl Event for CutRecord {
@@ -57,7 +57,7 @@ mod tests {
             version: "1".into(),
             digest: "0".repeat(64),
             artifact: "builtin:m".into(),
-            promotion: "p".into(),
+            promotion: 1,
         }
     }
 

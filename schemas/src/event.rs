@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::control::ControlRecord;
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 
@@ -23,5 +24,18 @@ impl Event for LedgerRecord {
 impl Event for MetricsRecord {
     fn key(&self) -> String {
         format!("{}/{}", self.pipeline, self.instance)
+    }
+}
+
+impl Event for ControlRecord {
+    fn key(&self) -> String {
+        match self {
+            ControlRecord::Cancel { task_id } => task_id.clone(),
+            ControlRecord::Alive(alive) => format!("{}/{}", alive.pipeline, alive.instance),
+            ControlRecord::Stopped { pipeline, instance } => format!("{pipeline}/{instance}"),
+            ControlRecord::Ready(answer) | ControlRecord::CannotSwitch(answer) => {
+                format!("{}/{}", answer.pipeline, answer.instance)
+            }
+        }
     }
 }

@@ -10,8 +10,8 @@ use crate::event::Event;
 /// A promotion, on the topic `models` under the key `promotion/PIPELINE/ID`; every change of its stage writes it anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Promotion {
-    /// Its name, unique in the pipeline.
-    pub id: String,
+    /// Its number: of two promotions of a pipeline the one with the higher number is the later one, and wins.
+    pub id: u64,
     /// Pipeline (consumer group) that is to switch.
     pub pipeline: String,
     /// Model name.
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn a_promotion_reads_back() {
         let promotion = Promotion {
-            id: "1".into(),
+            id: 1,
             pipeline: "score".into(),
             model: "higgs".into(),
             version: "2".into(),

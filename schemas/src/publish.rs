@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::control::ControlRecord;
 use crate::cuts::CutRecord;
 use crate::headers::{self, dead};
 use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
@@ -20,6 +21,7 @@ const OPEN_INFERENCE_REQUEST: &str = "open-inference-request.json";
 const OPEN_INFERENCE_REPLY: &str = "open-inference-reply.json";
 const LEDGER: &str = "ledger-record.json";
 const METRICS: &str = "metrics-record.json";
+const CONTROL: &str = "control-record.json";
 const CUT: &str = "cut-record.json";
 const PROMOTION: &str = "promotion.json";
 const ASYNCAPI: &str = "asyncapi.json";
@@ -33,6 +35,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (OPEN_INFERENCE_REPLY, schema::<V2Reply>()),
         (LEDGER, schema::<LedgerRecord>()),
         (METRICS, schema::<MetricsRecord>()),
+        (CONTROL, schema::<ControlRecord>()),
         (CUT, schema::<CutRecord>()),
         (PROMOTION, schema::<Promotion>()),
         (ASYNCAPI, asyncapi()),
@@ -66,6 +69,7 @@ fn asyncapi() -> Value {
             ),
             "ledger": channel("ledger", "What each transaction did, from which anyone can audit.", &["ledgerRecord"]),
             "metrics": channel("metrics", "Counters and latencies of each instance.", &["metricsRecord"]),
+            "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
             "modelCuts": channel("model.cuts", "From which offset on which model scores.", &["cutRecord"]),
         },
         "operations": {
@@ -74,6 +78,7 @@ fn asyncapi() -> Value {
             "sendDeadLetters": operation("send", "inferenceEventsDead"),
             "sendLedger": operation("send", "ledger"),
             "sendMetrics": operation("send", "metrics"),
+            "receiveControl": operation("receive", "control"),
             "sendModelCuts": operation("send", "modelCuts"),
         },
         "components": { "messages": messages() }
@@ -115,6 +120,7 @@ fn messages() -> Value {
         "deadLetter": message(JSON, "The event as it was; its content type is the event's.", dead_headers(), bytes()),
         "ledgerRecord": message(JSON, "One range of one input partition, or one redrive.", json!({}), file(LEDGER)),
         "metricsRecord": message(JSON, "One report of one instance.", json!({}), file(METRICS)),
+        "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),
         "cutRecord": message(JSON, "One switch of one partition.", json!({}), file(CUT)),
     })
 }

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
@@ -174,6 +175,8 @@ pub struct Catalog {
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
     pub metrics: Topic<MetricsRecord>,
+    /// What running instances tell each other; one partition, so that all of them see one order.
+    pub control: Topic<ControlRecord>,
     /// From which offset of a partition on which model scores. The cuts of a partition lie in the partition of the same
     /// number: an open transaction holds back nobody else's.
     pub model_cuts: Topic<CutRecord>,
@@ -195,6 +198,7 @@ impl Catalog {
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
+            control: Topic::new(spec("control", 1)),
             model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),
         }
     }

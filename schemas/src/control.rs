@@ -1,0 +1,75 @@
+//! What running instances tell each other on the topic `control`, which every one of them reads without a group: a
+//! word on it never queues behind work.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One record of the topic `control`. A reader passes over kinds that it does not know: another instance may be newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ControlRecord {
+    /// A training task is to end as cancelled, whether it waits or runs.
+    Cancel {
+        /// Which task.
+        task_id: String,
+    },
+    /// An instance of a pipeline runs: sent every two seconds, from before its first event.
+    Alive(Alive),
+    /// An instance has stopped and is not waited for any more.
+    Stopped {
+        /// Pipeline (consumer group).
+        pipeline: String,
+        /// Stable instance name.
+        instance: String,
+    },
+    /// An instance has loaded and checked the model of a promotion.
+    Ready(Answer),
+    /// An instance cannot score with the model of a promotion.
+    CannotSwitch(Answer),
+}
+
+/// A sign of life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Alive {
+    /// Pipeline (consumer group).
+    pub pipeline: String,
+    /// Stable instance name.
+    pub instance: String,
+    /// When it was sent, milliseconds since 1970.
+    pub sent_at: i64,
+}
+
+/// What an instance says to a promotion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answer {
+    /// Pipeline (consumer group).
+    pub pipeline: String,
+    /// Stable instance name.
+    pub instance: String,
+    /// Number of the promotion.
+    pub promotion: u64,
+    /// Why it cannot; empty where it can.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+impl ControlRecord {
+    /// The record that these bytes hold; `None` where they hold none that this version knows.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_record_reads_back_and_unknown_kinds_are_passed_over() {
+        let record = ControlRecord::Cancel { task_id: "t-1".into() };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(text, r#"{"kind":"cancel","task_id":"t-1"}"#);
+        assert_eq!(ControlRecord::read(text.as_bytes()), Some(record));
+        assert_eq!(ControlRecord::read(br#"{"kind":"of tomorrow"}"#), None);
+    }
+}
