@@ -19,6 +19,7 @@ use crate::models::{self, LoadError};
 use crate::pipelines::score::Score;
 use crate::runner::RunError;
 use crate::stop::Stop;
+use crate::swap::{Agent, Switchboard};
 
 /// Why a service does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,7 @@ pub fn check_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> Result<()
     let results = log.topic(catalog.inference_results.name())?;
     let dead = log.topic(catalog.inference_events.dead().name())?;
     same_partitions(&source, &results)?;
+    same_partitions(&source, &log.topic(catalog.model_cuts.name())?)?;
     same_partitions(&source, &dead)?;
     room_for_dead_letters(&source, &dead)
 }
@@ -126,6 +128,7 @@ pub struct Service {
     pub http: Option<std::net::SocketAddr>,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
     reporter: Option<JoinHandle<()>>,
+    agent: Option<JoinHandle<()>>,
     stop: Stop,
     drain_budget: Duration,
 }
@@ -146,24 +149,26 @@ impl Service {
         let shown = Shown { health: health.clone(), metrics: metrics.clone() };
         let http = config.listen.as_deref().map(|address| http::serve(address, shown, stop.clone())).transpose()?;
         let score = Arc::new(Score::new(config, &catalog, set, accept_rejects_until));
+        let board = Arc::new(switchboard(config, &log, &catalog, &score));
         let drain_budget = config.score.drain_budget;
         let threads = Vec::with_capacity(config.score.threads);
-        let reporter = None;
-        let mut service = Self { log, catalog, health, metrics, http, threads, reporter, stop, drain_budget };
+        let (reporter, agent) = (None, None);
+        let mut service = Self { log, catalog, health, metrics, http, threads, reporter, agent, stop, drain_budget };
+        service.follow(&config.instance, board.clone())?;
         for thread in 0..config.score.threads {
-            service.spawn(&score, thread)?;
+            service.spawn(&score, thread, &board)?;
         }
         service.report(config.metrics_interval)?;
         Ok(service)
     }
 
-    fn spawn(&mut self, score: &Arc<Score>, thread: usize) -> Result<(), ServiceError> {
-        let (score, log, stop) = (score.clone(), self.log.clone(), self.stop.clone());
+    fn spawn(&mut self, score: &Arc<Score>, thread: usize, board: &Arc<Switchboard>) -> Result<(), ServiceError> {
+        let (score, log, stop, board) = (score.clone(), self.log.clone(), self.stop.clone(), board.clone());
         let (metrics, health) = (self.metrics.clone(), self.health.clone());
         health.starting(&score.member(thread));
         let run = move || {
             let member = score.member(thread);
-            let work = || score.run_thread(thread, log, metrics, health.clone(), &stop);
+            let work = || score.run_thread(thread, log, metrics, health.clone(), board, &stop);
             let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(RunError::Panicked));
             // One thread that needs a human stops them all: half a pipeline would hide the fault.
             if let Err(error) = &ended {
@@ -175,6 +180,16 @@ impl Service {
         };
         let spawned = std::thread::Builder::new().name(format!("stream-{thread}")).spawn(run);
         self.threads.push(spawned.map_err(|e| ServiceError::Thread(e.to_string()))?);
+        Ok(())
+    }
+
+    /// Follows promotions until a stop is asked for.
+    fn follow(&mut self, instance: &str, board: Arc<Switchboard>) -> Result<(), ServiceError> {
+        let (models, control) = (self.catalog.models.clone(), self.catalog.control.clone());
+        let agent = Agent { board, models, control, instance: instance.to_owned() };
+        let stop = self.stop.clone();
+        let spawned = std::thread::Builder::new().name("promotions".into()).spawn(move || agent.run(&stop));
+        self.agent = Some(spawned.map_err(|e| ServiceError::Thread(e.to_string()))?);
         Ok(())
     }
 
@@ -226,12 +241,18 @@ impl Service {
     fn last_report(&mut self, deadline: Instant) {
         self.stop.request();
         let writing = |reporter: &JoinHandle<()>| !reporter.is_finished();
-        while self.reporter.as_ref().is_some_and(writing) && Instant::now() < deadline {
+        let beside = [&self.reporter, &self.agent];
+        while beside.iter().any(|thread| thread.as_ref().is_some_and(writing)) && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(1));
         }
         let left = deadline.saturating_duration_since(Instant::now()).min(REPORT_PATIENCE);
         write_metrics(self.log.as_ref(), &self.catalog.metrics, &self.metrics, left);
     }
+}
+
+fn switchboard(config: &Config, log: &Arc<dyn Log>, catalog: &Catalog, score: &Score) -> Switchboard {
+    let (cuts, source) = (catalog.model_cuts.clone(), catalog.inference_events.name().clone());
+    Switchboard::new(log.clone(), cuts, source, score.group(), score.models(), models::s3_options(&config.store))
 }
 
 /// A report that is not acknowledged by then is given up: the next one holds the same counters and more.

@@ -38,7 +38,21 @@ impl Event for CutRecord {
     }
 }
 
-/// The cut that governs an offset: the last one at or before it. `cuts` are one partition's, ascending.
+/// The cuts that take effect, ascending: of one partition's, in any order. A later promotion's cut undoes what earlier
+/// ones planned for its offset and for those behind it; nothing that was scored already changes by that.
+pub fn effective(mut cuts: Vec<CutRecord>) -> Vec<CutRecord> {
+    cuts.sort_by_key(|cut| cut.promotion);
+    let mut stairs: Vec<CutRecord> = Vec::with_capacity(cuts.len());
+    for cut in cuts {
+        while stairs.last().is_some_and(|planned| planned.next_offset >= cut.next_offset) {
+            stairs.pop();
+        }
+        stairs.push(cut);
+    }
+    stairs
+}
+
+/// The cut that governs an offset: the last one at or before it among [`effective`] cuts.
 pub fn governing(cuts: &[CutRecord], offset: i64) -> Option<&CutRecord> {
     cuts[..cuts.partition_point(|cut| cut.next_offset <= offset)].last()
 }
@@ -66,6 +80,14 @@ mod tests {
         let cuts = [cut(5), cut(9)];
         let found = [4, 5, 8, 9, 100].map(|offset| governing(&cuts, offset).map(|cut| cut.next_offset));
         assert_eq!(found, [None, Some(5), Some(5), Some(9), Some(9)]);
+    }
+
+    #[test]
+    fn a_later_promotion_undoes_what_was_planned_behind_it() {
+        let of = |promotion, next_offset| CutRecord { promotion, ..cut(next_offset) };
+        let found = effective(vec![of(3, 20), of(1, 5), of(2, 50), of(4, 20), of(5, 90)]);
+        let found: Vec<_> = found.iter().map(|cut| (cut.promotion, cut.next_offset)).collect();
+        assert_eq!(found, [(1, 5), (4, 20), (5, 90)]);
     }
 
     #[test]
