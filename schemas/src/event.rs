@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::catalog::{CatalogRecord, ModelVersion, Reservation};
 use crate::control::ControlRecord;
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
@@ -24,6 +25,16 @@ impl Event for LedgerRecord {
 impl Event for MetricsRecord {
     fn key(&self) -> String {
         format!("{}/{}", self.pipeline, self.instance)
+    }
+}
+
+impl Event for CatalogRecord {
+    fn key(&self) -> String {
+        match self {
+            CatalogRecord::Version(version) => ModelVersion::key_of(&version.name, version.version),
+            CatalogRecord::Promotion(promotion) => promotion.key(),
+            CatalogRecord::Reservation(reservation) => Reservation::key_of(&reservation.name, &reservation.task_id),
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Promotions: which model a pipeline is to score with from now on, and how far that has come.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,13 +23,29 @@ pub struct Promotion {
     /// How far it has come.
     pub stage: PromotionStage,
     /// Partitions that switch later: the first offset that the new model scores. The others switch at once.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub at: BTreeMap<i32, i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<Planned>,
     /// Why it was refused, or which instances were passed over by force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it was announced, milliseconds since 1970.
     pub created_at: i64,
+}
+
+/// Where one partition is to switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Planned {
+    /// Partition.
+    pub partition: i32,
+    /// First offset that the new model scores.
+    pub offset: i64,
+}
+
+impl Promotion {
+    /// Where a partition is to switch, if that is planned.
+    pub fn planned(&self, partition: i32) -> Option<i64> {
+        self.at.iter().find(|planned| planned.partition == partition).map(|planned| planned.offset)
+    }
 }
 
 /// How far a promotion has come.
@@ -66,10 +80,11 @@ mod tests {
             digest: "0".repeat(64),
             artifact: "s3://b/m".into(),
             stage: PromotionStage::Announced,
-            at: BTreeMap::from([(3, 70)]),
+            at: vec![Planned { partition: 3, offset: 70 }],
             reason: None,
             created_at: 1,
         };
+        assert_eq!((promotion.planned(3), promotion.planned(0)), (Some(70), None));
         assert_eq!(promotion.key(), "promotion/score/1");
         let text = serde_json::to_string(&promotion).unwrap();
         assert_eq!(serde_json::from_str::<Promotion>(&text).unwrap(), promotion);

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::catalog::CatalogRecord;
 use crate::control::ControlRecord;
 use crate::cuts::CutRecord;
 use crate::headers::{self, dead};
@@ -13,7 +14,6 @@ use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
-use crate::promotion::Promotion;
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
 const KSERVE_REPLY: &str = "kserve-v1-reply.json";
@@ -21,9 +21,9 @@ const OPEN_INFERENCE_REQUEST: &str = "open-inference-request.json";
 const OPEN_INFERENCE_REPLY: &str = "open-inference-reply.json";
 const LEDGER: &str = "ledger-record.json";
 const METRICS: &str = "metrics-record.json";
+const CATALOG: &str = "catalog-record.json";
 const CONTROL: &str = "control-record.json";
 const CUT: &str = "cut-record.json";
-const PROMOTION: &str = "promotion.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -35,9 +35,9 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (OPEN_INFERENCE_REPLY, schema::<V2Reply>()),
         (LEDGER, schema::<LedgerRecord>()),
         (METRICS, schema::<MetricsRecord>()),
+        (CATALOG, schema::<CatalogRecord>()),
         (CONTROL, schema::<ControlRecord>()),
         (CUT, schema::<CutRecord>()),
-        (PROMOTION, schema::<Promotion>()),
         (ASYNCAPI, asyncapi()),
     ];
     documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
@@ -54,7 +54,7 @@ fn asyncapi() -> Value {
         "info": {
             "title": "Lunapark",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Topics of the scoring pipeline. Each input message ends as exactly one of: \
+            "description": "Topics of Lunapark. Each input message ends as exactly one of: \
                             result, filtered, or dead letter.",
             "license": { "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" }
         },
@@ -69,6 +69,7 @@ fn asyncapi() -> Value {
             ),
             "ledger": channel("ledger", "What each transaction did, from which anyone can audit.", &["ledgerRecord"]),
             "metrics": channel("metrics", "Counters and latencies of each instance.", &["metricsRecord"]),
+            "models": channel("models", "The model catalog; compacted, the newest record of a key holds.", &["catalogRecord"]),
             "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
             "modelCuts": channel("model.cuts", "From which offset on which model scores.", &["cutRecord"]),
         },
@@ -78,6 +79,7 @@ fn asyncapi() -> Value {
             "sendDeadLetters": operation("send", "inferenceEventsDead"),
             "sendLedger": operation("send", "ledger"),
             "sendMetrics": operation("send", "metrics"),
+            "sendModels": operation("send", "models"),
             "receiveControl": operation("receive", "control"),
             "sendModelCuts": operation("send", "modelCuts"),
         },
@@ -120,6 +122,8 @@ fn messages() -> Value {
         "deadLetter": message(JSON, "The event as it was; its content type is the event's.", dead_headers(), bytes()),
         "ledgerRecord": message(JSON, "One range of one input partition, or one redrive.", json!({}), file(LEDGER)),
         "metricsRecord": message(JSON, "One report of one instance.", json!({}), file(METRICS)),
+        "catalogRecord":
+            message(JSON, "A version of a model, or a number reserved for one.", json!({}), file(CATALOG)),
         "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),
         "cutRecord": message(JSON, "One switch of one partition.", json!({}), file(CUT)),
     })

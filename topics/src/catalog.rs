@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::ledger::LedgerRecord;
@@ -175,6 +176,8 @@ pub struct Catalog {
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
     pub metrics: Topic<MetricsRecord>,
+    /// The model catalog, one partition: what one decision read, no other can have passed by.
+    pub models: Topic<CatalogRecord>,
     /// What running instances tell each other; one partition, so that all of them see one order.
     pub control: Topic<ControlRecord>,
     /// From which offset of a partition on which model scores. The cuts of a partition lie in the partition of the same
@@ -198,6 +201,7 @@ impl Catalog {
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
+            models: Topic::new(compacted(spec("models", 1))),
             control: Topic::new(spec("control", 1)),
             model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),
         }
@@ -208,7 +212,12 @@ impl Catalog {
         &self.prefix
     }
 
-    /// Every topic, dead letters included, in the order in which they are created.
+    /// The topics of the model catalog: what registers models needs no others.
+    pub fn catalog_specs(&self) -> Vec<TopicSpec> {
+        vec![self.models.spec.clone()]
+    }
+
+    /// Every topic of scoring, dead letters included, in the order in which they are created.
     pub fn specs(&self) -> Vec<TopicSpec> {
         vec![
             self.inference_events.spec.clone(),
@@ -216,6 +225,8 @@ impl Catalog {
             self.inference_events.dead().spec,
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),
+            self.models.spec.clone(),
+            self.control.spec.clone(),
             self.model_cuts.spec.clone(),
         ]
     }

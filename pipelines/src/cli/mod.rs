@@ -6,8 +6,10 @@ pub mod consume;
 pub mod context;
 pub mod dlq;
 pub mod model;
+pub mod models;
 pub mod output;
 pub mod produce;
+pub mod promote;
 mod redrive;
 pub mod run;
 #[cfg(test)]
@@ -76,6 +78,8 @@ enum Command {
     Audit(audit::Args),
     /// Look into a model file.
     Model(model::Args),
+    /// Promote a model to the running scorers, or go back to the one before.
+    Models(models::Args),
 }
 
 /// Parses, runs, and turns errors into one line and an exit code.
@@ -117,6 +121,7 @@ fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Resul
         Command::Consume(args) => consume::run(&context, args),
         Command::Dlq(args) => dlq::run(&context, args),
         Command::Audit(args) => audit::run(&context, args),
+        Command::Models(args) => models::run(&context, config, args),
         Command::Config | Command::Demo(_) | Command::Run(_) | Command::Model(_) => Ok(ExitCode::FAILURE),
     }
 }

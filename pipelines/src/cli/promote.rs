@@ -3,14 +3,13 @@
 mod follow;
 mod gather;
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::Stage;
-use lunapark_schemas::promotion::{Promotion, PromotionStage};
+use lunapark_schemas::promotion::{Planned, Promotion, PromotionStage};
 use lunapark_stores::S3Options;
 use serde_json::{Value, json};
 
@@ -39,7 +38,7 @@ pub struct Args {
     model: Option<String>,
     /// First offset that the new model scores, for some partitions: 0:50000,1:48000; the others switch at once
     #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',', value_parser = planned)]
-    at: Vec<(i32, i64)>,
+    at: Vec<Planned>,
     #[command(flatten)]
     patience: Patience,
 }
@@ -64,10 +63,13 @@ struct Patience {
     force: bool,
 }
 
-fn planned(text: &str) -> Result<(i32, i64), String> {
-    let parsed = text.split_once(':').and_then(|(p, offset)| Some((p.parse().ok()?, offset.parse().ok()?)));
+fn planned(text: &str) -> Result<Planned, String> {
+    let planned = |(partition, offset): (&str, &str)| {
+        Some(Planned { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+    };
+    let parsed = text.split_once(':').and_then(planned);
     parsed
-        .filter(|(partition, offset): &(i32, i64)| *partition >= 0 && *offset >= 0)
+        .filter(|planned| planned.partition >= 0 && planned.offset >= 0)
         .ok_or_else(|| format!("`{text}` is no offset: write partition:offset, for example 0:50000"))
 }
 
@@ -115,7 +117,7 @@ fn roll_back(context: &Context, config: &Config, args: &RollbackArgs, out: &mut 
         },
         None => configured(config.score.models.first().context("no model is configured")?, &s3)?,
     };
-    switch(context, &wanted, BTreeMap::new(), &args.patience, out)
+    switch(context, &wanted, Vec::new(), &args.patience, out)
 }
 
 fn known(context: &Context) -> anyhow::Result<Known> {
@@ -225,30 +227,30 @@ fn one_digest(known: &Known, wanted: &Wanted) -> anyhow::Result<()> {
 }
 
 /// Planned offsets lie ahead of what the pipeline has committed.
-fn check_offsets(context: &Context, at: &[(i32, i64)]) -> anyhow::Result<BTreeMap<i32, i64>> {
+fn check_offsets(context: &Context, at: &[Planned]) -> anyhow::Result<Vec<Planned>> {
     let source = context.catalog.inference_events.name();
     if at.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     }
     let partitions = context.log.topic(source)?.partitions;
-    if let Some((partition, _)) = at.iter().find(|(partition, _)| *partition >= partitions) {
+    if let Some(Planned { partition, .. }) = at.iter().find(|planned| planned.partition >= partitions) {
         bail!("--at: {source} has no partition {partition}, its partitions are 0 to {}", partitions - 1);
     }
-    let places: Vec<_> = at.iter().map(|(partition, _)| TopicPartition::new(source.clone(), *partition)).collect();
+    let places: Vec<_> = at.iter().map(|planned| TopicPartition::new(source.clone(), planned.partition)).collect();
     let committed = context.log.committed(&context.group_of_pipeline, &places)?;
-    for ((place, committed), (_, offset)) in places.iter().zip(committed).zip(at) {
+    for ((place, committed), Planned { offset, .. }) in places.iter().zip(committed).zip(at) {
         if let Some(committed) = committed.filter(|committed| offset < committed) {
             bail!("--at: {place} is scored up to {committed} already, {offset} lies before that; name a later offset");
         }
     }
-    Ok(at.iter().copied().collect())
+    Ok(at.to_vec())
 }
 
 /// Announces, waits for the instances, switches on, and follows the cuts.
 fn switch(
     context: &Context,
     wanted: &Wanted,
-    at: BTreeMap<i32, i64>,
+    at: Vec<Planned>,
     patience: &Patience,
     out: &mut Output<'_>,
 ) -> anyhow::Result<ExitCode> {
@@ -266,7 +268,7 @@ fn switch(
     report(context, &decided, &gathered, &cuts, out)
 }
 
-fn announce(context: &Context, wanted: &Wanted, at: BTreeMap<i32, i64>) -> anyhow::Result<Promotion> {
+fn announce(context: &Context, wanted: &Wanted, at: Vec<Planned>) -> anyhow::Result<Promotion> {
     promotions::decide(&*context.log, &context.catalog.models, &context.group_of_pipeline, |known| {
         one_digest(known, wanted)?;
         Ok(Promotion {

@@ -77,8 +77,8 @@ impl Switchboard {
     pub fn load_promoted(&self, promotion: &Promotion) -> Result<usize, SwapError> {
         let (name, version) = (&promotion.model, &promotion.version);
         let index = self.load(name, version, &promotion.artifact, &promotion.digest)?;
-        let signature = self.models.get(index).map(|entry| entry.model.signature().clone()).unwrap_or_default();
-        self.fits(&signature).map_err(|cause| refused(name, version, &promotion.artifact, cause))?;
+        let fits = self.models.get(index).map_or(Ok(()), |entry| self.fits(entry.model.signature()));
+        fits.map_err(|cause| refused(name, version, &promotion.artifact, cause))?;
         Ok(index)
     }
 

@@ -98,7 +98,8 @@ impl Switcher {
     pub fn cut(&mut self, next: &[Position]) -> Vec<CutRecord> {
         let Some(promotion) = self.board.wanted() else { return Vec::new() };
         self.done = promotion.id;
-        next.iter().filter(|position| position.topic == self.board.source).filter_map(|p| self.cut_one(p, &promotion)).collect()
+        let source = self.board.source.clone();
+        next.iter().filter(|at| at.topic == source).filter_map(|at| self.cut_one(at, &promotion)).collect()
     }
 
     fn cut_one(&mut self, next: &Position, promotion: &Promotion) -> Option<CutRecord> {
@@ -106,7 +107,7 @@ impl Switcher {
         if cuts.iter().any(|cut| cut.promotion >= promotion.id) {
             return None;
         }
-        let planned = promotion.at.get(&next.partition).copied().unwrap_or(0);
+        let planned = promotion.planned(next.partition).unwrap_or(0);
         let cut = CutRecord {
             pipeline: self.board.pipeline.clone(),
             topic: next.topic.to_string(),

@@ -1,0 +1,1 @@
+//! Switching on the embedded log.
