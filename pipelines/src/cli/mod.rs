@@ -11,6 +11,7 @@ pub mod output;
 pub mod produce;
 pub mod promote;
 mod redrive;
+pub mod replay;
 pub mod run;
 #[cfg(test)]
 mod tests;
@@ -80,6 +81,8 @@ enum Command {
     Model(model::Args),
     /// Promote a model to the running scorers, or go back to the one before.
     Models(models::Args),
+    /// Score recorded events again, with the same model or another one.
+    Replay(replay::Args),
 }
 
 /// Parses, runs, and turns errors into one line and an exit code.
@@ -122,6 +125,7 @@ fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Resul
         Command::Dlq(args) => dlq::run(&context, args),
         Command::Audit(args) => audit::run(&context, args),
         Command::Models(args) => models::run(&context, config, args),
+        Command::Replay(args) => replay::run(&context, config, args),
         Command::Config | Command::Demo(_) | Command::Run(_) | Command::Model(_) => Ok(ExitCode::FAILURE),
     }
 }

@@ -31,7 +31,7 @@ fn topics_that_do_not_fit_are_refused(backend: Backend) {
     outcome.says(&[&events, "partitions 4", "6", "topics.partitions"]);
 
     let place = Workplace::new(backend);
-    let names = ["inference.events", "inference.results", "inference.events.dead", "ledger", "metrics"];
+    let names = ["inference.events", "inference.results", "inference.events.dead", "ledger", "metrics", "models", "control", "model.cuts"];
     create(
         &place,
         &[(names[0], 4, SIZE), (names[1], 3, SIZE), (names[2], 4, LARGER), (names[3], 4, SIZE), (names[4], 1, SIZE)],
