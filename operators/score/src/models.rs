@@ -145,7 +145,9 @@ impl ModelSet {
     }
 
     fn unknown(&self, wanted: &str) -> Rejection {
-        let known: Vec<_> = self.entries().map(|e| format!("{}/{}", e.name, e.version)).collect();
+        // Not those taken up since: two instances would say different things.
+        let configured = self.entries().take(self.configured);
+        let known: Vec<_> = configured.map(|e| format!("{}/{}", e.name, e.version)).collect();
         let shown: String = wanted.chars().take(100).collect();
         let message =
             format!("header lunapark-model: no model `{}`; loaded are: {}", shown.escape_debug(), known.join(", "));

@@ -264,7 +264,7 @@ fn switch(
     if decided.stage == PromotionStage::Refused {
         return refused(&decided, &gathered, out);
     }
-    let cuts = follow::cuts(context, &decided, !gathered.ready.is_empty(), patience.deadline)?;
+    let cuts = follow::cuts(context, &decided, gathered.somebody(), patience.deadline)?;
     report(context, &decided, &gathered, &cuts, out)
 }
 
@@ -329,7 +329,7 @@ fn report(
     if let Some(reason) = &decided.reason {
         output::note(reason);
     }
-    if gathered.ready.is_empty() && cuts.made.is_empty() {
+    if !gathered.somebody() {
         output::note("no instance is running: the switch is made when one starts");
         return Ok(ExitCode::SUCCESS);
     }

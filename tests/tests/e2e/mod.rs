@@ -16,6 +16,7 @@ mod models;
 mod scoring;
 mod security;
 mod start_up;
+mod swap;
 mod tables;
 
 use std::time::{Duration, UNIX_EPOCH};

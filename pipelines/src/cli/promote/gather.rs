@@ -49,6 +49,11 @@ impl Gathered {
         (!all.is_empty()).then(|| all.join("; "))
     }
 
+    /// Whether anybody runs who could make cuts.
+    pub(super) fn somebody(&self) -> bool {
+        !(self.ready.is_empty() && self.cannot.is_empty() && self.silent.is_empty())
+    }
+
     /// Why the switch is not made.
     pub(super) fn refusal(&self) -> Option<String> {
         self.told().filter(|_| !self.force).map(|told| format!("{told}; --force switches the others"))

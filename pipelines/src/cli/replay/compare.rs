@@ -139,7 +139,9 @@ impl Diff {
     pub(super) fn table(&self) -> Table {
         let counts = &self.counts;
         let mut table = Table::new(&["compared with the recorded results", ">"]);
-        let mut row = |what: &str, value: String| drop(table.row([what.to_owned(), value]));
+        let mut row = |what: &str, value: String| {
+            table.row([what.to_owned(), value]);
+        };
         row("events alike in every bit", number(counts.identical));
         row("events that differ", number(counts.different));
         row("events with a recorded result only", number(counts.only_recorded));
