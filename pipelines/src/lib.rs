@@ -16,3 +16,4 @@ pub mod pipelines;
 pub mod runner;
 pub mod service;
 pub mod stop;
+pub mod swap;

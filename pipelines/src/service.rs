@@ -19,13 +19,14 @@ use crate::catalog::library::Library;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
-use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::jobs::Shelf;
+use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::{self, LoadError, Places};
 use crate::pipelines::score::Score;
 use crate::pipelines::train::Train;
 use crate::runner::RunError;
 use crate::stop::Stop;
+use crate::swap::{Agent, Switchboard};
 
 /// Why a service does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +85,8 @@ fn embedded_options(config: &Config) -> EmbeddedOptions {
 pub fn check_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> Result<(), LogError> {
     ensure_topics(log, &catalog.specs(), create)?;
     let (events, results) = (&catalog.inference_events, catalog.inference_results.name());
-    fit_together(log, events.name(), results, events.dead().name())
+    fit_together(log, events.name(), results, events.dead().name())?;
+    same_partitions(&log.topic(events.name())?, &log.topic(catalog.model_cuts.name())?)
 }
 
 /// As [`check_topics`], of training.
@@ -177,6 +179,7 @@ pub struct Service {
     pub http: Option<std::net::SocketAddr>,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
     reporter: Option<JoinHandle<()>>,
+    agent: Option<JoinHandle<()>>,
     stop: Stop,
     drain_budget: Duration,
 }
@@ -206,11 +209,27 @@ impl Service {
         let shown = Shown { health: health.clone(), metrics: metrics.clone() };
         let http = config.listen.as_deref().map(|address| http::serve(address, shown, stop.clone())).transpose()?;
         let drain_budget = config.score.drain_budget;
-        let (threads, reporter) = (Vec::new(), None);
+        let (threads, reporter, agent) = (Vec::new(), None, None);
         let training_metrics = training.as_ref().map(|training| training.metrics.clone());
-        let mut service =
-            Self { log, catalog, health, metrics, training_metrics, http, threads, reporter, stop, drain_budget };
-        service.spawn_all(config, score, training)?;
+        let mut service = Self {
+            log,
+            catalog,
+            health,
+            metrics,
+            training_metrics,
+            http,
+            threads,
+            reporter,
+            agent,
+            stop,
+            drain_budget,
+        };
+        let board = score.as_ref().map(|score| Arc::new(switchboard(config, &service.log, &service.catalog, score)));
+        if let Some(board) = &board {
+            service.follow(&config.instance, board.clone())?;
+        }
+        let scoring = score.zip(board);
+        service.spawn_all(config, scoring, training)?;
         service.report(config.metrics_interval)?;
         Ok(service)
     }
@@ -218,14 +237,14 @@ impl Service {
     fn spawn_all(
         &mut self,
         config: &Config,
-        score: Option<Arc<Score>>,
+        scoring: Option<(Arc<Score>, Arc<Switchboard>)>,
         training: Option<Training>,
     ) -> Result<(), ServiceError> {
-        for (thread, score) in (0..config.score.threads).zip(score.iter().cycle()) {
-            let (score, log, metrics, health) =
-                (score.clone(), self.log.clone(), self.metrics.clone(), self.health.clone());
+        for (thread, (score, board)) in (0..config.score.threads).zip(scoring.iter().cycle()) {
+            let (score, board) = (score.clone(), board.clone());
+            let (log, metrics, health) = (self.log.clone(), self.metrics.clone(), self.health.clone());
             let member = score.member(thread);
-            let run = move |stop: &Stop| score.run_thread(thread, log, metrics, health, stop);
+            let run = move |stop: &Stop| score.run_thread(thread, log, metrics, health, board, stop);
             self.spawn(&format!("stream-{thread}"), member, run)?;
         }
         for (thread, training) in (0..config.train.threads).zip(training.iter().cycle()) {
@@ -258,6 +277,16 @@ impl Service {
         };
         let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
         self.threads.push(spawned.map_err(|e| ServiceError::Thread(e.to_string()))?);
+        Ok(())
+    }
+
+    /// Follows promotions until a stop is asked for.
+    fn follow(&mut self, instance: &str, board: Arc<Switchboard>) -> Result<(), ServiceError> {
+        let (models, control) = (self.catalog.models.clone(), self.catalog.control.clone());
+        let agent = Agent { board, models, control, instance: instance.to_owned() };
+        let stop = self.stop.clone();
+        let spawned = std::thread::Builder::new().name("promotions".into()).spawn(move || agent.run(&stop));
+        self.agent = Some(spawned.map_err(|e| ServiceError::Thread(e.to_string()))?);
         Ok(())
     }
 
@@ -309,7 +338,8 @@ impl Service {
     fn last_report(&mut self, deadline: Instant) {
         self.stop.request();
         let writing = |reporter: &JoinHandle<()>| !reporter.is_finished();
-        while self.reporter.as_ref().is_some_and(writing) && Instant::now() < deadline {
+        let beside = [&self.reporter, &self.agent];
+        while beside.iter().any(|thread| thread.as_ref().is_some_and(writing)) && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(1));
         }
         let left = deadline.saturating_duration_since(Instant::now()).min(REPORT_PATIENCE);
@@ -319,6 +349,12 @@ impl Service {
     fn reported(&self) -> Vec<Arc<PipelineMetrics>> {
         std::iter::once(&self.metrics).chain(&self.training_metrics).cloned().collect()
     }
+}
+
+fn switchboard(config: &Config, log: &Arc<dyn Log>, catalog: &Catalog, score: &Score) -> Switchboard {
+    let (cuts, source) = (catalog.model_cuts.clone(), catalog.inference_events.name().clone());
+    let places = Places { s3: models::s3_options(&config.store), library: Library::on(log.clone(), catalog) };
+    Switchboard::new(log.clone(), cuts, source, score.group(), score.models(), places)
 }
 
 /// A report that is not acknowledged by then is given up: the next one holds the same counters and more.

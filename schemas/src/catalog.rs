@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::promotion::Promotion;
 use crate::signature::TensorSpec;
 
 /// One entry of the topic `models`. The newest record of a key holds.
@@ -15,6 +16,8 @@ pub enum CatalogRecord {
     Version(Box<ModelVersion>),
     /// A version number that belongs to a task, whether or not the task has ended yet.
     Reservation(Reservation),
+    /// Which model a pipeline is to score with from now on.
+    Promotion(Promotion),
 }
 
 /// A version of a model. Only `stage` and what goes with it ever change.
@@ -205,6 +208,7 @@ mod tests {
         for (text, key) in [
             (include_str!("../examples/records/models/ok-version.json"), "version/higgs/3"),
             (reservation, "task/higgs/training.requests/0/17"),
+            (include_str!("../examples/records/models/ok-promotion.json"), "promotion/score/7"),
         ] {
             let record: CatalogRecord = serde_json::from_str(text).unwrap();
             assert_eq!(record.key(), key);

@@ -13,6 +13,44 @@ pub enum ControlRecord {
         /// Which task.
         task_id: String,
     },
+    /// An instance of a pipeline runs: sent every two seconds, from before its first event.
+    Alive(Alive),
+    /// An instance has stopped and is not waited for any more.
+    Stopped {
+        /// Pipeline (consumer group).
+        pipeline: String,
+        /// Stable instance name.
+        instance: String,
+    },
+    /// An instance has loaded and checked the model of a promotion.
+    Ready(Answer),
+    /// An instance cannot score with the model of a promotion.
+    CannotSwitch(Answer),
+}
+
+/// A sign of life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Alive {
+    /// Pipeline (consumer group).
+    pub pipeline: String,
+    /// Stable instance name.
+    pub instance: String,
+    /// When it was sent, milliseconds since 1970.
+    pub sent_at: i64,
+}
+
+/// What an instance says to a promotion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answer {
+    /// Pipeline (consumer group).
+    pub pipeline: String,
+    /// Stable instance name.
+    pub instance: String,
+    /// Number of the promotion.
+    pub promotion: u64,
+    /// Why it cannot; empty where it can.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 impl ControlRecord {

@@ -28,19 +28,25 @@ impl Event for MetricsRecord {
     }
 }
 
-impl Event for ControlRecord {
-    fn key(&self) -> String {
-        match self {
-            ControlRecord::Cancel { task_id } => task_id.clone(),
-        }
-    }
-}
-
 impl Event for CatalogRecord {
     fn key(&self) -> String {
         match self {
             CatalogRecord::Version(version) => ModelVersion::key_of(&version.name, version.version),
+            CatalogRecord::Promotion(promotion) => promotion.key(),
             CatalogRecord::Reservation(reservation) => Reservation::key_of(&reservation.name, &reservation.task_id),
+        }
+    }
+}
+
+impl Event for ControlRecord {
+    fn key(&self) -> String {
+        match self {
+            ControlRecord::Cancel { task_id } => task_id.clone(),
+            ControlRecord::Alive(alive) => format!("{}/{}", alive.pipeline, alive.instance),
+            ControlRecord::Stopped { pipeline, instance } => format!("{pipeline}/{instance}"),
+            ControlRecord::Ready(answer) | ControlRecord::CannotSwitch(answer) => {
+                format!("{}/{}", answer.pipeline, answer.instance)
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod control;
+pub mod cuts;
 pub mod event;
 pub mod headers;
 pub mod inference;
@@ -14,6 +15,7 @@ pub mod messages;
 pub mod metrics;
 pub mod outcome;
 pub mod position;
+pub mod promotion;
 pub mod publish;
 pub mod rows;
 pub mod signature;

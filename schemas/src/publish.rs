@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::catalog::CatalogRecord;
 use crate::control::ControlRecord;
+use crate::cuts::CutRecord;
 use crate::headers::{self, dead};
 use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::ledger::LedgerRecord;
@@ -25,6 +26,7 @@ const CATALOG: &str = "catalog-record.json";
 const CONTROL: &str = "control-record.json";
 const TRAINING_REQUEST: &str = "training-request.json";
 const TRAINING_STATUS: &str = "training-status.json";
+const CUT: &str = "cut-record.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -40,6 +42,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (CONTROL, schema::<ControlRecord>()),
         (TRAINING_REQUEST, schema::<TrainingRequest>()),
         (TRAINING_STATUS, schema::<TrainingStatus>()),
+        (CUT, schema::<CutRecord>()),
         (ASYNCAPI, asyncapi()),
     ];
     documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
@@ -80,6 +83,7 @@ fn asyncapi() -> Value {
             ),
             "trainingRequestsDead": channel("training.requests.dead", "What is no training request.", &DEAD_LETTERS),
             "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
+            "modelCuts": channel("model.cuts", "From which offset on which model scores.", &["cutRecord"]),
         },
         "operations": {
             "receiveEvents": operation("receive", "inferenceEvents"),
@@ -92,6 +96,7 @@ fn asyncapi() -> Value {
             "sendTrainingStatus": operation("send", "trainingStatus"),
             "sendTrainingDeadLetters": operation("send", "trainingRequestsDead"),
             "receiveControl": operation("receive", "control"),
+            "sendModelCuts": operation("send", "modelCuts"),
         },
         "components": { "messages": messages() }
     })
@@ -138,6 +143,7 @@ fn messages() -> Value {
         "trainingStatus":
             message(JSON, "Where a task stands.", result_headers(&[]), file(TRAINING_STATUS)),
         "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),
+        "cutRecord": message(JSON, "One switch of one partition.", json!({}), file(CUT)),
     })
 }
 

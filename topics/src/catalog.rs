@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::control::ControlRecord;
+use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_schemas::training::{TrainingRequest, TrainingStatus};
@@ -184,6 +185,9 @@ pub struct Catalog {
     pub training_status: Topic<TrainingStatus>,
     /// What running instances tell each other; one partition, so that all of them see one order.
     pub control: Topic<ControlRecord>,
+    /// From which offset of a partition on which model scores. The cuts of a partition lie in the partition of the same
+    /// number: an open transaction holds back nobody else's.
+    pub model_cuts: Topic<CutRecord>,
 }
 
 impl Catalog {
@@ -202,10 +206,11 @@ impl Catalog {
             inference_results: Topic::new(spec("inference.results", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
-            models: Topic::new(TopicSpec { retention: None, cleanup: Cleanup::Compact, ..spec("models", 1) }),
+            models: Topic::new(compacted(spec("models", 1))),
             training_requests: Topic::new(spec("training.requests", options.partitions)),
             training_status: Topic::new(spec("training.status", options.partitions)),
             control: Topic::new(spec("control", 1)),
+            model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),
         }
     }
 
@@ -214,14 +219,14 @@ impl Catalog {
         &self.prefix
     }
 
-    /// The topics of the model catalog: created by what registers models, not by a scorer.
+    /// The topics of the model catalog: what registers models needs no others.
     pub fn catalog_specs(&self) -> Vec<TopicSpec> {
         vec![self.models.spec.clone()]
     }
 
     /// Topics whose records may name artifacts by their digests: a garbage collection reads them all. They need not exist.
     pub fn naming_artifacts(&self) -> Vec<Arc<str>> {
-        vec![self.models.spec.name.clone()]
+        vec![self.models.spec.name.clone(), self.model_cuts.spec.name.clone()]
     }
 
     /// Every topic of scoring, dead letters included, in the order in which they are created.
@@ -232,6 +237,9 @@ impl Catalog {
             self.inference_events.dead().spec,
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),
+            self.models.spec.clone(),
+            self.control.spec.clone(),
+            self.model_cuts.spec.clone(),
         ]
     }
 
@@ -246,4 +254,9 @@ impl Catalog {
             self.metrics.spec.clone(),
         ]
     }
+}
+
+/// The same topic, of which the newest record of each key is kept for ever.
+fn compacted(spec: TopicSpec) -> TopicSpec {
+    TopicSpec { cleanup: Cleanup::Compact, retention: None, ..spec }
 }

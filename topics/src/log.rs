@@ -31,6 +31,12 @@ pub trait Log: Send + Sync {
     /// First offset still there, and the end of what `read_committed` readers may see.
     fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, LogError>;
 
+    /// The end of each partition, records of open transactions included: what a reader has to get past to be sure that
+    /// it has seen everything which was decided until now. A log without open transactions in it ends at its watermark.
+    fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, LogError> {
+        partitions.iter().map(|partition| Ok(self.watermarks(partition)?.high)).collect()
+    }
+
     /// Offset of the first record at or after this time (milliseconds since 1970); the high watermark where none is.
     fn offset_for_time(&self, partition: &TopicPartition, millis: i64) -> Result<i64, LogError>;
 

@@ -7,18 +7,25 @@ use lunapark_schemas::headers::{CONTENT_TYPE, INFERENCE_HEADER_CONTENT_LENGTH, M
 use lunapark_schemas::inference::{self, Format, Limits, ReplyContext};
 use lunapark_schemas::{ErrorClass, Message, Messages, Rejection, RowsBuilder};
 
+use crate::cuts::{CutTable, View};
 use crate::models::ModelSet;
 
 /// Decodes inference events and encodes their results.
 pub struct InferenceCodec {
     models: Arc<ModelSet>,
+    cuts: Arc<CutTable>,
     limits: Limits,
 }
 
 impl InferenceCodec {
-    /// A codec for the events of these models.
+    /// A codec for the events of these models; without cuts the default scores what names no model.
     pub fn new(models: Arc<ModelSet>, limits: Limits) -> Self {
-        Self { models, limits }
+        Self::with_cuts(models, Arc::default(), limits)
+    }
+
+    /// As [`new`](Self::new), under these cuts.
+    pub fn with_cuts(models: Arc<ModelSet>, cuts: Arc<CutTable>, limits: Limits) -> Self {
+        Self { models, cuts, limits }
     }
 }
 
@@ -35,9 +42,13 @@ impl InferenceCodec {
         message: &Message<'_>,
         index: usize,
         expected: usize,
+        cuts: &mut View<'_>,
         all: &mut Vec<Collecting>,
     ) -> Result<(), Rejection> {
-        let model = self.models.resolve(message.headers.get(MODEL))?;
+        let model = match message.headers.get(MODEL) {
+            None => self.models.live(cuts.model(message.partition, message.offset))?,
+            Some(header) => self.models.resolve(header, cuts.cuts(message.partition), message.offset)?,
+        };
         let collecting = self.collecting(model, expected, all)?;
         let start = collecting.rows.rows();
         let request = inference::decode(message, &mut collecting.rows, &self.limits)?;
@@ -65,10 +76,10 @@ impl InferenceCodec {
 
 impl Codec<Scored> for InferenceCodec {
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded {
-        let mut all = Vec::new();
+        let (mut all, mut cuts) = (Vec::new(), View::new(&self.cuts));
         let mut decoded = Decoded::default();
         for &index in indices {
-            if let Err(rejection) = self.decode_one(&messages.get(index), index, indices.len(), &mut all) {
+            if let Err(rejection) = self.decode_one(&messages.get(index), index, indices.len(), &mut cuts, &mut all) {
                 decoded.rejected.push((index, rejection));
             }
         }

@@ -3,6 +3,7 @@
 
 pub mod cascade;
 mod codec;
+mod cuts;
 mod models;
 mod refused;
 mod scorer;
@@ -11,6 +12,7 @@ mod scorer;
 mod tests;
 
 pub use codec::InferenceCodec;
-pub use models::{ModelEntry, ModelSet};
+pub use cuts::{Cut, CutTable};
+pub use models::{ModelEntry, ModelSet, NotAdded};
 pub use refused::{Refused, refused_rows};
 pub use scorer::Scorer;

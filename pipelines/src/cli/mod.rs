@@ -10,7 +10,9 @@ pub mod model;
 pub mod models;
 pub mod output;
 pub mod produce;
+pub mod promote;
 mod redrive;
+pub mod replay;
 pub mod run;
 #[cfg(test)]
 mod tests;
@@ -81,10 +83,12 @@ enum Command {
     Train(train::Args),
     /// Look into a model file.
     Model(model::Args),
-    /// List, add, compare and retire models of the catalog.
+    /// List, add, compare, promote and retire models of the catalog.
     Models(models::Args),
     /// Rebuild MongoDB's copy of the catalog.
     Catalog(catalog::Args),
+    /// Score recorded events again, with the same model or another one.
+    Replay(replay::Args),
 }
 
 /// Parses, runs, and turns errors into one line and an exit code.
@@ -111,7 +115,6 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&config, args, cli.json),
         Command::Run(args) => run::run(&config, args),
         Command::Model(args) => model::run(&crate::models::Places::of(&config), args, cli.json),
-        Command::Models(args) => models::run(&config, args, cli.json),
         Command::Catalog(args) => catalog::run(&config, args, cli.json),
         command => data_command(&config, command, cli.json),
     }
@@ -134,6 +137,8 @@ fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Resul
         Command::Dlq(args) => dlq::run(&context, args),
         Command::Audit(args) => audit::run(&context, args),
         Command::Train(args) => train::run(&context, config, args),
+        Command::Models(args) => models::run(&context, config, args),
+        Command::Replay(args) => replay::run(&context, config, args),
         _ => Ok(ExitCode::FAILURE),
     }
 }

@@ -4,6 +4,7 @@
 //! inference.events ──▶ decode ──▶ score ──▶ encode ──▶ inference.results
 //!                        │          │          ├─────▶ inference.events.dead
 //!                        └──────────┴──────────┴─────▶ ledger
+//!             models ──▶ switch, between two transactions ──▶ model.cuts
 //! ```
 
 use std::sync::Arc;
@@ -17,12 +18,14 @@ use lunapark_topics::{Catalog, Log, StreamSpec};
 use crate::config::{Config, ScoreConfig};
 use crate::health::Health;
 use crate::metrics::PipelineMetrics;
-use crate::runner::{Routes, RunError, Settings, StreamThread, supervise};
+use crate::runner::{Routes, RunError, Settings, StreamThread, Swap, supervise};
 use crate::stop::Stop;
+use crate::swap::Switchboard;
 
 /// The scoring pipeline, ready to run any number of stream threads.
 pub struct Score {
-    codec: InferenceCodec,
+    models: Arc<ModelSet>,
+    limits: Limits,
     operator: Scorer,
     config: ScoreConfig,
     instance: String,
@@ -36,8 +39,9 @@ impl Score {
         let models = Arc::new(models);
         let limits = Limits { max_rows: config.score.max_rows, max_payload_bytes: config.score.max_payload_bytes };
         Self {
-            codec: InferenceCodec::new(models.clone(), limits),
-            operator: Scorer::new(models),
+            operator: Scorer::new(models.clone()),
+            models,
+            limits,
             config: config.score.clone(),
             instance: config.instance.clone(),
             catalog: catalog.clone(),
@@ -55,6 +59,11 @@ impl Score {
         format!("{}{}", self.catalog.prefix(), self.config.name)
     }
 
+    /// The models that it scores with.
+    pub fn models(&self) -> Arc<ModelSet> {
+        self.models.clone()
+    }
+
     /// Runs one stream thread until a stop is asked for.
     pub fn run_thread(
         &self,
@@ -62,13 +71,16 @@ impl Score {
         log: Arc<dyn Log>,
         metrics: Arc<PipelineMetrics>,
         health: Arc<Health>,
+        board: Arc<Switchboard>,
         stop: &Stop,
     ) -> Result<(), RunError> {
         let member = self.member(thread);
-        let (codec, operator) = (&self.codec, &self.operator);
+        let swap = Swap { board, table: Arc::default() };
+        let codec = &InferenceCodec::with_cuts(self.models.clone(), swap.table.clone(), self.limits);
+        let operator = &self.operator;
         let settings = self.settings(&member);
         let spec = self.spec(&member);
-        supervise(&StreamThread { log, spec, settings, codec, operator, metrics, health }, stop)
+        supervise(&StreamThread { log, spec, settings, codec, operator, metrics, health, swap: Some(swap) }, stop)
     }
 
     fn spec(&self, member: &str) -> StreamSpec {
@@ -81,6 +93,7 @@ impl Score {
                 catalog.inference_results.name().clone(),
                 catalog.inference_events.dead().name().clone(),
                 catalog.ledger.name().clone(),
+                catalog.model_cuts.name().clone(),
             ],
             delivery: self.config.delivery,
             start: self.config.start,

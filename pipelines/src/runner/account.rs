@@ -204,6 +204,11 @@ impl Account {
         self.moved().map(|p| p.at.at(p.next)).collect()
     }
 
+    /// The next offset of every partition, moved or not.
+    pub fn ends(&self) -> Vec<Position> {
+        self.partitions.iter().map(|p| p.at.at(p.next)).collect()
+    }
+
     /// The committed offset of each partition: where an abort goes back to. All of them, because what was polled
     /// before the abort need not have been recorded yet.
     pub fn firsts(&self) -> Vec<Position> {

@@ -61,6 +61,11 @@ impl<Out> Work<Out> {
         Self { messages, fates, batches, inferred: Vec::new(), read_millis, decoding }
     }
 
+    /// The same messages, decoded afresh.
+    pub(super) fn again(self, codec: &impl Codec<Out>, too_large: &HashSet<(i32, i64)>) -> Self {
+        Self::decode(codec, too_large, self.messages)
+    }
+
     /// Processes what goes well at once; whatever needs another try waits for the loop, which may hold or bisect.
     pub(super) fn process_ahead<O: Operator<Out = Out>>(&mut self, operator: &O) -> Result<(), RunError> {
         for (batch, attempt) in std::mem::take(&mut self.batches) {

@@ -14,6 +14,7 @@ mod dead_letter;
 mod long;
 mod settings;
 mod supervise;
+mod switch;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -23,7 +24,7 @@ pub use account::{Account, Ending, RowCounts};
 pub use breaker::Breaker;
 pub use long::{Begun, Ended, LongRunner, LongWork, Work};
 pub use settings::{Routes, RunError, Settings};
-pub use supervise::{LongThread, StreamThread, supervise, supervise_long};
+pub use supervise::{LongThread, StreamThread, Swap, supervise, supervise_long};
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use lunapark_topics::{LogError, LogErrorKind, Polled, Stream};
 
 use crate::metrics::{BatchTimes, PipelineMetrics};
 use crate::stop::Stop;
+use crate::swap::Switcher;
 use batch::Work as BatchWork;
 
 /// The longest wait for messages: a stop request is seen after at most this.
@@ -66,6 +68,7 @@ pub struct Runner<'a, C, O: Operator> {
     poll_first: bool,
     account: Account,
     breaker: Breaker,
+    switcher: Option<Switcher>,
     opened: Option<Instant>,
     /// How long the operator took for the last batch.
     processing: Duration,
@@ -92,6 +95,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             settings,
             metrics,
             breaker,
+            switcher: None,
             spare: Vec::new(),
             ahead: VecDeque::new(),
             poll_first: false,
@@ -106,7 +110,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// Runs until asked to stop, then commits (or aborts) what is open and leaves the group. On an error what is open
     /// is thrown away: nothing past the last commit is ever seen.
-    pub fn run(&mut self, stop: &Stop) -> Result<(), RunError> {
+    pub fn run(mut self, stop: &Stop) -> Result<(), RunError> {
         let ended = self.run_until(stop);
         if ended.is_err() {
             // The first error tells more than one of cleaning up after it; the broker's time-out does the rest.
@@ -129,6 +133,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// One turn of the loop.
     fn step(&mut self, stop: &Stop) -> Result<(), RunError> {
+        self.switch_at_boundary()?;
         if let Some(work) = self.ahead.pop_front() {
             self.finish(work, stop)?;
             return self.commit_if_due();
@@ -143,12 +148,12 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             }
             Polled::Assigned(starts) => {
                 tracing::info!(member = %self.settings.member, partitions = starts.len(), "partitions assigned");
-                self.account.assign(&starts);
+                self.take_over(&starts)?;
             }
             Polled::Revoked(partitions) => {
                 tracing::info!(member = %self.settings.member, partitions = partitions.len(), "partitions revoked");
                 self.commit_or_abort()?;
-                self.account.forget(&partitions);
+                self.give_up(&partitions);
                 self.stream.release(&partitions)?;
             }
             Polled::Lost(partitions) => {
@@ -176,6 +181,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             || self.account.messages() >= self.settings.commit_messages
             || self.account.bytes() >= self.settings.commit_bytes
             || self.account.filtered_ranges() >= MAX_FILTERED_RANGES
+            || self.switch_waits()
     }
 
     /// Ledger, offsets, commit: everything since the last commit becomes visible at once.
@@ -188,20 +194,20 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     /// comes between, which tells of errors and rebalances; and a slow operator would hold the loop up long after the
     /// commit.
     fn commit_reading_on(&mut self) -> Result<(), RunError> {
-        let quick = self.processing <= self.settings.commit_interval;
+        let quick = self.processing <= self.settings.commit_interval && !self.switch_waits();
         self.commit_up_to(if quick && !self.poll_first && self.ahead.is_empty() { LOOK_AHEAD } else { 0 })
     }
 
     fn commit_up_to(&mut self, look_ahead: usize) -> Result<(), RunError> {
-        if self.account.messages() == 0 {
+        if self.account.messages() == 0 && !self.switched() {
             return Ok(());
         }
-        let started = Instant::now();
+        let (started, next) = (Instant::now(), self.next());
         self.write_ledger()?;
         let (codec, operator, too_large, limit) = (self.codec, self.operator, &self.too_large, self.settings.limit());
         let (ahead, spare, poll_first) = (&mut self.ahead, &mut self.spare, &mut self.poll_first);
         let mut broken = Ok(());
-        self.stream.commit_while(&self.account.next(), &mut |log| {
+        self.stream.commit_while(&next, &mut |log| {
             while broken.is_ok() && log.committing() && ahead.len() < look_ahead {
                 let mut messages = spare.pop().unwrap_or_default();
                 match log.poll(&mut messages, limit).inspect_err(|_| *poll_first = true)? {
@@ -220,6 +226,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         })?;
         self.metrics.committed(&self.account, &mut self.times, started.elapsed());
         self.account.committed();
+        self.switch_made();
         self.opened = None;
         self.too_large.clear();
         broken
@@ -258,7 +265,8 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     fn abort_except(&mut self, lost: &[lunapark_schemas::TopicPartition]) -> Result<(), RunError> {
         self.ahead.clear();
-        self.account.forget(lost);
+        self.give_up(lost);
+        self.switch_undone();
         self.stream.abort(&self.account.firsts())?;
         self.account.aborted();
         self.breaker.reset();

@@ -6,6 +6,8 @@ use std::time::Duration;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_topics::{Limit, LogError, Topic};
 
+use crate::swap::SwapError;
+
 /// Settings of one stream thread.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -83,6 +85,9 @@ pub enum RunError {
     /// A stream thread panicked; what was open is aborted.
     #[error("stream thread panicked; its message is on standard error; please report it")]
     Panicked,
+    /// A model that a cut names cannot be loaded.
+    #[error("{0}; until it can, this instance leaves the partition to others")]
+    Swap(#[from] SwapError),
     /// An operator broke its contract.
     #[error("operator `{operator}`: {what}; this is a fault in the operator, please report it")]
     Operator {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_operator::{Codec, Operator};
+use lunapark_score::CutTable;
 use lunapark_topics::error::Recovery;
 use lunapark_topics::{Log, LogErrorKind, Stream, StreamSpec};
 
@@ -11,6 +12,7 @@ use super::{LongRunner, LongWork, RunError, Runner, Settings};
 use crate::health::Health;
 use crate::metrics::PipelineMetrics;
 use crate::stop::Stop;
+use crate::swap::{Switchboard, Switcher};
 
 /// First pause before a stream thread is opened again; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -32,13 +34,27 @@ pub struct StreamThread<'a, C, O> {
     pub metrics: Arc<PipelineMetrics>,
     /// What `/readyz` says of it.
     pub health: Arc<Health>,
+    /// Where switches of the model come from; none for pipelines that have no such thing.
+    pub swap: Option<Swap>,
+}
+
+/// What a stream thread needs to switch models.
+#[derive(Clone)]
+pub struct Swap {
+    /// The instance's switches.
+    pub board: Arc<Switchboard>,
+    /// The cuts that the thread's codec looks at.
+    pub table: Arc<CutTable>,
 }
 
 /// Runs a stream thread until a stop is asked for, or until an error needs a human.
 pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>, stop: &Stop) -> Result<(), RunError> {
-    let StreamThread { log, spec, settings, codec, operator, metrics, health } = thread;
+    let StreamThread { log, spec, settings, codec, operator, metrics, health, swap } = thread;
     let kept = Kept { log: &**log, spec, metrics, health };
-    keep(&kept, stop, |stream| Runner::new(*codec, *operator, stream, settings, metrics.clone()).run(stop))
+    keep(&kept, stop, |stream| {
+        let switcher = swap.clone().map(|swap| Switcher::new(swap.board, swap.table));
+        Runner::new(*codec, *operator, stream, settings, metrics.clone()).switching(switcher).run(stop)
+    })
 }
 
 /// As [`StreamThread`], of long work.
@@ -89,10 +105,12 @@ fn keep(
         let error = match ended {
             Ok(()) => break,
             // An abort that itself could not be done is reopened too: opening ends the old transaction.
-            Err(RunError::Log(error)) if error.recovery() != Recovery::Stop => error,
+            Err(RunError::Log(error)) if error.recovery() != Recovery::Stop => error.to_string(),
+            // Others may be able to; and a store that is down comes back.
+            Err(RunError::Swap(error)) => error.to_string(),
             // What was there and allowed once will be again: a broker that has just started knows neither its topics
             // nor its users yet; a certificate is being changed.
-            Err(RunError::Log(error)) if ran && passes(error.kind) => error,
+            Err(RunError::Log(error)) if ran && passes(error.kind) => error.to_string(),
             Err(error) => {
                 health.failed(member, &error.to_string());
                 return Err(error);
@@ -102,7 +120,7 @@ fn keep(
             pause = FIRST_PAUSE;
         }
         tracing::warn!(%member, %error, ?pause, "stream thread restarts");
-        health.waiting(member, &error.to_string());
+        health.waiting(member, &error);
         metrics.restarted();
         stop.wait(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -121,6 +121,7 @@ fn run(texts: &[&str], holds: u32, change: impl FnOnce(&mut Settings)) -> Ran {
         operator: &operator,
         metrics: metrics.clone(),
         health: Arc::new(Health::default()),
+        swap: None,
     };
     let stop = Stop::new();
     let ended = std::thread::scope(|scope| {

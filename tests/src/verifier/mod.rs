@@ -9,6 +9,7 @@
 
 mod baseline;
 mod check;
+mod cuts;
 mod embedded;
 mod fault;
 mod kafka;
@@ -17,6 +18,7 @@ mod random;
 
 pub use baseline::{Answer, Baseline, DeadAnswer};
 pub use check::{Evidence, verify};
+pub use cuts::CutBook;
 pub use embedded::EmbeddedLoad;
 pub use fault::{Fault, Totals, Verdict};
 pub use kafka::{KafkaLoad, Moved, Progress, hanging_transactions, read_topic, topics_under};

@@ -12,6 +12,7 @@ mod kills;
 mod orphans;
 mod scene;
 mod storm;
+mod swap;
 mod training;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

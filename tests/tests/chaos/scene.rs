@@ -88,7 +88,8 @@ fn check_no_transaction_hangs(work: &Workplace, bootstrap: &str) {
 }
 
 fn check_nothing_else(work: &Workplace, bootstrap: &str) {
-    let mut expected = [EVENTS, DEAD, RESULTS, "ledger", "metrics"].map(|name| work.topic(name));
+    let mut expected =
+        [EVENTS, DEAD, RESULTS, "ledger", "metrics", "models", "control", "model.cuts"].map(|name| work.topic(name));
     expected.sort();
     assert_eq!(topics_under(bootstrap, work.prefix()), expected);
 }

@@ -17,6 +17,7 @@ mod models;
 mod scoring;
 mod security;
 mod start_up;
+mod swap;
 mod tables;
 pub mod training;
 

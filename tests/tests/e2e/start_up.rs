@@ -32,6 +32,8 @@ fn topics_that_do_not_fit_are_refused(backend: Backend) {
 
     let place = Workplace::new(backend);
     let names = ["inference.events", "inference.results", "inference.events.dead", "ledger", "metrics"];
+    let swap = [("models", 1, SIZE), ("control", 1, SIZE), ("model.cuts", 4, SIZE)];
+    create(&place, &swap);
     create(
         &place,
         &[(names[0], 4, SIZE), (names[1], 3, SIZE), (names[2], 4, LARGER), (names[3], 4, SIZE), (names[4], 1, SIZE)],
@@ -40,6 +42,7 @@ fn topics_that_do_not_fit_are_refused(backend: Backend) {
     outcome.says(&[&place.topic("inference.results"), "3 partitions", &place.topic("inference.events"), "has 4"]);
 
     let place = Workplace::new(backend);
+    create(&place, &swap);
     create(
         &place,
         &[(names[0], 4, SIZE), (names[1], 4, SIZE), (names[2], 4, SIZE), (names[3], 4, SIZE), (names[4], 1, SIZE)],

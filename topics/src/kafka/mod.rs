@@ -104,6 +104,19 @@ impl Log for KafkaLog {
         Ok(Watermarks { low, high })
     }
 
+    fn ends(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>, LogError> {
+        // The isolation level of the asking client decides which end a broker names.
+        let mut config = self.options.consumer();
+        config.set("isolation.level", "read_uncommitted");
+        let asking: BaseConsumer<PlainContext> =
+            config.create_with_context(PlainContext::default()).map_err(|e| self.error("ends", &e))?;
+        let end = |at: &TopicPartition| match asking.fetch_watermarks(&at.topic, at.partition, self.timeout()) {
+            Ok((_, end)) => Ok(end),
+            Err(e) => Err(self.error("ends", &e).at(at.clone())),
+        };
+        partitions.iter().map(end).collect()
+    }
+
     fn offset_for_time(&self, partition: &TopicPartition, millis: i64) -> Result<i64, LogError> {
         let doing = |e| self.error("offset for time", &e).at(partition.clone());
         let mut query = TopicPartitionList::new();

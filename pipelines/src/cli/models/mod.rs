@@ -17,12 +17,12 @@ use lunapark_schemas::catalog::ModelVersion;
 use lunapark_stores::catalog::Catalog;
 use lunapark_topics::Log;
 
-use super::output;
+use super::{Context, output, promote};
 use crate::catalog::TopicCatalog;
 use crate::config::Config;
 use crate::service::reach_log;
 
-/// List, add, compare and retire models of the catalog
+/// List, add, compare, promote and retire models of the catalog
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         lunapark models add higgs.json --name higgs --metric auc=0.81\n  \
@@ -44,10 +44,18 @@ enum Command {
     Retire(retire::Args),
     Card(card::Args),
     Gc(gc::Args),
+    Promote(promote::Args),
+    Rollback(promote::RollbackArgs),
 }
 
 /// Runs the command.
-pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Promote(args) => return promote::run(context, config, args),
+        Command::Rollback(args) => return promote::run_back(context, config, args),
+        _ => {}
+    }
+    let json = context.json;
     let shelf = Shelf::reach(config)?;
     output::on_stdout(json, |out| match &args.command {
         Command::List(args) => list::run(out, args, &shelf),
@@ -57,6 +65,7 @@ pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode>
         Command::Retire(args) => retire::run(out, args, &shelf),
         Command::Card(args) => card::run(out, args, &shelf),
         Command::Gc(args) => gc::run(out, args, &shelf),
+        Command::Promote(_) | Command::Rollback(_) => Ok(ExitCode::FAILURE),
     })
 }
 

@@ -1,0 +1,364 @@
+//! `lunapark models promote` and `rollback`: another model from a recorded offset on, without a restart.
+
+mod follow;
+mod gather;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use lunapark_schemas::TopicPartition;
+use lunapark_schemas::catalog::Stage;
+use lunapark_schemas::promotion::{Planned, Promotion, PromotionStage};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::output::{self, Output};
+use super::time;
+use crate::clock;
+use crate::config::{Config, ModelConfig};
+use crate::models;
+use crate::swap::promotions::{self, Known};
+
+/// Makes the running scorers switch to a model
+///
+/// Every running instance loads the model first and says whether it can; when all can, each partition switches between
+/// two transactions, and the offset is recorded on the topic model.cuts. Events that name a version keep it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lunapark models promote higgs/2 --model s3://models/higgs-2.json\n  \
+                        lunapark models promote higgs/2 --model higgs-2.onnx --at 0:50000,1:48000\n  \
+                        lunapark models rollback")]
+pub struct Args {
+    /// Name of the model, or name/version; without a version the newest of the catalog, or with --model the next number
+    #[arg(value_name = "NAME[/VERSION]")]
+    name: String,
+    /// Address of the model: a path that every instance can read, file://, s3:// or builtin:
+    #[arg(long, value_name = "ADDRESS")]
+    model: Option<String>,
+    /// First offset that the new model scores, for some partitions: 0:50000,1:48000; the others switch at once
+    #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',', value_parser = planned)]
+    at: Vec<Planned>,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+/// Makes the running scorers switch back to the model before
+///
+/// One more switch, as `promote` makes it; a second rollback goes forward again.
+#[derive(Debug, clap::Args)]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    patience: Patience,
+}
+
+#[derive(Debug, clap::Args)]
+struct Patience {
+    /// How long to wait for the instances to load the model
+    #[arg(long, default_value = "60s", value_parser = time::parse_duration)]
+    deadline: Duration,
+    /// Switch at the deadline although some instances have not answered, or cannot; their partitions keep the old model
+    /// until they can
+    #[arg(long)]
+    force: bool,
+}
+
+fn planned(text: &str) -> Result<Planned, String> {
+    let planned = |(partition, offset): (&str, &str)| {
+        Some(Planned { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+    };
+    let parsed = text.split_once(':').and_then(planned);
+    parsed
+        .filter(|planned| planned.partition >= 0 && planned.offset >= 0)
+        .ok_or_else(|| format!("`{text}` is no offset: write partition:offset, for example 0:50000"))
+}
+
+/// The model that is to score.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    name: String,
+    version: String,
+    artifact: String,
+    digest: String,
+}
+
+/// Runs `promote`.
+pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
+    output::on_stdout(context.json, |out| promote(context, config, args, out))
+}
+
+/// Runs `rollback`.
+pub fn run_back(context: &Context, config: &Config, args: &RollbackArgs) -> anyhow::Result<ExitCode> {
+    output::on_stdout(context.json, |out| roll_back(context, config, args, out))
+}
+
+fn promote(context: &Context, config: &Config, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    prepare(context)?;
+    let at = check_offsets(context, &args.at)?;
+    let known = known(context)?;
+    let places = models::Places::of(config);
+    let wanted = wanted(&known, config, args, &places)?;
+    switch(context, &wanted, at, &args.patience, out)
+}
+
+fn roll_back(
+    context: &Context,
+    config: &Config,
+    args: &RollbackArgs,
+    out: &mut Output<'_>,
+) -> anyhow::Result<ExitCode> {
+    prepare(context)?;
+    let known = known(context)?;
+    if known.live().is_none() {
+        bail!("nothing was promoted, so there is nothing to go back to; `lunapark models promote` switches");
+    }
+    let places = models::Places::of(config);
+    let wanted = match known.before_live() {
+        Some(before) => Wanted {
+            name: before.model.clone(),
+            version: before.version.clone(),
+            artifact: before.artifact.clone(),
+            digest: before.digest.clone(),
+        },
+        None => configured(config.score.models.first().context("no model is configured")?, &places)?,
+    };
+    switch(context, &wanted, Vec::new(), &args.patience, out)
+}
+
+fn known(context: &Context) -> anyhow::Result<Known> {
+    let models = context.catalog.models.name();
+    promotions::read(&*context.log, models, &context.group_of_pipeline).with_context(|| format!("cannot read {models}"))
+}
+
+/// The topics of a promotion are there, even where no scorer has run yet.
+fn prepare(context: &Context) -> anyhow::Result<()> {
+    let catalog = &context.catalog;
+    for spec in [&catalog.models.spec, &catalog.control.spec, &catalog.model_cuts.spec] {
+        context.log.create_topic(spec).with_context(|| format!("cannot create {}", spec.name))?;
+    }
+    Ok(())
+}
+
+fn configured(model: &ModelConfig, places: &models::Places) -> anyhow::Result<Wanted> {
+    let loaded = models::load(&model.path, model.sha256.as_deref(), places).map_err(anyhow::Error::msg)?;
+    let (name, version, artifact) = (model.name.clone(), model.version.clone(), model.path.clone());
+    Ok(Wanted { name, version, artifact, digest: loaded.digest })
+}
+
+/// Which model the arguments name, loaded once here: a file that no instance could load is not announced at all.
+fn wanted(known: &Known, config: &Config, args: &Args, places: &models::Places) -> anyhow::Result<Wanted> {
+    let (name, version) =
+        args.name.split_once('/').map_or((&*args.name, None), |(name, version)| (name, Some(version)));
+    if name.is_empty() || version.is_some_and(str::is_empty) || args.name.contains(char::is_whitespace) {
+        bail!("`{}` is no model: write NAME or NAME/VERSION, for example higgs/2", args.name);
+    }
+    let wanted = match &args.model {
+        Some(address) => {
+            let artifact = absolute(address)?;
+            let loaded = models::load(&artifact, None, places).map_err(anyhow::Error::msg)?;
+            let version = version.map_or_else(|| next_version(known, config, name), str::to_owned);
+            Wanted { name: name.into(), version, artifact, digest: loaded.digest }
+        }
+        None => {
+            let wanted = registered(known, config, name, version, places)?;
+            models::load(&wanted.artifact, Some(&wanted.digest), places).map_err(anyhow::Error::msg)?;
+            wanted
+        }
+    };
+    one_digest(known, &wanted)?;
+    Ok(wanted)
+}
+
+/// Instances run in folders of their own.
+fn absolute(address: &str) -> anyhow::Result<String> {
+    if address.contains("://") || address.starts_with("builtin:") || address.starts_with("catalog:") {
+        return Ok(address.to_owned());
+    }
+    let path = std::path::absolute(address).with_context(|| format!("cannot find {address}"))?;
+    path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn next_version(known: &Known, config: &Config, name: &str) -> String {
+    let promoted = known.promotions.values().filter(|p| p.model == name).filter_map(|p| p.version.parse::<u32>().ok());
+    let registered = known.versions.iter().filter(|v| v.name == name).map(|v| v.version);
+    let configured = config.score.models.iter().filter(|m| m.name == name).filter_map(|m| m.version.parse().ok());
+    (promoted.chain(registered).chain(configured).max().unwrap_or(0) + 1).to_string()
+}
+
+/// A model that is known by its name: in the catalog, promoted before, or configured.
+fn registered(
+    known: &Known,
+    config: &Config,
+    name: &str,
+    version: Option<&str>,
+    places: &models::Places,
+) -> anyhow::Result<Wanted> {
+    let fits = |v: &str| version.is_none_or(|version| version == v);
+    let usable = known.versions.iter().filter(|v| v.name == name && fits(&v.version.to_string()));
+    if let Some(found) = usable.clone().filter(|v| v.stage != Stage::Retired).max_by_key(|v| v.version) {
+        let (artifact, digest) = (found.artifact.clone(), found.digest.clone());
+        return Ok(Wanted { name: name.into(), version: found.version.to_string(), artifact, digest });
+    }
+    if usable.count() > 0 {
+        bail!("{name}{} is retired; register it again, or promote another version", shown(version));
+    }
+    if let Some(p) = known.promotions.values().rev().find(|p| p.model == name && fits(&p.version)) {
+        let (version, artifact) = (p.version.clone(), p.artifact.clone());
+        return Ok(Wanted { name: name.into(), version, artifact, digest: p.digest.clone() });
+    }
+    match config.score.models.iter().rev().find(|m| m.name == name && fits(&m.version)) {
+        Some(model) => configured(model, places),
+        None => bail!("there is no model {name}{}; add --model ADDRESS, or register it first", shown(version)),
+    }
+}
+
+fn shown(version: Option<&str>) -> String {
+    version.map(|version| format!("/{version}")).unwrap_or_default()
+}
+
+/// One version, one artifact: otherwise a pinned event could not say what it means.
+fn one_digest(known: &Known, wanted: &Wanted) -> anyhow::Result<()> {
+    let promoted = known.promotions.values().map(|p| (&p.model, p.version.clone(), &p.digest));
+    let registered = known.versions.iter().map(|v| (&v.name, v.version.to_string(), &v.digest));
+    let other = promoted.chain(registered).find(|(name, version, digest)| {
+        **name == wanted.name && *version == wanted.version && **digest != wanted.digest
+    });
+    match other {
+        Some((name, version, digest)) => bail!(
+            "{name}/{version} is known with the digest {digest}, this file has {}: give it a version of its own",
+            wanted.digest
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Planned offsets lie ahead of what the pipeline has committed.
+fn check_offsets(context: &Context, at: &[Planned]) -> anyhow::Result<Vec<Planned>> {
+    let source = context.catalog.inference_events.name();
+    if at.is_empty() {
+        return Ok(Vec::new());
+    }
+    let partitions = context.log.topic(source)?.partitions;
+    if let Some(Planned { partition, .. }) = at.iter().find(|planned| planned.partition >= partitions) {
+        bail!("--at: {source} has no partition {partition}, its partitions are 0 to {}", partitions - 1);
+    }
+    let places: Vec<_> = at.iter().map(|planned| TopicPartition::new(source.clone(), planned.partition)).collect();
+    let committed = context.log.committed(&context.group_of_pipeline, &places)?;
+    for ((place, committed), Planned { offset, .. }) in places.iter().zip(committed).zip(at) {
+        if let Some(committed) = committed.filter(|committed| offset < committed) {
+            bail!("--at: {place} is scored up to {committed} already, {offset} lies before that; name a later offset");
+        }
+    }
+    Ok(at.to_vec())
+}
+
+/// Announces, waits for the instances, switches on, and follows the cuts.
+fn switch(
+    context: &Context,
+    wanted: &Wanted,
+    at: Vec<Planned>,
+    patience: &Patience,
+    out: &mut Output<'_>,
+) -> anyhow::Result<ExitCode> {
+    let ear = gather::Ear::open(context)?;
+    let announced = announce(context, wanted, at)?;
+    if !out.json {
+        output::note(format_args!("promotion {}: {}/{} announced", announced.id, wanted.name, wanted.version));
+    }
+    let gathered = ear.gather(&announced, patience.deadline, patience.force)?;
+    let decided = decide(context, &announced, &gathered)?;
+    if decided.stage == PromotionStage::Refused {
+        return refused(&decided, &gathered, out);
+    }
+    let cuts = follow::cuts(context, &decided, gathered.somebody(), patience.deadline)?;
+    report(context, &decided, &gathered, &cuts, out)
+}
+
+fn announce(context: &Context, wanted: &Wanted, at: Vec<Planned>) -> anyhow::Result<Promotion> {
+    promotions::decide(&*context.log, &context.catalog.models, &context.group_of_pipeline, |known| {
+        one_digest(known, wanted)?;
+        Ok(Promotion {
+            id: known.promotions.keys().next_back().map_or(1, |last| last + 1),
+            pipeline: context.group_of_pipeline.clone(),
+            model: wanted.name.clone(),
+            version: wanted.version.clone(),
+            digest: wanted.digest.clone(),
+            artifact: wanted.artifact.clone(),
+            stage: PromotionStage::Announced,
+            at: at.clone(),
+            reason: None,
+            created_at: clock::now_millis(),
+        })
+    })
+}
+
+/// On where the instances allow it and no later promotion has come; refused otherwise.
+fn decide(context: &Context, announced: &Promotion, gathered: &gather::Gathered) -> anyhow::Result<Promotion> {
+    promotions::decide(&*context.log, &context.catalog.models, &context.group_of_pipeline, |known| {
+        let later = known.promotions.values().rev().find(|p| p.id > announced.id && p.stage != PromotionStage::Refused);
+        let (stage, reason) = match (later, gathered.refusal()) {
+            (Some(later), _) => (PromotionStage::Refused, Some(format!("promotion {} came after it", later.id))),
+            (None, Some(reason)) => (PromotionStage::Refused, Some(reason)),
+            (None, None) => (PromotionStage::On, gathered.passed_over()),
+        };
+        Ok(Promotion { stage, reason, ..announced.clone() })
+    })
+}
+
+fn refused(decided: &Promotion, gathered: &gather::Gathered, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    let reason = decided.reason.clone().unwrap_or_default();
+    if out.json {
+        out.document(&document(decided, gathered, json!({})))?;
+    }
+    output::note(format_args!("promotion {} is not made: {reason}", decided.id));
+    Ok(ExitCode::FAILURE)
+}
+
+fn report(
+    context: &Context,
+    decided: &Promotion,
+    gathered: &gather::Gathered,
+    cuts: &follow::Followed,
+    out: &mut Output<'_>,
+) -> anyhow::Result<ExitCode> {
+    if out.json {
+        let offsets = cuts.made.iter().map(|(partition, offset)| (partition.to_string(), json!(offset)));
+        out.document(&document(decided, gathered, Value::Object(offsets.collect())))?;
+    } else {
+        let mut table = output::Table::new(&["partition", ">from offset", "model"]);
+        for (partition, offset) in &cuts.made {
+            let place = format!("{}/{partition}", context.catalog.inference_events.name());
+            table.row([place, offset.to_string(), format!("{}/{}", decided.model, decided.version)]);
+        }
+        out.table(&table)?;
+    }
+    if let Some(reason) = &decided.reason {
+        output::note(reason);
+    }
+    if !gathered.somebody() {
+        output::note("no instance is running: the switch is made when one starts");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !cuts.missing.is_empty() {
+        let missing: Vec<_> = cuts.missing.iter().map(ToString::to_string).collect();
+        output::note(format_args!(
+            "partitions without a cut yet: {}; their owners make it when they can; `lunapark consume {}` shows it",
+            missing.join(", "),
+            context.catalog.model_cuts.name()
+        ));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn document(decided: &Promotion, gathered: &gather::Gathered, cut: Value) -> Value {
+    json!({
+        "promotion": decided.id,
+        "promoted": format!("{}/{}", decided.model, decided.version),
+        "digest": decided.digest,
+        "artifact": decided.artifact,
+        "stage": decided.stage,
+        "reason": decided.reason,
+        "ready": gathered.ready,
+        "cut": cut,
+    })
+}

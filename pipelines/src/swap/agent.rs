@@ -1,0 +1,151 @@
+//! An instance's ear on the topics `models` and mouth on `control`: loads what is promoted, and says whether it can.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lunapark_schemas::catalog::CatalogRecord;
+use lunapark_schemas::control::{Alive, Answer, ControlRecord};
+use lunapark_schemas::promotion::{Promotion, PromotionStage};
+use lunapark_schemas::{Messages, TopicPartition};
+use lunapark_topics::{Limit, Log, LogError, Topic, Writer};
+
+use super::board::{SwapError, Switchboard};
+use super::promotions::{PARTITION, promotion_of};
+use crate::clock;
+use crate::stop::Stop;
+
+/// Between two signs of life. An instance of which none came for five of them is not waited for.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
+const LIMIT: Limit = Limit { messages: 1024, bytes: 4 << 20 };
+/// A promotion is seen after at most this.
+const WAIT: Duration = Duration::from_millis(50);
+/// A model that could not be loaded is tried again after so long; a log that fails, too.
+const AGAIN: Duration = Duration::from_secs(2);
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// The agent of one instance.
+pub struct Agent {
+    /// What it tells the stream threads.
+    pub board: Arc<Switchboard>,
+    /// Where promotions come from.
+    pub models: Topic<CatalogRecord>,
+    /// Where answers go.
+    pub control: Topic<ControlRecord>,
+    /// Stable instance name.
+    pub instance: String,
+}
+
+/// What one session has heard.
+struct Heard {
+    promotions: BTreeMap<u64, Promotion>,
+    answered: BTreeSet<u64>,
+    spoke: Instant,
+    /// When a model that did not load is tried again.
+    again: Instant,
+}
+
+impl Agent {
+    /// Listens until a stop is asked for. No failure of it stops the scoring.
+    pub fn run(&self, stop: &Stop) {
+        while !stop.requested() {
+            if let Err(error) = self.listen(stop) {
+                tracing::warn!(%error, "cannot follow promotions; trying again");
+                stop.wait(AGAIN);
+            }
+        }
+        let (pipeline, instance) = (self.board.pipeline.clone(), self.instance.clone());
+        let told = self
+            .log()
+            .writer()
+            .and_then(|mut writer| self.say(&mut *writer, &ControlRecord::Stopped { pipeline, instance }));
+        tracing::debug!(?told, "said that this instance has stopped");
+    }
+
+    fn log(&self) -> &dyn Log {
+        &*self.board.log
+    }
+
+    fn listen(&self, stop: &Stop) -> Result<(), LogError> {
+        let mut writer = self.log().writer()?;
+        self.alive(&mut *writer)?;
+        let at = TopicPartition::new(self.models.name().clone(), PARTITION);
+        let caught_up = self.log().watermarks(&at)?;
+        let mut reader = self.log().reader(&[at.at(caught_up.low)])?;
+        let now = Instant::now();
+        let mut heard = Heard { promotions: BTreeMap::new(), answered: BTreeSet::new(), spoke: now, again: now };
+        let mut messages = Messages::new();
+        while !stop.requested() {
+            messages.clear();
+            reader.poll(&mut messages, LIMIT, WAIT)?;
+            let promotions = messages.iter().filter_map(|message| promotion_of(message.value?));
+            let ours = promotions.filter(|promotion| promotion.pipeline == self.board.pipeline);
+            heard.promotions.extend(ours.map(|promotion| (promotion.id, promotion)));
+            // Of old promotions only the last ones matter.
+            if reader.position(&at)? >= caught_up.high {
+                self.act(&mut heard, &mut *writer)?;
+            }
+            if heard.spoke.elapsed() >= HEARTBEAT {
+                self.alive(&mut *writer)?;
+                heard.spoke = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&self, heard: &mut Heard, writer: &mut dyn Writer) -> Result<(), LogError> {
+        let last = |stage| heard.promotions.values().rev().find(|promotion| promotion.stage == stage).cloned();
+        let (on, announced) = (last(PromotionStage::On), last(PromotionStage::Announced));
+        let on_id = on.as_ref().map_or(0, |on| on.id);
+        if let Some(on) = on.filter(|on| on.id > self.board.wanted_id() && Instant::now() >= heard.again) {
+            match self.load(&on, writer)? {
+                Ok(_) => self.board.want(on),
+                Err(error) => {
+                    tracing::error!(promotion = on.id, %error, "cannot switch; partitions of this instance keep their model");
+                    heard.again = Instant::now() + AGAIN;
+                }
+            }
+        }
+        if let Some(announced) = announced.filter(|a| a.id > on_id && !heard.answered.contains(&a.id)) {
+            let loaded = self.load(&announced, writer)?;
+            self.answer(&announced, loaded.err(), writer)?;
+            heard.answered.insert(announced.id);
+        }
+        Ok(())
+    }
+
+    /// Loads beside the signs of life: a large model must not make the instance look dead.
+    fn load(&self, promotion: &Promotion, writer: &mut dyn Writer) -> Result<Result<usize, SwapError>, LogError> {
+        std::thread::scope(|scope| {
+            let loading = scope.spawn(|| self.board.load_promoted(promotion));
+            let mut spoke = Instant::now();
+            while !loading.is_finished() {
+                std::thread::park_timeout(Duration::from_millis(5));
+                if spoke.elapsed() >= HEARTBEAT {
+                    self.alive(writer)?;
+                    spoke = Instant::now();
+                }
+            }
+            Ok(loading.join().unwrap_or_else(|_| Err(self.board.panicked(promotion))))
+        })
+    }
+
+    fn answer(&self, to: &Promotion, failed: Option<SwapError>, writer: &mut dyn Writer) -> Result<(), LogError> {
+        let (pipeline, instance) = (self.board.pipeline.clone(), self.instance.clone());
+        let reason = failed.as_ref().map(ToString::to_string).unwrap_or_default();
+        let answer = Answer { pipeline, instance, promotion: to.id, reason };
+        tracing::info!(promotion = to.id, model = to.model, version = to.version, failed = answer.reason, "answered");
+        let record = if failed.is_some() { ControlRecord::CannotSwitch(answer) } else { ControlRecord::Ready(answer) };
+        self.say(writer, &record)
+    }
+
+    fn alive(&self, writer: &mut dyn Writer) -> Result<(), LogError> {
+        let (pipeline, instance) = (self.board.pipeline.clone(), self.instance.clone());
+        self.say(writer, &ControlRecord::Alive(Alive { pipeline, instance, sent_at: clock::now_millis() }))
+    }
+
+    fn say(&self, writer: &mut dyn Writer, record: &ControlRecord) -> Result<(), LogError> {
+        writer.produce(&self.control.encode(record)?.record(None))?;
+        writer.flush(FLUSH)
+    }
+}

@@ -1,0 +1,81 @@
+//! Reads cuts back from the topic `model.cuts`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use lunapark_schemas::cuts::{CutRecord, effective};
+use lunapark_schemas::{Messages, TopicPartition};
+use lunapark_topics::{Limit, Log, LogError, LogErrorKind, Reader};
+
+const LIMIT: Limit = Limit { messages: 4096, bytes: 4 << 20 };
+const WAIT: Duration = Duration::from_millis(100);
+/// A log that moves nothing for so long although records are due is given up: three times the transaction time-out.
+const STALL: Duration = Duration::from_secs(30);
+
+/// The effective cuts of one pipeline and input topic, by partition.
+pub type Cuts = BTreeMap<i32, Vec<CutRecord>>;
+
+/// All cuts of these partitions, those of transactions included that were decided before this call but whose end is
+/// still on its way: they are waited for.
+pub fn read(log: &dyn Log, cuts: &str, pipeline: &str, source: &str, partitions: &[i32]) -> Result<Cuts, LogError> {
+    let places: Vec<_> = partitions.iter().map(|partition| TopicPartition::new(cuts, *partition)).collect();
+    let mut found: BTreeMap<String, CutRecord> = BTreeMap::new();
+    read_to_end(log, &places, |key, value| {
+        let cut = value.and_then(|value| serde_json::from_slice::<CutRecord>(value).ok());
+        match cut.filter(|cut| cut.pipeline == pipeline && cut.topic == source && partitions.contains(&cut.partition)) {
+            Some(cut) => drop(found.insert(key.into(), cut)),
+            // A tombstone: its range has expired.
+            None => drop(found.remove(key)),
+        }
+    })?;
+    let mut all: BTreeMap<i32, Vec<CutRecord>> = BTreeMap::new();
+    found.into_values().for_each(|cut| all.entry(cut.partition).or_default().push(cut));
+    Ok(all.into_iter().map(|(partition, cuts)| (partition, effective(cuts))).collect())
+}
+
+/// Visits key and value of every record of these partitions up to their ends, open transactions included.
+pub fn read_to_end(
+    log: &dyn Log,
+    places: &[TopicPartition],
+    mut visit: impl FnMut(&str, Option<&[u8]>),
+) -> Result<(), LogError> {
+    let ends = log.ends(places)?;
+    let lows = places.iter().map(|at| Ok(log.watermarks(at)?.low)).collect::<Result<Vec<_>, LogError>>()?;
+    let due: Vec<_> = places.iter().zip(lows).zip(ends).filter(|((_, low), end)| low < end).collect();
+    if due.is_empty() {
+        return Ok(());
+    }
+    let starts: Vec<_> = due.iter().map(|((at, low), _)| at.at(*low)).collect();
+    let mut reader = log.reader(&starts)?;
+    let ends: Vec<_> = due.iter().map(|((at, _), end)| ((*at).clone(), *end)).collect();
+    let (mut messages, mut moved, mut left) = (Messages::new(), Instant::now(), i64::MAX);
+    while left > 0 {
+        messages.clear();
+        reader.poll(&mut messages, LIMIT, WAIT)?;
+        for message in messages.iter() {
+            visit(&String::from_utf8_lossy(message.key.unwrap_or_default()), message.value);
+        }
+        let now = missing(&*reader, &ends)?;
+        if now < left {
+            (left, moved) = (now, Instant::now());
+        } else if moved.elapsed() > STALL {
+            return Err(stalled(&ends, left));
+        }
+    }
+    Ok(())
+}
+
+/// Offsets between the reader and the ends.
+fn missing(reader: &dyn Reader, ends: &[(TopicPartition, i64)]) -> Result<i64, LogError> {
+    ends.iter().map(|(at, end)| Ok((end - reader.position(at)?).max(0))).sum()
+}
+
+fn stalled(ends: &[(TopicPartition, i64)], left: i64) -> LogError {
+    let topic = ends.first().map(|(at, _)| at.topic.to_string()).unwrap_or_default();
+    let message = format!(
+        "topic `{topic}`: {left} offsets are due and nothing came for {} s; an open transaction holds them back, or look \
+         at the broker's log",
+        STALL.as_secs()
+    );
+    LogError::new(LogErrorKind::Timeout, message)
+}

@@ -1,0 +1,107 @@
+//! Promotions on the topic `models`: reading them, and deciding about them one after the other.
+
+use std::collections::BTreeMap;
+
+use lunapark_schemas::TopicPartition;
+use lunapark_schemas::catalog::{CatalogRecord, ModelVersion};
+use lunapark_schemas::promotion::{Promotion, PromotionStage};
+use lunapark_topics::{Log, LogError, LogErrorKind, Topic};
+
+use super::history::read_to_end;
+
+/// All decisions of one Lunapark go to one partition, in one order.
+pub const PARTITION: i32 = 0;
+/// Others may decide at the same time, each fencing the one before: so often a decision is tried again.
+const TRIES: usize = 20;
+
+/// What the topic `models` says.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Promotions of one pipeline by number.
+    pub promotions: BTreeMap<u64, Promotion>,
+    /// Registered versions of models.
+    pub versions: Vec<ModelVersion>,
+}
+
+impl Known {
+    /// The switch that holds: the last one that was on.
+    pub fn live(&self) -> Option<&Promotion> {
+        self.promotions.values().rev().find(|promotion| promotion.stage == PromotionStage::On)
+    }
+
+    /// The switch before the one that holds, to another model.
+    pub fn before_live(&self) -> Option<&Promotion> {
+        let live = self.live()?;
+        let other = |p: &&Promotion| (&p.model, &p.version) != (&live.model, &live.version);
+        self.promotions.values().rev().filter(|p| p.stage == PromotionStage::On).find(other)
+    }
+
+    fn take(&mut self, pipeline: &str, record: CatalogRecord) {
+        match record {
+            CatalogRecord::Promotion(promotion) if promotion.pipeline == pipeline => {
+                self.promotions.insert(promotion.id, promotion);
+            }
+            CatalogRecord::Version(version) => {
+                self.versions.retain(|v| (&v.name, v.version) != (&version.name, version.version));
+                self.versions.push(*version);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The promotion that this record holds.
+pub fn promotion_of(value: &[u8]) -> Option<Promotion> {
+    match serde_json::from_slice(value) {
+        Ok(CatalogRecord::Promotion(promotion)) => Some(promotion),
+        _ => None,
+    }
+}
+
+/// Reads the topic to its end.
+pub fn read(log: &dyn Log, models: &str, pipeline: &str) -> Result<Known, LogError> {
+    let mut known = Known::default();
+    read_to_end(log, &[TopicPartition::new(models, PARTITION)], |_, value| {
+        if let Some(record) = value.and_then(|value| serde_json::from_slice(value).ok()) {
+            known.take(pipeline, record);
+        }
+    })?;
+    Ok(known)
+}
+
+/// Decides about a promotion with everything before it in view: others are fenced first, then the topic is read to its
+/// end, then the decision is written. One that was fenced meanwhile looks again.
+pub fn decide(
+    log: &dyn Log,
+    models: &Topic<CatalogRecord>,
+    pipeline: &str,
+    decision: impl Fn(&Known) -> anyhow::Result<Promotion>,
+) -> anyhow::Result<Promotion> {
+    let id = format!("{pipeline}-promote");
+    for _ in 1..TRIES {
+        match decide_once(log, models, pipeline, &id, &decision) {
+            Err(error) if fenced(&error) => tracing::debug!(%error, "another promotion decides; looking again"),
+            other => return other,
+        }
+    }
+    decide_once(log, models, pipeline, &id, &decision)
+}
+
+fn decide_once(
+    log: &dyn Log,
+    models: &Topic<CatalogRecord>,
+    pipeline: &str,
+    id: &str,
+    decision: impl Fn(&Known) -> anyhow::Result<Promotion>,
+) -> anyhow::Result<Promotion> {
+    let mut transaction = log.transaction(id)?;
+    let promotion = decision(&read(log, models.name(), pipeline)?)?;
+    let record = models.encode(&CatalogRecord::Promotion(promotion.clone()))?;
+    transaction.produce(&record.record(Some(PARTITION)))?;
+    transaction.commit()?;
+    Ok(promotion)
+}
+
+fn fenced(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<LogError>().is_some_and(|error| error.kind == LogErrorKind::Fenced)
+}

@@ -1,0 +1,102 @@
+//! Cuts: from which offset of a partition on which model scores, so that *which model scored what* is a function of
+//! the topics.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+
+/// One entry of the topic `model.cuts`: the partition's owner wrote it inside the transaction that took effect with it.
+///
+/// Events of the partition from `next_offset` on that pin no version are scored by this model, until the next cut.
+/// Each cut has a key of its own, so that compaction keeps them all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CutRecord {
+    /// Pipeline (consumer group) that scores.
+    pub pipeline: String,
+    /// Input topic.
+    pub topic: String,
+    /// Input partition.
+    pub partition: i32,
+    /// First offset that the model scores.
+    pub next_offset: i64,
+    /// Model name.
+    pub model: String,
+    /// Model version.
+    pub version: String,
+    /// SHA-256 of the artifact, 64 hex digits.
+    pub digest: String,
+    /// Address of the artifact: a path, `file://`, `s3://` or `builtin:`.
+    pub artifact: String,
+    /// Number of the promotion that asked for it.
+    pub promotion: u64,
+}
+
+impl Event for CutRecord {
+    fn key(&self) -> String {
+        format!("{}/{}/{}/{}", self.pipeline, self.topic, self.partition, self.next_offset)
+    }
+}
+
+/// The cuts that take effect, ascending: of one partition's, in any order. A later promotion's cut undoes what earlier
+/// ones planned for its offset and for those behind it; nothing that was scored already changes by that.
+pub fn effective(mut cuts: Vec<CutRecord>) -> Vec<CutRecord> {
+    cuts.sort_by_key(|cut| cut.promotion);
+    let mut stairs: Vec<CutRecord> = Vec::with_capacity(cuts.len());
+    for cut in cuts {
+        while stairs.last().is_some_and(|planned| planned.next_offset >= cut.next_offset) {
+            stairs.pop();
+        }
+        stairs.push(cut);
+    }
+    stairs
+}
+
+/// The cut that governs an offset: the last one at or before it among [`effective`] cuts.
+pub fn governing(cuts: &[CutRecord], offset: i64) -> Option<&CutRecord> {
+    cuts[..cuts.partition_point(|cut| cut.next_offset <= offset)].last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(next_offset: i64) -> CutRecord {
+        CutRecord {
+            pipeline: "score".into(),
+            topic: "t".into(),
+            partition: 2,
+            next_offset,
+            model: "m".into(),
+            version: "1".into(),
+            digest: "0".repeat(64),
+            artifact: "builtin:m".into(),
+            promotion: 1,
+        }
+    }
+
+    #[test]
+    fn a_cut_governs_from_its_offset_to_the_next() {
+        let cuts = [cut(5), cut(9)];
+        let found = [4, 5, 8, 9, 100].map(|offset| governing(&cuts, offset).map(|cut| cut.next_offset));
+        assert_eq!(found, [None, Some(5), Some(5), Some(9), Some(9)]);
+    }
+
+    #[test]
+    fn a_later_promotion_undoes_what_was_planned_behind_it() {
+        let of = |promotion, next_offset| CutRecord { promotion, ..cut(next_offset) };
+        let found = effective(vec![of(3, 20), of(1, 5), of(2, 50), of(4, 20), of(5, 90)]);
+        let found: Vec<_> = found.iter().map(|cut| (cut.promotion, cut.next_offset)).collect();
+        assert_eq!(found, [(1, 5), (4, 20), (5, 90)]);
+    }
+
+    #[test]
+    fn every_cut_has_its_own_key_and_reads_back() {
+        assert_eq!((cut(5).key(), cut(9).key()), ("score/t/2/5".into(), "score/t/2/9".into()));
+        let example: CutRecord =
+            serde_json::from_str(include_str!("../examples/records/model.cuts/ok-cut.json")).unwrap();
+        assert_eq!(example.key(), "score/inference.events/1/48000");
+        let text = serde_json::to_string(&cut(5)).unwrap();
+        assert_eq!(serde_json::from_str::<CutRecord>(&text).unwrap(), cut(5));
+    }
+}
