@@ -18,7 +18,9 @@ use crate::audit::{AuditRequest, audit_with};
 /// Exit code: 0 where it is proven, 1 where something is wrong (each fault is named), 3 where nothing is wrong but
 /// retention has deleted records that would be needed for the proof.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lunapark audit\n  lunapark audit --pipeline train --deep\n  lunapark audit --deep --json | jq .findings")]
+#[command(
+    after_help = "Examples:\n  lunapark audit\n  lunapark audit --pipeline train --deep\n  lunapark audit --deep --json | jq .findings"
+)]
 pub struct Args {
     /// Input topic; results and dead letters are looked for where the catalog says, or in TOPIC.dead
     #[arg(long)]

@@ -37,8 +37,18 @@ pub fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let (score, train) = (config.score.threads, config.train.threads);
     tracing::info!(log = where_, instance = config.instance, score, train, "running");
     let what = [
-        (config.score.threads, "scoring", service.catalog.inference_events.name(), service.catalog.inference_results.name()),
-        (config.train.threads, "training", service.catalog.training_requests.name(), service.catalog.training_status.name()),
+        (
+            config.score.threads,
+            "scoring",
+            service.catalog.inference_events.name(),
+            service.catalog.inference_results.name(),
+        ),
+        (
+            config.train.threads,
+            "training",
+            service.catalog.training_requests.name(),
+            service.catalog.training_status.name(),
+        ),
     ];
     let done = what.iter().filter(|(threads, ..)| *threads > 0);
     let done: Vec<_> = done.map(|(_, doing, from, to)| format!("{doing} {from} → {to}")).collect();

@@ -56,9 +56,9 @@ impl Cancels {
     /// Listens; after an error it opens a new reader where the last one was.
     fn follow(&self, log: &dyn Log, mut next: Position, stop: &Stop) {
         while !stop.requested() {
-            let ended = log.reader(std::slice::from_ref(&next)).and_then(|mut reader| {
-                self.read_on(&mut *reader, &mut next, stop)
-            });
+            let ended = log
+                .reader(std::slice::from_ref(&next))
+                .and_then(|mut reader| self.read_on(&mut *reader, &mut next, stop));
             if let Err(error) = ended {
                 tracing::warn!(%error, "control is read again");
                 stop.wait(AFTER_ERROR);

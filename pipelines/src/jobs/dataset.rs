@@ -176,10 +176,12 @@ fn of_table(table: Table, dataset: &Dataset, settings: &JobSettings) -> Result<V
 fn wanted(schema: &Schema, dataset: &Dataset) -> Vec<usize> {
     let named = |name: &str| match &dataset.features {
         None => true,
-        Some(features) => {
-            features.iter().map(String::as_str).chain(dataset.label.as_deref()).chain(dataset.weights.as_deref())
-                .any(|wanted| wanted == name)
-        }
+        Some(features) => features
+            .iter()
+            .map(String::as_str)
+            .chain(dataset.label.as_deref())
+            .chain(dataset.weights.as_deref())
+            .any(|wanted| wanted == name),
     };
     let fields = schema.fields().iter().enumerate();
     fields.filter(|(_, field)| named(field.name())).map(|(index, _)| index).collect()

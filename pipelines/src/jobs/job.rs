@@ -178,8 +178,7 @@ impl<'a> JobThread<'a> {
         self.look_up()?;
         self.teller.tell(&self.status);
         let range = self.range(request)?;
-        let tables =
-            dataset::load(request, &self.shared.settings, range.as_ref(), &*self.shared.log)?;
+        let tables = dataset::load(request, &self.shared.settings, range.as_ref(), &*self.shared.log)?;
         let mut job = self.start(request, tables)?;
         self.work(&mut *job)?;
         let trained = job.finish()?;

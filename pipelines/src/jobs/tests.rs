@@ -168,9 +168,7 @@ impl Place {
         let topic = self.topics.training_requests.name();
         let (partition, value, key) = (Some(partition), Some(value), None);
         let mut writer = self.log.writer().unwrap();
-        writer
-            .produce(&Record { topic, partition, key, value, headers: Default::default(), timestamp: None })
-            .unwrap();
+        writer.produce(&Record { topic, partition, key, value, headers: Default::default(), timestamp: None }).unwrap();
         writer.flush(PATIENCE).unwrap();
     }
 
@@ -398,8 +396,14 @@ fn a_range_of_a_topic_is_decided_once() {
     for n in 0..40 {
         let row = json!({ "x": n, "y": n * n, "label": n % 2 }).to_string();
         let value = Some(row.as_bytes());
-        let record =
-            Record { topic: "rows", partition: Some(n % 2), key: None, value, headers: Default::default(), timestamp: None };
+        let record = Record {
+            topic: "rows",
+            partition: Some(n % 2),
+            key: None,
+            value,
+            headers: Default::default(),
+            timestamp: None,
+        };
         writer.produce(&record).unwrap();
     }
     writer.flush(PATIENCE).unwrap();

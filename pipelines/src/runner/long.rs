@@ -91,12 +91,7 @@ struct Current {
 
 impl<'a, W: LongWork> LongRunner<'a, W> {
     /// A runner that owns its stream.
-    pub fn new(
-        work: &'a W,
-        stream: Box<dyn Stream>,
-        settings: &'a Settings,
-        metrics: Arc<PipelineMetrics>,
-    ) -> Self {
+    pub fn new(work: &'a W, stream: Box<dyn Stream>, settings: &'a Settings, metrics: Arc<PipelineMetrics>) -> Self {
         Self { work, stream, settings, metrics, account: Account::default(), owned: Vec::new(), current: None }
     }
 

@@ -114,11 +114,7 @@ fn figures(epoch: &Epoch) -> String {
 }
 
 /// Prints how the task ended.
-pub fn conclude(
-    status: &TrainingStatus,
-    kept: Option<&std::path::Path>,
-    out: &mut Output<'_>,
-) -> anyhow::Result<()> {
+pub fn conclude(status: &TrainingStatus, kept: Option<&std::path::Path>, out: &mut Output<'_>) -> anyhow::Result<()> {
     if out.json {
         return Ok(());
     }
@@ -145,7 +141,12 @@ fn succeeded(status: &TrainingStatus, kept: Option<&std::path::Path>, out: &mut 
         out.line(format_args!("\nrows: {train} trained, {validation} validated, {test} tested"))?;
     }
     if let Some(model) = &status.model {
-        out.line(format_args!("model: {}/{}#{}", model.name, model.version, model.digest.get(..8).unwrap_or_default()))?;
+        out.line(format_args!(
+            "model: {}/{}#{}",
+            model.name,
+            model.version,
+            model.digest.get(..8).unwrap_or_default()
+        ))?;
     }
     if let Some(folder) = kept {
         out.line(format_args!("files: {}", folder.display()))?;
