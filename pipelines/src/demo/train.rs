@@ -124,9 +124,8 @@ fn finish(trained: &Trained, data: &Path, out: &mut Output<'_>) -> anyhow::Resul
             if audit.proven { "proven" } else { "NOT proven" },
         ))?;
         out.line("\ntry next")?;
-        let store = data.join("store").display().to_string();
         for command in ["train list", "models list", "models show higgs/1"] {
-            out.line(format_args!("  LUNAPARK_STORE_URL={store} {}", suggestion(data, command)))?;
+            out.line(format_args!("  {}", suggestion(data, command)))?;
         }
     }
     match audit.proven {

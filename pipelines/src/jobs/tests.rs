@@ -120,7 +120,7 @@ impl Place {
         let path = folder.path().display();
         let text = format!(
             "[topics]\npartitions = {partitions}\n[train]\nthreads = 1\ndatasets = \"{path}\"\n\
-             checkpoint_interval = \"20ms\"\n[store]\nurl = \"{path}/store\""
+             checkpoint_interval = \"20ms\"\n[store]\nurl = \"file://{path}/store\""
         );
         let config = Config::from_texts(&text, std::iter::empty()).unwrap();
         let topics = Catalog::new(&config.topics);

@@ -30,7 +30,7 @@ fn table(rows: usize) -> String {
 
 pub fn place(backend: Backend) -> Workplace {
     let place = Workplace::new(backend).with("score.threads", 0).with("train.threads", 1);
-    let store = quoted(&place.dir().join("store").to_string_lossy());
+    let store = quoted(&format!("file://{}", place.dir().join("store").display()));
     let datasets = quoted(&place.dir().to_string_lossy());
     std::fs::write(place.dir().join("t.csv"), table(2000)).unwrap();
     place.with("store.url", store).with("train.datasets", datasets).with("train.checkpoint_interval", "\"100ms\"")
