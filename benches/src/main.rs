@@ -72,6 +72,8 @@ enum Command {
     DuelTrees(duel::Args),
     /// Perceptrons: Lunapark against ONNX Runtime.
     DuelPerceptrons(duel::Args),
+    /// Networks that tract runs: Lunapark against ONNX Runtime.
+    DuelNetworks(duel::Args),
     /// Lunapark's tree layouts against each other.
     Layouts(duel::Args),
     /// Training: samples a second against torch's fused AdamW.
@@ -114,6 +116,7 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::Kernels(args) => kernels::run(args).map(Some),
         Command::DuelTrees(args) => duel::trees(args).map(Some),
         Command::DuelPerceptrons(args) => duel::perceptrons(args).map(Some),
+        Command::DuelNetworks(args) => duel::networks(args).map(Some),
         Command::Layouts(args) => duel::layouts(args).map(Some),
         Command::Train(args) => train::run(args).map(Some),
         Command::Physics(args) => physics::run(args).map(Some),
