@@ -72,13 +72,13 @@ impl Shape {
         self.layers.iter().map(|layer| layer.outputs * layer.inputs.next_multiple_of(LANES)).sum()
     }
 
-    /// The first weights: uniform with He's variance before ReLU, else with Glorot's; biases are zero.
+    /// The first weights: uniform within 1/√inputs, as torch's `Linear` has them; biases are zero. He's wider ones cost
+    /// 0.03 of AUC on the 7,000 HIGGS events (torch with them, too): a small table is learnt by heart from them.
     pub(crate) fn first_weights(&self, seed: u64) -> Vec<f32> {
         let mut random = Random::new(seed, FIRST_WEIGHTS);
         let mut values = vec![0.0; self.parameters()];
         for layer in &self.layers {
-            let fan = if layer.activation == Activation::Relu { layer.inputs } else { layer.inputs + layer.outputs };
-            let bound = (6.0 / fan as f32).sqrt();
+            let bound = 1.0 / (layer.inputs as f32).sqrt();
             for row in values[layer.weights..layer.bias()].chunks_exact_mut(layer.stride()) {
                 row[..layer.outputs].iter_mut().for_each(|weight| *weight = random.uniform(-bound, bound));
             }

@@ -146,7 +146,12 @@ fn not_numbers(name: &str, what: &str) -> Refusal {
 /// A column of fixed-size lists is a feature per element, as events of a topic have them.
 fn elements(name: &str, column: &[ArrayRef], width: usize) -> Result<Vec<Feature>, Refusal> {
     let flat: Vec<_> = column.iter().map(|array| array.as_fixed_size_list().values().clone()).collect();
-    let values = numbers(&flat).map_err(|what| not_numbers(name, &what))?;
+    if width == 0 {
+        return Err(not_numbers(name, "empty lists"));
+    }
+    let mut values = numbers(&flat).map_err(|what| not_numbers(name, &what))?;
+    let missing = column.iter().flat_map(|lists| (0..lists.len()).map(|row| lists.is_null(row)));
+    values.chunks_exact_mut(width).zip(missing).filter(|(_, missing)| *missing).for_each(|(row, _)| row.fill(f64::NAN));
     let element = |at: usize| values.iter().skip(at).step_by(width).map(|&x| x as f32).collect();
     Ok((0..width).map(|at| Feature { name: format!("{name}_{at}"), values: element(at) }).collect())
 }

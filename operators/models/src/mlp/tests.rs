@@ -53,7 +53,8 @@ fn case(widths: &[usize], activations: &[usize], standardize: bool, seed: u64) -
 
 fn in_double(activation: Activation, x: f64) -> f64 {
     match activation {
-        Activation::Identity => x,
+        // A softmax is the network's, row by row.
+        Activation::Identity | Activation::Softmax => x,
         Activation::Relu => x.max(0.0),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::Tanh => x.tanh(),

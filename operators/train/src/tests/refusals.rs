@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::types::Float32Type;
+use arrow_array::{ArrayRef, FixedSizeListArray, RecordBatch, StringArray};
 use serde_json::{Value, json};
 
 use super::{batch, floats, request, train};
@@ -102,6 +103,19 @@ fn requests_that_ask_for_what_is_not_there() {
         assert!(message.contains(says), "{path} = {value}: {message}");
         assert_eq!(kind, RefusalKind::Request, "{message}");
     }
+}
+
+#[test]
+fn lists_that_are_missing_or_empty() {
+    let of = |width: i32| {
+        let lists = (0..ROWS).map(|row| (row != 3).then(|| vec![Some(row as f32); width as usize]));
+        let lists: ArrayRef = Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(lists, width));
+        let labels = floats((0..ROWS).map(|row| (row % 2) as f32));
+        let request = request("classification", json!({ "epochs": 1 }), json!({ "path": "-", "label": "y" }));
+        train(&request, &[batch(vec![("x", lists), ("y", labels)])]).err().unwrap().message
+    };
+    assert!(of(2).contains("\"x_0\" (1 rows), \"x_1\" (1 rows)"), "{}", of(2));
+    assert!(of(0).contains("\"x\" holds empty lists"), "{}", of(0));
 }
 
 #[test]
