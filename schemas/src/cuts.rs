@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn every_cut_has_its_own_key_and_reads_back() {
         assert_eq!((cut(5).key(), cut(9).key()), ("score/t/2/5".into(), "score/t/2/9".into()));
-        let example: CutRecord = serde_json::from_str(include_str!("../examples/records/model.cuts/ok-cut.json")).unwrap();
+        let example: CutRecord =
+            serde_json::from_str(include_str!("../examples/records/model.cuts/ok-cut.json")).unwrap();
         assert_eq!(example.key(), "score/inference.events/1/48000");
         let text = serde_json::to_string(&cut(5)).unwrap();
         assert_eq!(serde_json::from_str::<CutRecord>(&text).unwrap(), cut(5));

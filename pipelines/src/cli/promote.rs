@@ -101,7 +101,12 @@ fn promote(context: &Context, config: &Config, args: &Args, out: &mut Output<'_>
     switch(context, &wanted, at, &args.patience, out)
 }
 
-fn roll_back(context: &Context, config: &Config, args: &RollbackArgs, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+fn roll_back(
+    context: &Context,
+    config: &Config,
+    args: &RollbackArgs,
+    out: &mut Output<'_>,
+) -> anyhow::Result<ExitCode> {
     prepare(context)?;
     let known = known(context)?;
     if known.live().is_none() {
@@ -142,7 +147,8 @@ fn configured(model: &ModelConfig, s3: &S3Options) -> anyhow::Result<Wanted> {
 
 /// Which model the arguments name, loaded once here: a file that no instance could load is not announced at all.
 fn wanted(known: &Known, config: &Config, args: &Args, s3: &S3Options) -> anyhow::Result<Wanted> {
-    let (name, version) = args.name.split_once('/').map_or((&*args.name, None), |(name, version)| (name, Some(version)));
+    let (name, version) =
+        args.name.split_once('/').map_or((&*args.name, None), |(name, version)| (name, Some(version)));
     if name.is_empty() || version.is_some_and(str::is_empty) || args.name.contains(char::is_whitespace) {
         bail!("`{}` is no model: write NAME or NAME/VERSION, for example higgs/2", args.name);
     }
@@ -214,9 +220,9 @@ fn shown(version: Option<&str>) -> String {
 fn one_digest(known: &Known, wanted: &Wanted) -> anyhow::Result<()> {
     let promoted = known.promotions.values().map(|p| (&p.model, p.version.clone(), &p.digest));
     let registered = known.versions.iter().map(|v| (&v.name, v.version.to_string(), &v.digest));
-    let other = promoted
-        .chain(registered)
-        .find(|(name, version, digest)| **name == wanted.name && *version == wanted.version && **digest != wanted.digest);
+    let other = promoted.chain(registered).find(|(name, version, digest)| {
+        **name == wanted.name && *version == wanted.version && **digest != wanted.digest
+    });
     match other {
         Some((name, version, digest)) => bail!(
             "{name}/{version} is known with the digest {digest}, this file has {}: give it a version of its own",

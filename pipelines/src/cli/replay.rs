@@ -209,7 +209,8 @@ impl Replay {
 }
 
 fn keep(batch: &mut Messages, message: &Message<'_>) {
-    let (topic, partition, offset, timestamp) = (&**message.topic, message.partition, message.offset, message.timestamp);
+    let (topic, partition, offset, timestamp) =
+        (&**message.topic, message.partition, message.offset, message.timestamp);
     let at = lunapark_schemas::messages::At { topic, partition, offset, timestamp };
     batch.push_encoded(at, message.key, message.value, message.headers);
 }

@@ -55,9 +55,10 @@ impl Agent {
             }
         }
         let (pipeline, instance) = (self.board.pipeline.clone(), self.instance.clone());
-        let told = self.log().writer().and_then(|mut writer| {
-            self.say(&mut *writer, &ControlRecord::Stopped { pipeline, instance })
-        });
+        let told = self
+            .log()
+            .writer()
+            .and_then(|mut writer| self.say(&mut *writer, &ControlRecord::Stopped { pipeline, instance }));
         tracing::debug!(?told, "said that this instance has stopped");
     }
 

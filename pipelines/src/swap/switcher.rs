@@ -70,7 +70,8 @@ impl Switcher {
 
     fn hold(&mut self, partition: i32, cuts: Vec<CutRecord>) {
         let models = &self.board.models;
-        let cut = |cut: &CutRecord| models.find(&cut.model, &cut.version).map(|model| Cut { from: cut.next_offset, model });
+        let cut =
+            |cut: &CutRecord| models.find(&cut.model, &cut.version).map(|model| Cut { from: cut.next_offset, model });
         self.table.set(partition, cuts.iter().filter_map(cut).collect());
         self.held.insert(partition, cuts);
     }
@@ -120,7 +121,11 @@ impl Switcher {
             promotion: promotion.id,
         };
         tracing::info!(
-            model = cut.model, version = cut.version, partition = cut.partition, next_offset = cut.next_offset, "cut"
+            model = cut.model,
+            version = cut.version,
+            partition = cut.partition,
+            next_offset = cut.next_offset,
+            "cut"
         );
         let after = effective(cuts.iter().cloned().chain([cut.clone()]).collect());
         self.open.insert(next.partition, cuts);

@@ -42,7 +42,9 @@ fn place() -> Place {
         replication: 1,
     };
     let catalog = Catalog::new(&options);
-    catalog.specs().iter().for_each(|spec| drop(log.create_topic(spec).unwrap()));
+    for spec in catalog.specs() {
+        log.create_topic(&spec).unwrap();
+    }
     let board = board(&log, &catalog);
     Place { log, catalog, board, _dir: dir }
 }
@@ -115,7 +117,11 @@ fn an_aborted_cut_never_was() {
     assert_eq!(*table.of(0), [Cut { from: 5, model: 1 }]);
     switcher.aborted();
     assert!(table.of(0).is_empty() && switcher.due());
-    assert_eq!(offsets(&switcher.cut(&place.at([6, 30]))), [6, 30], "a planned offset that has passed is the present one");
+    assert_eq!(
+        offsets(&switcher.cut(&place.at([6, 30]))),
+        [6, 30],
+        "a planned offset that has passed is the present one"
+    );
     switcher.committed();
     assert!(!switcher.is_open() && !switcher.due());
     assert_eq!(*table.of(1), [Cut { from: 30, model: 1 }]);

@@ -205,7 +205,8 @@ fn a_replay_gives_the_same_bytes(backend: Backend) {
     let topic = place.topic("replayed");
     place.cli(&["topics", "create", &topic, "--partitions", "4"]).ok();
     place.cli(&["replay", "--output", &topic]).ok();
-    let bytes = |records: &[OwnedRecord]| -> Vec<_> { records.iter().map(|r| (r.partition, r.value.clone())).collect() };
+    let bytes =
+        |records: &[OwnedRecord]| -> Vec<_> { records.iter().map(|r| (r.partition, r.value.clone())).collect() };
     assert_eq!(bytes(&place.read_all("replayed")), bytes(&results));
     let results = place.topic("inference.results");
     place.cli(&["replay", "--output", &results]).failed().says(&["--output", &results]);

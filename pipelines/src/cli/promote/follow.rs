@@ -23,12 +23,19 @@ pub(super) struct Followed {
 
 /// Waits for a cut of every partition, as long as somebody runs who can make it and the time lasts. A cut of a later
 /// promotion ends the waiting, too.
-pub(super) fn cuts(context: &Context, promotion: &Promotion, somebody: bool, within: Duration) -> anyhow::Result<Followed> {
+pub(super) fn cuts(
+    context: &Context,
+    promotion: &Promotion,
+    somebody: bool,
+    within: Duration,
+) -> anyhow::Result<Followed> {
     let source = context.catalog.inference_events.name();
     let partitions = context.log.topic(source)?.partitions;
-    let places: Vec<_> =
-        (0..partitions).map(|partition| TopicPartition::new(context.catalog.model_cuts.name().clone(), partition)).collect();
-    let starts = places.iter().map(|at| Ok(at.at(context.log.watermarks(at)?.low))).collect::<anyhow::Result<Vec<_>>>()?;
+    let places: Vec<_> = (0..partitions)
+        .map(|partition| TopicPartition::new(context.catalog.model_cuts.name().clone(), partition))
+        .collect();
+    let starts =
+        places.iter().map(|at| Ok(at.at(context.log.watermarks(at)?.low))).collect::<anyhow::Result<Vec<_>>>()?;
     let mut reader = context.log.reader(&starts)?;
     let mut missing: Vec<i32> = (0..partitions).collect();
     let (mut made, mut messages, began) = (BTreeMap::new(), Messages::new(), Instant::now());

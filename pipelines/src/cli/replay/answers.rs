@@ -119,9 +119,9 @@ fn v2_scores(reply: &V2Reply) -> Option<Vec<Option<f64>>> {
     let output = reply.outputs.iter().find(|output| output.name == "score").or_else(|| reply.outputs.first())?;
     let rows = usize::try_from(*output.shape.first()?).ok()?;
     match output.data.as_ref()? {
-        V2Answers::Numbers(numbers) if rows > 0 => {
-            Some(numbers.chunks(numbers.len().div_ceil(rows).max(1)).map(|row| row.first().copied().flatten()).collect())
-        }
+        V2Answers::Numbers(numbers) if rows > 0 => Some(
+            numbers.chunks(numbers.len().div_ceil(rows).max(1)).map(|row| row.first().copied().flatten()).collect(),
+        ),
         V2Answers::Numbers(_) => Some(Vec::new()),
         V2Answers::Texts(_) => None,
     }

@@ -75,7 +75,9 @@ impl Comparison {
     }
 
     pub(super) fn finish(mut self) -> Diff {
-        let share = |scores: &[f64]| ratio(scores.iter().filter(|score| **score >= self.threshold).count() as u64, scores.len() as u64);
+        let share = |scores: &[f64]| {
+            ratio(scores.iter().filter(|score| **score >= self.threshold).count() as u64, scores.len() as u64)
+        };
         let rates = (share(&self.recorded), share(&self.replayed));
         let distance = kolmogorov_smirnov(&mut self.recorded, &mut self.replayed);
         Diff { threshold: self.threshold, counts: self.counts, distance, rates }

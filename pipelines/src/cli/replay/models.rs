@@ -62,7 +62,8 @@ impl Replayed {
 
 fn cuts(context: &Context, partitions: &[TopicPartition]) -> anyhow::Result<BTreeMap<i32, Vec<CutRecord>>> {
     let (topic, source) = (context.catalog.model_cuts.name(), context.catalog.inference_events.name());
-    let there = context.log.topics()?.into_iter().find(|found| found.name == *topic).map_or(0, |found| found.partitions);
+    let there =
+        context.log.topics()?.into_iter().find(|found| found.name == *topic).map_or(0, |found| found.partitions);
     let numbers: Vec<i32> = partitions.iter().filter(|at| at.topic == *source).map(|at| at.partition).collect();
     let numbers: Vec<i32> = numbers.into_iter().filter(|partition| *partition < there).collect();
     Ok(history::read(&*context.log, topic, &context.group_of_pipeline, source, &numbers)?)

@@ -34,7 +34,9 @@ impl Sink {
                 let (writer, partitions) = (context.log.writer()?, topic.partitions);
                 Ok(Self::Topic { writer, topic: topic.name, partitions })
             }
-            None => Ok(Self::File(BufWriter::new(File::create(name).with_context(|| format!("cannot create {name}"))?))),
+            None => {
+                Ok(Self::File(BufWriter::new(File::create(name).with_context(|| format!("cannot create {name}"))?)))
+            }
         }
     }
 
@@ -49,7 +51,8 @@ impl Sink {
                 let mut headers = headers.clone();
                 headers.push_str(SOURCE, &message.position().to_string());
                 let partition = (message.partition < *partitions).then_some(message.partition);
-                let (key, value, timestamp) = (message.key, Some(&value[..]), Some(message.timestamp).filter(|t| *t >= 0));
+                let (key, value, timestamp) =
+                    (message.key, Some(&value[..]), Some(message.timestamp).filter(|t| *t >= 0));
                 let headers = headers.view();
                 Ok(writer.produce(&Record { topic, partition, key, value, headers, timestamp })?)
             }
