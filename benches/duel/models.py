@@ -1,11 +1,12 @@
-"""Makes the models and rows of the duels, the same on every machine: python models.py FOLDER trees|perceptrons
+"""Makes the models and rows of the duels, the same on every machine: python models.py FOLDER KIND
 
 Trees: XGBoost's own JSON, and the same trees as ONNX. Perceptrons: Lunapark's safetensors, and the same weights as
-ONNX. Rows: 8192 of each width, f32.
+ONNX. Networks: the models crate's own fixtures. Rows: 8192 of each width, f32.
 """
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ ROWS = 8192
 TRAIN_ROWS = 30_000
 DEPTHS = (6, 10)
 TREES = (100, 500, 2000)
+NETWORKS = {"torch-images": 144, "torch-gru": 60, "torch-autoencoder": 16, "keras-lstm-unrolled": 32}
+FIXTURES = Path(__file__).parents[2] / "operators/models/fixtures/onnx"
 PERCEPTRONS = ((28, 128, 64, 1), (29, 256, 256, 1), (784, 512, 10))
 
 
@@ -140,7 +143,13 @@ def perceptron_to_onnx(tensors, widths):
     return onnx_model(nodes, weights, widths[0], widths[-1])
 
 
+def make_networks(folder):
+    for name, width in NETWORKS.items():
+        save_rows(folder, width)
+        shutil.copyfile(FIXTURES / f"{name}.onnx", folder / f"network-{name}.onnx")
+
+
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
-    {"trees": make_trees, "perceptrons": make_perceptrons}[sys.argv[2]](target)
+    {"trees": make_trees, "perceptrons": make_perceptrons, "networks": make_networks}[sys.argv[2]](target)

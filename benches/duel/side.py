@@ -32,7 +32,9 @@ def onnxruntime_model(name):
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     session = ort.InferenceSession(str(FOLDER / f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
-    return lambda batch: session.run(None, {"input": batch})[0]
+    graph_input = session.get_inputs()[0]
+    shape = [-1, *graph_input.shape[1:]]
+    return lambda batch: session.run(None, {graph_input.name: batch.reshape(shape)})[0]
 
 
 @lru_cache(maxsize=1)

@@ -70,6 +70,8 @@ enum Command {
     DuelTrees(duel::Args),
     /// Perceptrons: Lunapark against ONNX Runtime.
     DuelPerceptrons(duel::Args),
+    /// Networks that tract runs: Lunapark against ONNX Runtime.
+    DuelNetworks(duel::Args),
     /// Lunapark's tree layouts against each other.
     Layouts(duel::Args),
     /// One side of a duel, as a process of its own; started by the duels.
@@ -108,6 +110,7 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::Kernels(args) => kernels::run(args).map(Some),
         Command::DuelTrees(args) => duel::trees(args).map(Some),
         Command::DuelPerceptrons(args) => duel::perceptrons(args).map(Some),
+        Command::DuelNetworks(args) => duel::networks(args).map(Some),
         Command::Layouts(args) => duel::layouts(args).map(Some),
         Command::Side { folder } => duel::side::run(folder).map(|()| None),
         Command::Bare { job } => bare::run(&serde_json::from_str(job)?).map(|()| None),

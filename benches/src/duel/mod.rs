@@ -5,6 +5,7 @@
 
 mod layouts;
 mod models;
+mod networks;
 mod peak;
 mod perceptrons;
 pub mod side;
@@ -103,6 +104,11 @@ pub fn layouts(args: &Args) -> anyhow::Result<Report> {
 /// The perceptrons' duel.
 pub fn perceptrons(args: &Args) -> anyhow::Result<Report> {
     perceptrons::run(args, &Folder::prepare("perceptrons")?)
+}
+
+/// The networks' duel.
+pub fn networks(args: &Args) -> anyhow::Result<Report> {
+    networks::run(args, &Folder::prepare("networks")?)
 }
 
 /// Cells of a rate and its ratio.

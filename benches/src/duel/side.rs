@@ -78,7 +78,11 @@ pub fn run(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn load(folder: &Path, name: &str) -> anyhow::Result<Loaded> {
-    let ending = if name.starts_with("trees") { "json" } else { "safetensors" };
+    let ending = match name.split('-').next() {
+        Some("trees") => "json",
+        Some("network") => "onnx",
+        _ => "safetensors",
+    };
     let path = folder.join(format!("{name}.{ending}"));
     let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
     Ok(lunapark_models::load(&bytes, name, None)?)

@@ -34,7 +34,11 @@ fn not_digits(values: u64) -> u64 {
 /// Reads the JSON number that starts at `at`; gives it, infinite where it is beyond the range, and where it ends.
 #[inline(always)]
 pub(super) fn scan(text: &[u8], at: usize) -> Option<(f64, usize)> {
-    quick(text, at).or_else(|| slow(text, at))
+    // Not `or_else`: the compiler has left that as a call, which doubled the time of a whole event.
+    match quick(text, at) {
+        Some(number) => Some(number),
+        None => slow(text, at),
+    }
 }
 
 /// Where the JSON number that starts at `at` ends.
@@ -114,6 +118,7 @@ fn signed(magnitude: f64, negative: bool) -> f64 {
 }
 
 /// Any JSON number.
+#[inline(never)]
 fn slow(text: &[u8], at: usize) -> Option<(f64, usize)> {
     let text = text.get(at..)?;
     let scanned = Scanned::of(text)?;

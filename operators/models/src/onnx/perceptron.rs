@@ -81,7 +81,8 @@ fn activation(function: Function) -> Option<Activation> {
     }
 }
 
-/// Replaces each chain by one step. A single product without activation stays as it is: its sums are in double.
+/// Replaces each chain by one step. A single product without activation stays as it is, for its sums are in double,
+/// unless it is normalized at once: then it is part of a network.
 pub(super) fn fuse(program: Program) -> Result<Program, ModelError> {
     let Program { steps, widths, inputs, outputs } = program;
     let mut readers = vec![0usize; widths.len()];
@@ -101,7 +102,9 @@ pub(super) fn fuse(program: Program) -> Result<Program, ModelError> {
         }) {
             chain.push(next);
         }
-        fused.append(&mut finish(chain, &drafts)?);
+        let last = chain[chain.len() - 1].output;
+        let normalized = rest.peek().is_some_and(|next| next.operation.normalizes() && next.inputs == [last]);
+        fused.append(&mut finish(chain, &drafts, normalized)?);
     }
     Ok(Program { steps: fused, widths, inputs, outputs })
 }
@@ -128,8 +131,8 @@ fn extend(drafts: &mut Vec<Draft>, step: &Step, widths: &[usize]) -> bool {
     }
 }
 
-fn finish(chain: Vec<Step>, drafts: &[Draft]) -> Result<Vec<Step>, ModelError> {
-    let is_network = drafts.len() > 1 || drafts.iter().any(|draft| draft.activation.is_some());
+fn finish(chain: Vec<Step>, drafts: &[Draft], normalized: bool) -> Result<Vec<Step>, ModelError> {
+    let is_network = normalized || drafts.len() > 1 || drafts.iter().any(|draft| draft.activation.is_some());
     let (Some(first), Some(last)) = (chain.first(), chain.last()) else { return Ok(chain) };
     if !is_network || !drafts.iter().all(Draft::is_finite) {
         return Ok(chain);

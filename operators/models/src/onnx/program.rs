@@ -130,6 +130,11 @@ pub(super) trait Operation: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Whether this step takes the scale out of what it is given, and with it small differences of sums.
+    fn normalizes(&self) -> bool {
+        false
+    }
+
     /// The forest that this step evaluates.
     fn forest(&self) -> Option<&Forest> {
         None

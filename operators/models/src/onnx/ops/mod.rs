@@ -3,6 +3,7 @@
 mod concat;
 mod elementwise;
 mod labels;
+mod layer_norm;
 mod linear;
 mod look_up;
 mod matrix;
@@ -37,6 +38,7 @@ pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
         ("", op) if elementwise::is_binary(op) => elementwise::lower_binary(node, to),
         ("", "Where") => elementwise::lower_where(node, to),
         ("", "MatMul" | "Gemm" | "BatchNormalization") => matrix::lower(node, to),
+        ("", "LayerNormalization") => layer_norm::lower(node, to),
         ("", "Softmax" | "LogSoftmax") => scores::lower_softmax(node, to),
         ("", "ArgMax" | "ArgMin") => labels::lower_arg(node, to),
         ("", op) if reduce::is_reduction(op) => reduce::lower(node, to),

@@ -35,6 +35,7 @@ pub(in super::super) fn lower_function<'a>(node: &'a Node<'a>, to: &mut Lowering
     match (node.op, rows.element) {
         ("IsNaN", element) if element.is_float() => to.step(node, IsNan, &[rows.slot], made(Element::Bool)),
         ("Not", Element::Bool) => to.step(node, Not, &[rows.slot], made(Element::Bool)),
+        ("Erf", Element::F64) => Err(node.unsupported("in double precision")),
         (_, element) if element.is_float() => {
             let function = Function::read(node, to)?;
             to.step(node, Each(function), &[rows.slot], made(element))

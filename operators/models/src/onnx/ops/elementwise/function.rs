@@ -16,6 +16,7 @@ pub(in crate::onnx) enum Function {
     Sqrt,
     Neg,
     Abs,
+    Erf,
     Reciprocal,
     Floor,
     Ceil,
@@ -30,7 +31,7 @@ pub(in crate::onnx) enum Function {
 }
 
 /// The functions without a parameter, by ONNX's name.
-const PLAIN: [(&str, Function); 14] = [
+const PLAIN: [(&str, Function); 15] = [
     ("Relu", Function::Relu),
     ("Sigmoid", Function::Sigmoid),
     ("Tanh", Function::Tanh),
@@ -39,6 +40,7 @@ const PLAIN: [(&str, Function); 14] = [
     ("Sqrt", Function::Sqrt),
     ("Neg", Function::Neg),
     ("Abs", Function::Abs),
+    ("Erf", Function::Erf),
     ("Reciprocal", Function::Reciprocal),
     ("Floor", Function::Floor),
     ("Ceil", Function::Ceil),
@@ -81,6 +83,7 @@ impl Function {
             Function::Sqrt => x.sqrt(),
             Function::Neg => -x,
             Function::Abs => x.abs(),
+            Function::Erf => R::from_f64(f64::from(erf(x.to_f64() as f32))),
             Function::Reciprocal => one::<R>() / x,
             Function::Floor => x.floor(),
             Function::Ceil => x.ceil(),
@@ -107,6 +110,26 @@ fn sigmoid<R: Real>(x: R) -> R {
     let e = (-x.abs()).exp();
     let positive = one::<R>() / (one::<R>() + e);
     if x < zero() { e * positive } else { positive }
+}
+
+/// The error function in single precision, within 5e-7, without a branch.
+/// Source: the rational approximation of Eigen's `generic_fast_erf_float`.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    const ABOVE: [f32; 7] = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_4e-5,
+        -7.349_906e-4,
+        -2.954_599_8e-3,
+        -1.609_603_3e-2,
+    ];
+    const BELOW: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+    // Beyond 4 it is 1 in single precision.
+    let x = clip(x, -4.0, 4.0);
+    let of = |polynomial: &[f32]| polynomial.iter().fold(0.0, |sum, factor| sum * (x * x) + factor);
+    x * of(&ABOVE) / of(&BELOW)
 }
 
 fn softplus<R: Real>(x: R) -> R {
