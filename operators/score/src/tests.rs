@@ -12,7 +12,7 @@ use lunapark_schemas::messages::At;
 use lunapark_schemas::rows::f32_values;
 use lunapark_schemas::{Datatype, ErrorClass, HeadersBuf, Messages, Outcome, RowsBuilder, Signature, TensorSpec};
 
-use crate::{InferenceCodec, ModelEntry, ModelSet, Scorer};
+use crate::{Cut, CutTable, InferenceCodec, ModelEntry, ModelSet, NotAdded, Scorer};
 
 /// Adds up a row of two.
 struct Sum {
@@ -139,4 +139,42 @@ fn an_infinity_costs_its_row_alone() {
     let failed = &scored.failed[0];
     assert_eq!((failed.row, failed.rejection.class), (1, ErrorClass::Value));
     assert!(failed.rejection.message.starts_with("row 1: `x`[1] is infinite"), "{}", failed.rejection.message);
+}
+
+#[test]
+fn cuts_decide_for_what_pins_no_version() {
+    let table = Arc::new(CutTable::default());
+    // `other/1` from offset 1 on, `sum/2` from offset 3 on.
+    table.set(0, vec![Cut { from: 1, model: 2 }, Cut { from: 3, model: 1 }]);
+    let codec = InferenceCodec::with_cuts(models(), table, Limits::default());
+    let wanted = [None, None, Some("sum/1"), None, Some("other"), Some("sum"), Some("sum/1")];
+    let mut messages = Messages::new();
+    for (offset, model) in wanted.iter().enumerate() {
+        let mut headers = HeadersBuf::new();
+        if let Some(name) = model {
+            headers.push_str(MODEL, name);
+        }
+        let at = At { topic: "t", partition: 0, offset: offset as i64, timestamp: 0 };
+        messages.push(at, None, Some(br#"{"instances":[[1,2]]}"#), headers.view());
+    }
+    let decoded = codec.decode(&messages, &(0..wanted.len()).collect::<Vec<_>>());
+    let mut found = [usize::MAX; 7];
+    for batch in &decoded.batches {
+        batch.members.iter().for_each(|member| found[member.message] = batch.model);
+    }
+    assert_eq!(found, [0, 2, 0, 1, 2, 1, 0]);
+}
+
+#[test]
+fn a_set_grows_and_keeps_one_model_for_a_version() {
+    let set = models();
+    let again = set.get(1).unwrap().clone();
+    assert_eq!(set.add(again.clone()), Ok(1));
+    let new = ModelEntry::new("sum", "3", "feed", again.model.clone());
+    assert_eq!((set.add(new), set.find("sum", "3")), (Ok(3), Some(3)));
+    let other = ModelEntry::new("sum", "3", "beef", again.model);
+    assert!(matches!(set.add(other), Err(NotAdded::OtherDigest { .. })));
+    // A name alone is the configuration's, until a cut says otherwise.
+    assert_eq!(set.resolve(b"sum", &[], 0), Ok(1));
+    assert_eq!(set.resolve(b"sum", &[Cut { from: 5, model: 3 }], 5), Ok(3));
 }

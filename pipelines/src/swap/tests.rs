@@ -42,7 +42,9 @@ fn place() -> Place {
         replication: 1,
     };
     let catalog = Catalog::new(&options);
-    catalog.specs().iter().for_each(|spec| drop(log.create_topic(spec).unwrap()));
+    for spec in catalog.specs() {
+        log.create_topic(&spec).unwrap();
+    }
     let board = board(&log, &catalog);
     Place { log, catalog, board, _dir: dir }
 }

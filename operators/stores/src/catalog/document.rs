@@ -21,12 +21,14 @@ pub(super) enum Kind {
     Reservation,
 }
 
-/// The document of a record, and where it belongs. Its `_id` is the record's key without the kind.
-pub(super) fn of_record(record: &CatalogRecord, offset: i64) -> bson::error::Result<(Kind, Document)> {
-    match record {
-        CatalogRecord::Version(version) => Ok((Kind::Version, of_version(version, offset)?)),
-        CatalogRecord::Reservation(reservation) => Ok((Kind::Reservation, of_reservation(reservation, offset))),
-    }
+/// The document of a record, and where it belongs; none for promotions, which only the topic holds. Its `_id` is the
+/// record's key without the kind.
+pub(super) fn of_record(record: &CatalogRecord, offset: i64) -> bson::error::Result<Option<(Kind, Document)>> {
+    Ok(match record {
+        CatalogRecord::Version(version) => Some((Kind::Version, of_version(version, offset)?)),
+        CatalogRecord::Reservation(reservation) => Some((Kind::Reservation, of_reservation(reservation, offset))),
+        CatalogRecord::Promotion(_) => None,
+    })
 }
 
 /// Names of metrics may hold dots, which names of fields may not: so they are a list.

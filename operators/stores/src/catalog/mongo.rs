@@ -77,7 +77,7 @@ impl MongoCatalog {
 
     /// Writes the record at this offset of the topic, unless a later one of its key is there.
     pub fn project(&self, record: &CatalogRecord, offset: i64) -> Result<(), CatalogError> {
-        let (kind, document) = document::of_record(record, offset).map_err(unavailable)?;
+        let Some((kind, document)) = document::of_record(record, offset).map_err(unavailable)? else { return Ok(()) };
         let collection = self.collection(kind);
         let id = document.get("_id").cloned().unwrap_or(Bson::Null);
         let older = doc! { "_id": &id, OFFSET: { "$lte": offset } };
@@ -116,10 +116,8 @@ impl MongoCatalog {
         let collection = self.collection(kind);
         let mut wanted = BTreeSet::new();
         for (offset, record) in records {
-            let (of, document) = document::of_record(record, *offset).map_err(unavailable)?;
-            if of == kind {
-                wanted.insert(identity(&document));
-            }
+            let document = document::of_record(record, *offset).map_err(unavailable)?.filter(|(of, _)| *of == kind);
+            wanted.extend(document.map(|(_, document)| identity(&document)));
         }
         for found in self.all(collection, doc! {})? {
             if !wanted.contains(&identity(&found)) {

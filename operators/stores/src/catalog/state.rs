@@ -32,6 +32,8 @@ impl State {
             CatalogRecord::Reservation(Reservation { name, version, task_id }) => {
                 self.reservations.insert((name, task_id), version);
             }
+            // Which model scores is no matter of what models there are.
+            CatalogRecord::Promotion(_) => {}
         }
     }
 
