@@ -30,7 +30,8 @@ impl History {
 
     /// All that is committed; nothing where there is no topic.
     pub fn read(log: &dyn Log, topic: &str) -> Result<Self, LogError> {
-        match Self::open(log, topic) {
+        // Asked for anew: what a client remembers of a topic that was missing may be old.
+        match log.topic(topic).and_then(|_| Self::open(log, topic)) {
             Ok(mut history) => {
                 history.read_on(log, b"")?;
                 Ok(history)
@@ -60,7 +61,7 @@ impl History {
 /// Offset and record of the last entry of each key, by offset; none where there is no topic. And where the topic ends.
 pub fn last_records(log: &dyn Log, topic: &str) -> Result<(Vec<(i64, CatalogRecord)>, i64), LogError> {
     let at = TopicPartition::new(topic, PARTITION);
-    let end = match log.watermarks(&at) {
+    let end = match log.topic(topic).and_then(|_| log.watermarks(&at)) {
         Ok(ends) => ends.high,
         Err(error) if error.kind == LogErrorKind::TopicMissing => return Ok((Vec::new(), 0)),
         Err(error) => return Err(error),

@@ -72,8 +72,9 @@ impl Projection {
         while !stop.requested() {
             let mut reached = false;
             let Err(error) = self.follow(stop, &mut reached) else { return };
-            pause = if reached { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-            if !is_missing(&error) {
+            let missing = is_missing(&error);
+            pause = if reached || missing { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            if !missing {
                 tracing::warn!(%error, again_in = ?pause, "MongoDB's copy of the catalog does not follow; scoring goes on");
             }
             stop.wait(pause);
@@ -82,6 +83,8 @@ impl Projection {
 
     fn follow(&self, stop: &Stop, reached: &mut bool) -> Result<(), ProjectionError> {
         let at = TopicPartition::new(self.topic.name().clone(), PARTITION);
+        // Asked for anew: what a client remembers of a topic that was missing may be old.
+        self.log.topic(self.topic.name())?;
         let from = self.log.watermarks(&at)?.low;
         // Each attempt of the driver has its own time-out; this loop is the patience.
         let mongo = MongoCatalog::open(&self.uri, &self.prefix)?.with_patience(Duration::ZERO);

@@ -12,7 +12,8 @@ use crate::service::reach_log;
 
 /// Work on MongoDB's copy of the model catalog
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  LUNAPARK_CATALOG_MONGODB=mongodb://localhost/lunapark lunapark catalog rebuild")]
+#[command(after_help = "Examples:\n  lunapark catalog rebuild    where the configuration says [catalog] mongodb = \
+                        \"mongodb://…\"")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

@@ -72,6 +72,9 @@ const COPY_PATIENCE: Duration = Duration::from_secs(1);
 /// Keeps MongoDB's copy of the catalog, where one is wanted.
 fn copy_catalog(config: &Config, service: &Service, stop: &Stop) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(projection) = Projection::of(config, service.log.clone(), &service.catalog) else { return Ok(None) };
+    if config.create_topics {
+        service.log.create_topic(&service.catalog.models.spec)?;
+    }
     Ok(Some(projection.spawn(stop.clone()).context("thread of the catalog's copy")?))
 }
 
