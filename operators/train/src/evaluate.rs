@@ -55,7 +55,11 @@ pub(crate) fn roc(scores: &[f64], signal: impl Fn(usize) -> bool, weights: &[f64
     });
     let all: Vec<_> = std::iter::once(start).chain(points).collect();
     let (last, step) = (all.len() - 1, all.len().div_ceil(ROC_POINTS).max(1));
-    all.into_iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last).map(|(_, point)| point).collect()
+    all.into_iter()
+        .enumerate()
+        .filter(|(at, _)| at.is_multiple_of(step) || *at == last)
+        .map(|(_, point)| point)
+        .collect()
 }
 
 /// The mean of a value by the rows' weights.

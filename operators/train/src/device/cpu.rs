@@ -70,11 +70,15 @@ impl Cpu {
 
     /// Of the named rows: each layer's gradients as `[outputs, inputs]` and by its bias, and the loss.
     #[cfg(test)]
-    pub(crate) fn layer_gradients(&mut self, rows: &Rows, which: &[u32]) -> (Vec<(Vec<f32>, Vec<f32>)>, f64) {
+    pub(crate) fn layer_gradients(&mut self, rows: &Rows, which: &[u32]) -> (Vec<LayerGradients>, f64) {
         let (gradients, loss) = self.gradients(rows, which);
         (self.shape.layers.iter().map(|layer| self.shape.unpadded(layer, &gradients)).collect(), loss)
     }
 }
+
+/// Gradients by a layer's weights and by its bias.
+#[cfg(test)]
+pub(crate) type LayerGradients = (Vec<f32>, Vec<f32>);
 
 /// A lock is poisoned only by a thread that panicked, and then the scope panics, too.
 fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {

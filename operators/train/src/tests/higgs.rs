@@ -70,7 +70,7 @@ fn mean_auc(objective: &str, hidden: Value) -> f64 {
         let dataset = json!({ "path": "-", "label": "label", "train_test_split": 0.0005 });
         let mut request = request(objective, settings, dataset);
         request["model"]["architecture"] = json!({ "hidden": hidden });
-        let scores = score(&load(&train(&request, &[table.clone()]).unwrap()), &rows);
+        let scores = score(&load(&train(&request, std::slice::from_ref(&table)).unwrap()), &rows);
         auc(&scores, |row| test[row][0] > 0.5, &[1.0; TEST_ROWS])
     };
     (0..SEEDS).map(of).sum::<f64>() / SEEDS as f64

@@ -68,7 +68,7 @@ fn measures_are_scikit_learns() {
 #[test]
 fn the_auc_with_signed_weights_is_the_sum_over_pairs() {
     let Fixtures { mut weights, binary, .. } = fixtures();
-    weights.iter_mut().step_by(5).for_each(|weight| *weight = -0.4 * *weight);
+    weights.iter_mut().step_by(5).for_each(|weight| *weight *= -0.4);
     let (labels, scores) = (&binary.labels, &binary.scores);
     let of = |signal: bool| (0..labels.len()).filter(move |&row| (labels[row] > 0.0) == signal);
     let (mut pairs, mut all) = (0.0, 0.0);

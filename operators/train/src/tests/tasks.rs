@@ -129,7 +129,7 @@ fn circle() -> RecordBatch {
     let mut random = Random::new(13, 0);
     let (mut rows, mut labels) = (Vec::new(), Vec::new());
     for row in 0..ROWS {
-        let (angle, odd) = (random.uniform(0.0, std::f32::consts::TAU), row % 10 == 0);
+        let (angle, odd) = (random.uniform(0.0, std::f32::consts::TAU), row.is_multiple_of(10));
         let (x, y) = (angle.cos(), angle.sin());
         let (z, w) = if odd { (-x - y, y) } else { (x + y, x - y) };
         rows.push(Some([x, y, z, w].map(Some)));
