@@ -73,7 +73,8 @@ pub(super) fn reach(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
     if config.kafka.is_some() {
         return Ok(reach_log(config)?);
     }
-    let nobody = "no worker is up on this log: start `LUNAPARK_TRAIN_THREADS=1 lunapark run` first, or send with --detach";
+    let nobody =
+        "no worker is up on this log: start `LUNAPARK_TRAIN_THREADS=1 lunapark run` first, or send with --detach";
     embedded::connect(&config.data).context(nobody)
 }
 
