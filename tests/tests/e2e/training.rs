@@ -130,7 +130,7 @@ fn bad_requests_end_with_a_sentence(backend: Backend) {
         ("label", "/dataset/label", json!("truth"), "truth"),
         ("path", "/dataset/path", json!("/etc/passwd"), "train.datasets"),
         ("class", "/dataset/path", json!(place.dir().join("one-class.csv")), "class"),
-        ("epochs", "/model_train/epochs", json!("many"), "epochs"),
+        ("epochs", "/model_train/epochs", json!("many"), "\"many\""),
     ] {
         let mut request = request(&place, task, 3);
         *request.pointer_mut(pointer).unwrap() = value;
