@@ -62,7 +62,8 @@ impl Job for Steps {
         std::thread::park_timeout(Duration::from_millis(2));
         if self.done < self.all.min(self.gate.load(Ordering::Acquire)) {
             self.done += 1;
-            let loss = 1.0 / (self.done as f64 + self.seed as f64);
+            // Whole numbers: they read back from JSON to the bit.
+            let loss = (self.all - self.done) as f64 + self.seed as f64;
             self.history.push(Epoch { epoch: self.done as u32, loss, val_loss: loss, ..Default::default() });
         }
         let (step, steps) = (self.done as u64, self.all as u64);
@@ -287,7 +288,7 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
         (with("bucket", "/dataset/path", json!("s3://b/k.csv")), "train.datasets"),
         (with("topic", "/dataset/path", json!("topic://nowhere")), "no topic `nowhere`"),
         (with("range", "/dataset/path", json!("topic://models?since=1")), "neither from"),
-        (with("epochs", "/model_train/epochs", json!("many")), "epochs"),
+        (with("epochs", "/model_train/epochs", json!("many")), "\"many\""),
     ];
     for (request, _) in &cases {
         place.send(request, 0);
@@ -324,17 +325,15 @@ fn a_job_that_is_left_goes_on_from_its_checkpoint_and_ends_with_the_same_bytes()
     let place = Place::new(1);
     place.gate.store(10, Ordering::Release);
     place.send(&place.request("left", 30), 0);
-    for instance in ["a", "b"] {
-        let worker = place.worker(instance);
-        place.until_step("left", 10);
-        worker.end();
-    }
+    let worker = place.worker("a");
+    place.until_step("left", 10);
+    worker.end();
     place.gate.store(usize::MAX, Ordering::Release);
     place.send(&place.request("whole", 30), 0);
     let worker = place.worker("b");
     let [left, whole] = ["left", "whole"].map(|task| place.ended(task));
     worker.end();
-    assert_eq!((left.stats.resumed, whole.stats.resumed), (2, 0));
+    assert_eq!((left.stats.resumed, whole.stats.resumed), (1, 0));
     let [left, whole] = [left, whole].map(|status| status.model.unwrap());
     assert_eq!(left.digest, whole.digest);
     assert_eq!((left.version, whole.version), (1, 2));

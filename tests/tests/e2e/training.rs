@@ -103,7 +103,7 @@ fn a_request_becomes_a_model_with_its_files(backend: Backend) {
     assert!(status["evaluation"]["auc"].as_f64().unwrap() > 0.9, "{status:#}");
     let digest = status["model"]["digest"].as_str().unwrap();
     let checked = place.cli_json(&["model", "check", &format!("{out}/model.safetensors"), "--no-speed"]);
-    assert_eq!(checked["digest"], digest, "{checked:#}");
+    assert_eq!(checked["sha256"], digest, "{checked:#}");
     let names: Vec<_> =
         std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().filter(|name| name.ends_with(".svg")).count() >= 2, "{names:?}");
@@ -123,14 +123,15 @@ fn a_request_becomes_a_model_with_its_files(backend: Backend) {
 fn bad_requests_end_with_a_sentence(backend: Backend) {
     let place = place(backend);
     let service = place.service("one", &[]);
-    std::fs::write(place.dir().join("one-class.csv"), "x,label\n1,1\n2,1\n3,1\n4,1\n5,1\n6,1\n7,1\n8,1\n").unwrap();
+    let one_class: String = (0..100).map(|n| format!("{},{},1\n", n % 7, n % 5)).collect();
+    std::fs::write(place.dir().join("one-class.csv"), format!("x,y,label\n{one_class}")).unwrap();
     let mut cases = Vec::new();
     for (task, pointer, value, word) in [
         ("objective", "/model/objective", json!("poetry"), "model.objective"),
         ("label", "/dataset/label", json!("truth"), "truth"),
         ("path", "/dataset/path", json!("/etc/passwd"), "train.datasets"),
         ("class", "/dataset/path", json!(place.dir().join("one-class.csv")), "class"),
-        ("epochs", "/model_train/epochs", json!("many"), "epochs"),
+        ("epochs", "/model_train/epochs", json!("many"), "\"many\""),
     ] {
         let mut request = request(&place, task, 3);
         *request.pointer_mut(pointer).unwrap() = value;
