@@ -227,7 +227,7 @@ mod tests {
             ("version", |entry| entry.version = 0),
             ("digest", |entry| entry.digest = "9F".repeat(32)),
             ("artifact", |entry| entry.artifact.clear()),
-            ("metrics", |entry| drop(entry.metrics.insert("auc".into(), f64::NAN))),
+            ("metrics", |entry| entry.metrics = [("auc".to_owned(), f64::NAN)].into()),
         ];
         for (field, breaks) in broken {
             let mut entry = example();
