@@ -10,6 +10,7 @@ use crate::config::Config;
 
 /// Promote a model, or go back to the one before.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lunapark models promote higgs/2 --model higgs-2.json\n  lunapark models rollback")]
 pub struct Args {
     #[command(subcommand)]
     command: Models,
