@@ -46,6 +46,7 @@ pub struct Args {
 ///
 /// One more switch, as `promote` makes it; a second rollback goes forward again.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lunapark models rollback\n  lunapark models rollback --deadline 5s --force")]
 pub struct RollbackArgs {
     #[command(flatten)]
     patience: Patience,
