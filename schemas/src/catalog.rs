@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn an_entry_that_nobody_could_use_is_refused_with_its_field() {
-        let broken: [(&str, fn(&mut ModelVersion)); 7] = [
+        type Change = fn(&mut ModelVersion);
+        let broken: [(&str, Change); 7] = [
             ("name", |entry| entry.name = "a/b".into()),
             ("name", |entry| entry.name.clear()),
             ("task_id", |entry| entry.task_id = "a\nb".into()),
