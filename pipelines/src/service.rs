@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -280,14 +281,30 @@ impl Service {
         Ok(())
     }
 
-    /// Follows promotions until a stop is asked for.
+    /// Follows promotions until a stop is asked for. Comes back once the instance can be heard on `control`: a promotion
+    /// that begins after this start must not take it for one that does not run.
     fn follow(&mut self, instance: &str, board: Arc<Switchboard>) -> Result<(), ServiceError> {
         let (models, control) = (self.catalog.models.clone(), self.catalog.control.clone());
-        let agent = Agent { board, models, control, instance: instance.to_owned() };
+        let spoken = Arc::new(AtomicBool::new(false));
+        let agent = Agent { board, models, control, instance: instance.to_owned(), spoken: spoken.clone() };
         let stop = self.stop.clone();
         let spawned = std::thread::Builder::new().name("promotions".into()).spawn(move || agent.run(&stop));
-        self.agent = Some(spawned.map_err(|e| ServiceError::Thread(e.to_string()))?);
+        let following = spawned.map_err(|e| ServiceError::Thread(e.to_string()))?;
+        self.wait_until_heard(&following, &spoken);
+        self.agent = Some(following);
         Ok(())
+    }
+
+    /// The agent tries again for ever where the log fails, and scoring does not depend on it: the wait ends.
+    fn wait_until_heard(&self, following: &JoinHandle<()>, spoken: &AtomicBool) {
+        let began = Instant::now();
+        while !spoken.load(Ordering::Acquire) && !self.stop.requested() && !following.is_finished() {
+            if began.elapsed() > HEARD_WITHIN {
+                tracing::warn!("no sign of life on the topic control yet; a promotion may pass this instance over");
+                return;
+            }
+            self.stop.wait(Duration::from_millis(5));
+        }
     }
 
     /// Writes the metrics to their topic until a stop is asked for; the last report is [`join`](Self::join)'s.
@@ -357,6 +374,8 @@ fn switchboard(config: &Config, log: &Arc<dyn Log>, catalog: &Catalog, score: &S
     Switchboard::new(log.clone(), cuts, source, score.group(), score.models(), places)
 }
 
+/// An instance starts without its first sign of life after so long.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
 /// A report that is not acknowledged by then is given up: the next one holds the same counters and more.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::catalog::CatalogRecord;
@@ -34,6 +35,8 @@ pub struct Agent {
     pub control: Topic<ControlRecord>,
     /// Stable instance name.
     pub instance: String,
+    /// Set once the first sign of life is on `control`.
+    pub spoken: Arc<AtomicBool>,
 }
 
 /// What one session has heard.
@@ -69,6 +72,7 @@ impl Agent {
     fn listen(&self, stop: &Stop) -> Result<(), LogError> {
         let mut writer = self.log().writer()?;
         self.alive(&mut *writer)?;
+        self.spoken.store(true, Ordering::Release);
         let at = TopicPartition::new(self.models.name().clone(), PARTITION);
         let caught_up = self.log().watermarks(&at)?;
         let mut reader = self.log().reader(&[at.at(caught_up.low)])?;

@@ -18,6 +18,9 @@ use crate::swap::HEARTBEAT;
 
 /// Five missed signs of life: an instance that was killed is waited for so long.
 const SILENCE: Duration = HEARTBEAT.saturating_mul(5);
+/// Within this a running instance is heard again. So long an instance may run that has not been heard yet, or whose
+/// name was taken back by the late word of a process before it that it has stopped.
+const HEARD_AGAIN: Duration = HEARTBEAT.saturating_add(Duration::from_secs(1));
 const LIMIT: Limit = Limit { messages: 4096, bytes: 4 << 20 };
 const WAIT: Duration = Duration::from_millis(100);
 
@@ -29,6 +32,9 @@ pub(super) struct Ear {
     caught_up: i64,
     /// Instance and its last sign of life.
     alive: BTreeMap<String, i64>,
+    /// When an instance last said that it stopped, milliseconds since 1970. What it said after that counts: its place on
+    /// the one partition decides.
+    stopped: Option<i64>,
 }
 
 /// What the instances said.
@@ -72,7 +78,7 @@ impl Ear {
         let start = context.log.offset_for_time(&at, since)?;
         let caught_up = context.log.watermarks(&at)?.high;
         let reader = context.log.reader(&[at.at(start)])?;
-        Ok(Self { reader, at, caught_up, alive: BTreeMap::new() })
+        Ok(Self { reader, at, caught_up, alive: BTreeMap::new(), stopped: None })
     }
 
     /// Waits until every running instance has answered, or the deadline.
@@ -84,13 +90,15 @@ impl Ear {
         loop {
             messages.clear();
             self.reader.poll(&mut messages, LIMIT, WAIT)?;
-            let records = messages.iter().filter_map(|message| ControlRecord::read(message.value?));
-            records.for_each(|record| self.hear(record, to, &mut gathered));
+            let records = messages.iter().filter_map(|m| Some((m.timestamp, ControlRecord::read(m.value?)?)));
+            records.for_each(|(said_at, record)| self.hear(said_at, record, to, &mut gathered));
             if self.reader.position(&self.at)? < self.caught_up {
                 continue;
             }
             gathered.silent = self.running().filter(|i| !gathered.answered(i)).cloned().collect();
-            if gathered.silent.is_empty() || asked.elapsed() >= deadline {
+            let all_heard = gathered.somebody() || asked.elapsed() >= HEARD_AGAIN;
+            let all_answered = gathered.silent.is_empty() && all_heard && !self.just_stopped();
+            if all_answered || asked.elapsed() >= deadline {
                 return Ok(gathered);
             }
             // One that cannot decides it, whatever the others say.
@@ -101,12 +109,13 @@ impl Ear {
         }
     }
 
-    fn hear(&mut self, record: ControlRecord, to: &Promotion, gathered: &mut Gathered) {
+    fn hear(&mut self, said_at: i64, record: ControlRecord, to: &Promotion, gathered: &mut Gathered) {
         match record {
             ControlRecord::Alive(alive) if alive.pipeline == to.pipeline => {
                 self.alive.insert(alive.instance, alive.sent_at);
             }
             ControlRecord::Stopped { pipeline, instance } if pipeline == to.pipeline => {
+                self.stopped = self.stopped.max(Some(said_at));
                 self.alive.remove(&instance);
                 gathered.ready.remove(&instance);
                 gathered.cannot.remove(&instance);
@@ -121,6 +130,12 @@ impl Ear {
             }
             _ => {}
         }
+    }
+
+    /// Whether a namesake of an instance that stopped may still have to be heard. A clock ahead of ours holds nothing up.
+    fn just_stopped(&self) -> bool {
+        let ago = self.stopped.map(|stopped| clock::now_millis() - stopped);
+        ago.is_some_and(|ago| (0..HEARD_AGAIN.as_millis() as i64).contains(&ago))
     }
 
     fn running(&self) -> impl Iterator<Item = &String> {
