@@ -371,7 +371,7 @@ impl Service {
 fn switchboard(config: &Config, log: &Arc<dyn Log>, catalog: &Catalog, score: &Score) -> Switchboard {
     let (cuts, source) = (catalog.model_cuts.clone(), catalog.inference_events.name().clone());
     let places = Places { s3: models::s3_options(&config.store), library: Library::on(log.clone(), catalog) };
-    Switchboard::new(log.clone(), cuts, source, score.group(), score.models(), places)
+    Switchboard::new(log.clone(), cuts, source, score.group(), score.models(), places, config.score.delivery)
 }
 
 /// An instance starts without its first sign of life after so long.

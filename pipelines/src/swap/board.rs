@@ -7,10 +7,14 @@ use lunapark_schemas::Signature;
 use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::promotion::Promotion;
 use lunapark_score::{ModelEntry, ModelSet};
-use lunapark_topics::{Log, LogError, Topic};
+use lunapark_topics::{Delivery, Log, LogError, Topic};
 
 use super::history::{self, Cuts};
 use crate::models;
+
+/// Why an instance that delivers at least once does not switch.
+const NOT_ATOMIC: &str = "this instance delivers at least once, so a switch would not be recorded together with the \
+                          offsets that it begins at; set score.delivery = \"exactly_once\" and start it again";
 
 /// A model that a promotion or a cut names and that this instance cannot score with.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,6 +37,7 @@ pub struct Switchboard {
     pub(super) pipeline: String,
     pub(super) models: Arc<ModelSet>,
     places: models::Places,
+    delivery: Delivery,
     wanted: RwLock<Option<Arc<Promotion>>>,
     /// Number of `wanted`, for the look that every turn of the loop takes; 0 is none.
     wanted_id: AtomicU64,
@@ -47,9 +52,10 @@ impl Switchboard {
         pipeline: String,
         models: Arc<ModelSet>,
         places: models::Places,
+        delivery: Delivery,
     ) -> Self {
         let (wanted, wanted_id) = (RwLock::default(), AtomicU64::new(0));
-        Self { log, cuts, source, pipeline, models, places, wanted, wanted_id }
+        Self { log, cuts, source, pipeline, models, places, delivery, wanted, wanted_id }
     }
 
     /// Number of the switch that is to be made.
@@ -62,8 +68,12 @@ impl Switchboard {
         self.wanted.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks the owners of partitions to switch. The model must have been loaded.
+    /// Asks the owners of partitions to switch. The model must have been loaded. Nothing is asked of owners whose cuts
+    /// would not be written together with their offsets.
     pub fn want(&self, promotion: Promotion) {
+        if self.delivery != Delivery::ExactlyOnce {
+            return;
+        }
         let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
         if wanted.as_ref().is_none_or(|earlier| earlier.id < promotion.id) {
             let id = promotion.id;
@@ -72,9 +82,13 @@ impl Switchboard {
         }
     }
 
-    /// The model of a promotion, loaded and checked: its digest, and that it takes what the present one takes.
+    /// The model of a promotion, loaded and checked: its digest, and that it takes what the present one takes. Refused
+    /// where this instance could not make the switch.
     pub fn load_promoted(&self, promotion: &Promotion) -> Result<usize, SwapError> {
         let (name, version) = (&promotion.model, &promotion.version);
+        if self.delivery != Delivery::ExactlyOnce {
+            return Err(refused(name, version, &promotion.artifact, NOT_ATOMIC.to_owned()));
+        }
         let index = self.load(name, version, &promotion.artifact, &promotion.digest)?;
         let fits = self.models.get(index).map_or(Ok(()), |entry| self.fits(entry.model.signature()));
         fits.map_err(|cause| refused(name, version, &promotion.artifact, cause))?;

@@ -10,7 +10,7 @@ use lunapark_score::{Cut, CutTable};
 use lunapark_stores::S3Options;
 use lunapark_topics::catalog::CatalogOptions;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
-use lunapark_topics::{Catalog, Log};
+use lunapark_topics::{Catalog, Delivery, Log};
 
 use super::{Switchboard, Switcher};
 use crate::config::ModelConfig;
@@ -51,10 +51,15 @@ fn place() -> Place {
 
 /// A board as a fresh process has it.
 fn board(log: &Arc<dyn Log>, catalog: &Catalog) -> Arc<Switchboard> {
+    board_delivering(log, catalog, Delivery::ExactlyOnce)
+}
+
+fn board_delivering(log: &Arc<dyn Log>, catalog: &Catalog, delivery: Delivery) -> Arc<Switchboard> {
     let (name, version, path) = ("higgs".into(), "1".into(), "builtin:higgs-xgb".into());
     let set = models::load_all(&[ModelConfig { name, version, path, sha256: None }], &s3().into()).unwrap();
     let (cuts, source) = (catalog.model_cuts.clone(), catalog.inference_events.name().clone());
-    Arc::new(Switchboard::new(log.clone(), cuts, source, "score".into(), Arc::new(set), s3().into()))
+    let (pipeline, models, places) = ("score".into(), Arc::new(set), s3().into());
+    Arc::new(Switchboard::new(log.clone(), cuts, source, pipeline, models, places, delivery))
 }
 
 fn promotion(id: u64, version: &str, at: &[Planned]) -> Promotion {
@@ -163,4 +168,17 @@ fn a_model_that_is_not_what_was_promoted_is_refused() {
     assert!(error.contains("higgs/2") && error.contains(&wrong.digest), "{error}");
     let error = place.board.load_promoted(&promotion(1, "1", &[])).unwrap_err().to_string();
     assert!(error.contains("a version of its own"), "{error}");
+}
+
+#[test]
+fn at_least_once_makes_no_cuts() {
+    let place = place();
+    let board = board_delivering(&place.log, &place.catalog, Delivery::AtLeastOnce);
+    let place = Place { board, ..place };
+    let error = place.board.load_promoted(&promotion(1, "2", &[])).unwrap_err().to_string();
+    assert!(error.contains("set score.delivery = \"exactly_once\""), "{error}");
+    let (mut switcher, _) = place.switcher();
+    place.board.want(promotion(1, "2", &[]));
+    assert!(!switcher.due());
+    assert_eq!(switcher.cut(&place.at([5, 7])), []);
 }
