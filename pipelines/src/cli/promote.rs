@@ -139,9 +139,10 @@ fn prepare(context: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The model of a configuration, under an address that holds in every folder.
 fn configured(model: &ModelConfig, places: &models::Places) -> anyhow::Result<Wanted> {
     let loaded = models::load(&model.path, model.sha256.as_deref(), places).map_err(anyhow::Error::msg)?;
-    let (name, version, artifact) = (model.name.clone(), model.version.clone(), model.path.clone());
+    let (name, version, artifact) = (model.name.clone(), model.version.clone(), absolute(&model.path)?);
     Ok(Wanted { name, version, artifact, digest: loaded.digest })
 }
 
