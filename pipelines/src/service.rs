@@ -10,7 +10,7 @@ use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_topics::catalog::DEAD_LETTER_HEADROOM;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
 use lunapark_topics::kafka::KafkaLog;
-use lunapark_topics::{Catalog, Log, LogError, LogErrorKind, Topic, TopicInfo, TopicSpec};
+use lunapark_topics::{Catalog, Cleanup, Log, LogError, LogErrorKind, Topic, TopicInfo, TopicSpec};
 
 use lunapark_stores::StoreError;
 use lunapark_stores::artifacts::ArtifactStore;
@@ -87,7 +87,9 @@ pub fn check_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> Result<()
     ensure_topics(log, &catalog.specs(), create)?;
     let (events, results) = (&catalog.inference_events, catalog.inference_results.name());
     fit_together(log, events.name(), results, events.dead().name())?;
-    same_partitions(&log.topic(events.name())?, &log.topic(catalog.model_cuts.name())?)
+    let (models, cuts) = (log.topic(catalog.models.name())?, log.topic(catalog.model_cuts.name())?);
+    same_partitions(&log.topic(events.name())?, &cuts)?;
+    [&models, &cuts].into_iter().try_for_each(kept_for_ever)
 }
 
 /// As [`check_topics`], of training.
@@ -123,6 +125,20 @@ fn same_partitions(source: &TopicInfo, other: &TopicInfo) -> Result<(), LogError
     let message = format!(
         "{what} `{}` has {}: a result goes to the partition number of its source; add partitions",
         source.name, source.partitions
+    );
+    Err(LogError::new(LogErrorKind::TopicMismatch, message))
+}
+
+/// Without the cuts of long ago, nobody knows which model scores today.
+fn kept_for_ever(topic: &TopicInfo) -> Result<(), LogError> {
+    if !topic.described || topic.cleanup == Cleanup::Compact {
+        return Ok(());
+    }
+    let name = &topic.name;
+    let message = format!(
+        "topic `{name}` has the clean-up policy {:?}, which removes records that are needed for ever; set its \
+         cleanup.policy to compact, or delete it with `lunapark topics delete {name}` and create it again",
+        topic.cleanup
     );
     Err(LogError::new(LogErrorKind::TopicMismatch, message))
 }

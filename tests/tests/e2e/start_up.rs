@@ -49,6 +49,14 @@ fn topics_that_do_not_fit_are_refused(backend: Backend) {
     );
     let dead = place.topic("inference.events.dead");
     place.run_to_end(&[CREATE]).failed().says(&[&dead, "max.message.bytes", &LARGER.to_string()]);
+
+    let place = Workplace::new(backend);
+    create(&place, &swap);
+    create(
+        &place,
+        &[(names[0], 4, SIZE), (names[1], 4, SIZE), (names[2], 4, LARGER), (names[3], 4, SIZE), (names[4], 1, SIZE)],
+    );
+    place.run_to_end(&[CREATE]).failed().says(&[&place.topic("models"), "cleanup.policy", "compact"]);
 }
 
 fn missing_topics_are_refused_where_they_are_not_to_be_created(backend: Backend) {
