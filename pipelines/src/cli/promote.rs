@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::Stage;
 use lunapark_schemas::promotion::{Planned, Promotion, PromotionStage};
+use lunapark_topics::LogErrorKind;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -130,11 +131,17 @@ fn known(context: &Context) -> anyhow::Result<Known> {
     promotions::read(&*context.log, models, &context.group_of_pipeline).with_context(|| format!("cannot read {models}"))
 }
 
-/// The topics of a promotion are there, even where no scorer has run yet.
+/// The topics of a promotion are there, even where no scorer has run yet. Those that exist are as the service took them:
+/// it accepts more partitions than a new topic would have.
 fn prepare(context: &Context) -> anyhow::Result<()> {
     let catalog = &context.catalog;
     for spec in [&catalog.models.spec, &catalog.control.spec, &catalog.model_cuts.spec] {
-        context.log.create_topic(spec).with_context(|| format!("cannot create {}", spec.name))?;
+        match context.log.topic(&spec.name).map(drop) {
+            Err(error) if error.kind == LogErrorKind::TopicMissing => {
+                context.log.create_topic(spec).with_context(|| format!("cannot create {}", spec.name))?;
+            }
+            found => found.with_context(|| format!("cannot look at {}", spec.name))?,
+        }
     }
     Ok(())
 }
