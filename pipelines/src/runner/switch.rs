@@ -16,8 +16,12 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         self
     }
 
-    /// Partitions are ours from now on: their cuts are known before their first message is read.
+    /// Partitions are ours from now on: their cuts are known before their first message is read. What is open ends
+    /// first: the cuts may have to be waited for longer than the log lets a transaction stay open.
     pub(super) fn take_over(&mut self, starts: &[Position]) -> Result<(), RunError> {
+        if self.switcher.is_some() {
+            self.commit_or_abort()?;
+        }
         self.account.assign(starts);
         self.switcher.as_mut().map_or(Ok(()), |switcher| switcher.assigned(starts))
     }
