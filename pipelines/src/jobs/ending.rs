@@ -1,7 +1,7 @@
 //! The end of a task: the artifact is stored first, then the records that name it are made.
 
 use lunapark_schemas::catalog::{CatalogRecord, Lineage, ModelVersion, Stage};
-use lunapark_schemas::training::{ModelReference, TrainingRequest, TrainingStatus};
+use lunapark_schemas::training::{DatasetReport, ModelReference, TrainingRequest, TrainingStatus};
 use lunapark_stores::artifacts::ArtifactStore;
 use lunapark_stores::catalog::decision_id;
 use lunapark_topics::catalog::Encoded;
@@ -16,6 +16,12 @@ use crate::clock;
 
 /// What a record needs beside its value: key, headers, frame.
 const RECORD_ROOM: usize = 2048;
+/// Longest text that a request decides about, in characters.
+const MAX_TEXT: usize = 1_000;
+/// Features and classes that a status tells of, at most.
+const MAX_ROWS: usize = 1_000;
+/// So many epochs stay in a status before the features go.
+const MANY_EPOCHS: usize = 100;
 
 /// Stores artifact, pictures and copy, and gives the entry of the catalog.
 pub(super) fn store(
@@ -34,7 +40,7 @@ pub(super) fn store(
     let dataset = range.map_or_else(|| request.dataset.path.clone(), Range::to_string);
     let lineage = Lineage {
         request: Some(assignment.position.to_string()),
-        dataset: Some(dataset),
+        dataset: Some(cut(dataset)),
         file: None,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -46,7 +52,7 @@ pub(super) fn store(
         decision: decision_id(),
         objective: request.model.objective.clone(),
         format: trained.format.to_owned(),
-        description: format!("trained on {}", request.dataset.path),
+        description: cut(format!("trained on {}", request.dataset.path)),
         inputs: trained.signature.inputs.clone(),
         outputs: trained.signature.outputs.clone(),
         metrics: trained.evaluation.iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.clone(), *v)).collect(),
@@ -85,21 +91,69 @@ pub(super) fn reference(version: &ModelVersion) -> ModelReference {
     ModelReference { name: version.name.clone(), version: version.version, digest: version.digest.clone() }
 }
 
-/// The record of `models`.
-pub(super) fn record(shared: &Shared, version: ModelVersion) -> Result<Encoded, LogError> {
-    shared.catalog.models.encode(&CatalogRecord::Version(Box::new(version)))
+/// The record of `models`; a model that its topic does not take is refused.
+pub(super) fn record(shared: &Shared, version: ModelVersion) -> Result<Encoded, Missing> {
+    let topic = &shared.catalog.models;
+    let encoded = topic.encode(&CatalogRecord::Version(Box::new(version))).map_err(Missing::Log)?;
+    match fits(&encoded, topic.spec.max_message_bytes) {
+        true => Ok(encoded),
+        false => Err(Refusal::request(
+            "the model's entry is too large for the catalog; name fewer `dataset.features`, or give columns shorter names",
+        )
+        .into()),
+    }
 }
 
-/// The terminal status as a record that its topic takes: of a history that is too long every other epoch goes, and the
-/// last one stays.
+/// The terminal status as a record that its topic takes: long texts are cut, of a history that is too long every other
+/// epoch goes, and the last one stays.
 pub(super) fn encode(topic: &Topic<TrainingStatus>, mut status: TrainingStatus) -> Result<Encoded, LogError> {
+    shorten(&mut status);
     loop {
         let encoded = topic.encode(&status)?;
-        if encoded.record(None).wire_size() + RECORD_ROOM <= topic.spec.max_message_bytes || status.history.len() < 2 {
+        if fits(&encoded, topic.spec.max_message_bytes) || !lighten(&mut status) {
             return Ok(encoded);
         }
-        thin(&mut status);
     }
+}
+
+fn fits(encoded: &Encoded, most: usize) -> bool {
+    encoded.record(None).wire_size() + RECORD_ROOM <= most
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+    }
+    text
+}
+
+/// Cuts what a request or a table may have made long.
+fn shorten(status: &mut TrainingStatus) {
+    status.error = status.error.take().map(cut);
+    status.project = status.project.take().map(cut);
+    if let Some(report) = &mut status.dataset {
+        report.features.truncate(MAX_ROWS);
+        report.class_balance.truncate(MAX_ROWS);
+        report.features.iter_mut().for_each(|feature| feature.name = cut(std::mem::take(&mut feature.name)));
+        report.class_balance.iter_mut().for_each(|count| count.class = cut(std::mem::take(&mut count.class)));
+    }
+}
+
+/// Leaves out what is missed least; false where nothing is left to go.
+fn lighten(status: &mut TrainingStatus) -> bool {
+    let full = |report: &DatasetReport| !report.features.is_empty() || !report.class_balance.is_empty();
+    let full = status.dataset.as_ref().is_some_and(full);
+    if status.history.len() > MANY_EPOCHS {
+        thin(status);
+    } else if full && let Some(report) = &mut status.dataset {
+        report.features.clear();
+        report.class_balance.clear();
+    } else if status.history.len() > 1 {
+        thin(status);
+    } else {
+        return false;
+    }
+    true
 }
 
 fn thin(status: &mut TrainingStatus) {
@@ -114,7 +168,7 @@ fn thin(status: &mut TrainingStatus) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lunapark_schemas::training::Epoch;
+    use lunapark_schemas::training::{Epoch, FeatureStatistics};
     use lunapark_topics::TopicSpec;
 
     #[test]
@@ -129,5 +183,19 @@ mod tests {
         let status: TrainingStatus = serde_json::from_slice(record.value.unwrap()).unwrap();
         assert!(status.history.len() > 100);
         assert_eq!(status.history.last().unwrap().epoch, 10_000);
+    }
+
+    #[test]
+    fn a_status_of_long_texts_and_many_columns_fits() {
+        let topic = Topic::new(TopicSpec { max_message_bytes: 64 << 10, ..TopicSpec::new("s", 1) });
+        let feature = |n: usize| FeatureStatistics { name: format!("{n}{}", "ä".repeat(2_000)), ..Default::default() };
+        let dataset = Some(DatasetReport { features: (0..5_000).map(feature).collect(), ..Default::default() });
+        let error = Some("ö".repeat(1 << 20));
+        let status = TrainingStatus { task_id: "t".into(), error, dataset, ..Default::default() };
+        let encoded = encode(&topic, status).unwrap();
+        let record = encoded.record(None);
+        assert!(record.wire_size() < 64 << 10);
+        let status: TrainingStatus = serde_json::from_slice(record.value.unwrap()).unwrap();
+        assert_eq!(status.error.unwrap().chars().count(), MAX_TEXT);
     }
 }

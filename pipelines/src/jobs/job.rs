@@ -187,9 +187,11 @@ impl<'a> JobThread<'a> {
         self.status.evaluation.clone_from(&trained.evaluation);
         self.status.dataset = Some(trained.dataset.clone());
         let version = ending::store(self.shared, self.assignment, request, range.as_ref(), &trained)?;
-        self.status.model = Some(ending::reference(&version));
+        let model = ending::reference(&version);
+        let record = ending::record(self.shared, version)?;
+        self.status.model = Some(model);
         self.status.task_status = TaskStatus::Succeeded;
-        ending::record(self.shared, version).map_err(Halt::from)
+        Ok(record)
     }
 
     /// The range that an earlier try decided on, or a new one.

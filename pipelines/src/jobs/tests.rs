@@ -288,6 +288,7 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
         (with("bucket", "/dataset/path", json!("s3://b/k.csv")), "train.datasets"),
         (with("topic", "/dataset/path", json!("topic://nowhere")), "no topic `nowhere`"),
         (with("range", "/dataset/path", json!("topic://models?since=1")), "neither from"),
+        (with("no-topic", "/dataset/path", json!("topic://a b/c")), "no name of a topic"),
         (with("epochs", "/model_train/epochs", json!("many")), "\"many\""),
     ];
     for (request, _) in &cases {
@@ -304,6 +305,7 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
     for broken in [&b"{\"model\""[..], b"", b"{}", b"[1,2]"] {
         place.send_bytes(broken, 0);
     }
+    place.send(&place.request(&"x".repeat(201), 3), 0);
     let mut unnamed = place.request("x", 3);
     unnamed.as_object_mut().unwrap().remove("task_id");
     place.send(&unnamed, 0);
@@ -314,10 +316,10 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
         let error = status.error.unwrap();
         assert!(error.contains(sentence), "{error}");
     }
-    let status = place.ended("training.requests/0/16");
+    let status = place.ended("training.requests/0/18");
     assert_eq!(status.task_status, TaskStatus::Succeeded);
     worker.end();
-    place.assert_proven([17, 13, 0, 4]);
+    place.assert_proven([19, 14, 0, 5]);
 }
 
 #[test]
