@@ -23,20 +23,23 @@ const MAX_ROWS: usize = 1_000;
 /// So many epochs stay in a status before the features go.
 const MANY_EPOCHS: usize = 100;
 
-/// Stores artifact, pictures and copy, and gives the entry of the catalog.
+/// Stores artifact, pictures and copy, and gives the entry of the catalog, with whether it is not there yet.
 pub(super) fn store(
     shared: &Shared,
     assignment: &Assignment,
     request: &TrainingRequest,
     range: Option<&Range>,
     trained: &Trained,
-) -> Result<ModelVersion, Missing> {
+) -> Result<(ModelVersion, bool), Missing> {
     let stored = shared.shelf.put(&trained.artifact)?;
     for (file, text) in &trained.pictures {
         shared.shelf.put_picture(&stored.digest, file, text)?;
     }
     copy(shared, request, trained)?;
     let version = shared.shelf.reserve(&request.model.name, &assignment.task_id)?;
+    if let Some(known) = shared.shelf.version(&request.model.name, version)? {
+        return same(known, &stored.digest);
+    }
     let dataset = range.map_or_else(|| request.dataset.path.clone(), Range::to_string);
     let lineage = Lineage {
         request: Some(assignment.position.to_string()),
@@ -44,7 +47,7 @@ pub(super) fn store(
         file: None,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    Ok(ModelVersion {
+    let entry = ModelVersion {
         name: request.model.name.clone(),
         version,
         task_id: assignment.task_id.clone(),
@@ -61,7 +64,20 @@ pub(super) fn store(
         dataset_digest: None,
         lineage,
         created_at: clock::now_millis(),
-    })
+    };
+    Ok((entry, true))
+}
+
+/// A version never changes: an earlier task of this name may have made the same bytes, and no others.
+fn same(known: ModelVersion, digest: &str) -> Result<(ModelVersion, bool), Missing> {
+    if known.digest == digest {
+        return Ok((known, false));
+    }
+    Err(Refusal::request(format!(
+        "the `task_id` was used before, for {} of other bytes, and a version never changes; choose another `task_id`",
+        known.reference()
+    ))
+    .into())
 }
 
 /// `model_save`: a copy for people, where the configuration allows one.
