@@ -15,7 +15,7 @@ use lunapark_train::{Refusal, Tables};
 use super::JobSettings;
 use super::slices::{Range, Slices};
 
-/// Folders and `s3://` prefixes in which data sets may lie.
+/// Folders and `s3://` prefixes in which data sets may lie, or copies of models.
 #[derive(Clone, Debug, Default)]
 pub struct Allowed(Vec<String>);
 

@@ -35,11 +35,11 @@ pub(super) fn store(
     for (file, text) in &trained.pictures {
         shared.shelf.put_picture(&stored.digest, file, text)?;
     }
-    copy(shared, request, trained)?;
     let version = shared.shelf.reserve(&request.model.name, &assignment.task_id)?;
     if let Some(known) = shared.shelf.version(&request.model.name, version)? {
         return same(known, &stored.digest);
     }
+    copy(shared, request, trained)?;
     let dataset = range.map_or_else(|| request.dataset.path.clone(), Range::to_string);
     let lineage = Lineage {
         request: Some(assignment.position.to_string()),
@@ -80,21 +80,28 @@ fn same(known: ModelVersion, digest: &str) -> Result<(ModelVersion, bool), Missi
     .into())
 }
 
+/// Refuses a copy (`model_save`) where the configuration allows none: looked at before anything is trained.
+pub(super) fn check_save(shared: &Shared, request: &TrainingRequest) -> Result<(), Refusal> {
+    let Some(save) = &request.model_save else { return Ok(()) };
+    let allowed = &shared.settings.save;
+    let may = match save.path.starts_with("s3://") {
+        true => allowed.object(&save.path),
+        false => allowed.folder(std::path::Path::new(save.path.strip_prefix("file://").unwrap_or(&save.path))),
+    };
+    match may {
+        true => Ok(()),
+        false => Err(Refusal::request(format!(
+            "`model_save.path` `{}` lies outside of `train.save` of the worker's configuration; leave it out: the artifact \
+             store has the model",
+            save.path
+        ))),
+    }
+}
+
 /// `model_save`: a copy for people, where the configuration allows one.
 fn copy(shared: &Shared, request: &TrainingRequest, trained: &Trained) -> Result<(), Refusal> {
     let Some(save) = &request.model_save else { return Ok(()) };
-    let allowed = &shared.settings.allowed;
-    let may = match save.path.starts_with("s3://") {
-        true => allowed.object(&save.path),
-        false => allowed.folder(std::path::Path::new(save.path.trim_start_matches("file://"))),
-    };
-    if !may {
-        return Err(Refusal::request(format!(
-            "`model_save.path` `{}` lies outside of `train.datasets` of the worker's configuration; leave it out: the \
-             artifact store has the model",
-            save.path
-        )));
-    }
+    check_save(shared, request)?;
     let failed = |error: lunapark_stores::StoreError| Refusal::training(format!("`model_save.path`: {error}"));
     let store = ArtifactStore::open(&save.path, &shared.settings.s3).map_err(failed)?;
     let pictures = trained.pictures.iter().map(|(file, text)| (file.as_str(), text.as_bytes()));

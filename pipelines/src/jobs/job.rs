@@ -177,6 +177,7 @@ impl<'a> JobThread<'a> {
     fn train(&mut self) -> Result<Option<Encoded>, Halt> {
         let request = self.assignment.request.as_ref().map_err(Refusal::clone)?;
         self.look_up()?;
+        ending::check_save(self.shared, request)?;
         self.teller.tell(&self.status);
         let range = self.range(request)?;
         let tables = dataset::load(request, &self.shared.settings, range.as_ref(), &*self.shared.log)?;

@@ -47,6 +47,8 @@ pub struct JobSettings {
     pub checkpoint_interval: Duration,
     /// Where data sets may lie.
     pub allowed: Allowed,
+    /// Where copies of models may be written.
+    pub save: Allowed,
     /// Bytes of a data set in memory, at most.
     pub max_dataset_bytes: u64,
     /// How to reach `s3://` data sets.

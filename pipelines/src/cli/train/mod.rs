@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use lunapark_schemas::catalog::check_name;
 use lunapark_schemas::control::ControlRecord;
 use lunapark_stores::artifacts::ArtifactStore;
 use lunapark_topics::{Log, embedded};
@@ -150,6 +151,8 @@ fn keep(
     args: &Args,
 ) -> anyhow::Result<Option<PathBuf>> {
     let Some(model) = &status.model else { return Ok(None) };
+    // It becomes part of a path, and whoever may write statuses has chosen it.
+    check_name(&model.name).context("the status names a model that no path can hold")?;
     let store = ArtifactStore::open(&config.artifacts, &s3_options(&config.store))?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-{}", model.name, model.version)));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
