@@ -139,7 +139,7 @@ fn read(message: &Message<'_>) -> Result<TrainingRequest, Unreadable> {
 }
 
 /// Why nobody can be answered under this name: it is the key of every record of the task, and of its number.
-fn unfit(task_id: &str) -> Option<Rejection> {
+pub(crate) fn unfit(task_id: &str) -> Option<Rejection> {
     let what = if task_id.is_empty() || task_id.len() > MAX_NAME_BYTES {
         format!("has {} bytes; use 1 to {MAX_NAME_BYTES}", task_id.len())
     } else if task_id.contains(char::is_control) {
