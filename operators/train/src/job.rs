@@ -13,7 +13,7 @@ use crate::network::Shape;
 use crate::prepare::{Prepared, Target, prepare};
 use crate::random::{Random, mix};
 use crate::schedule::Schedule;
-use crate::settings::{Objective, Settings};
+use crate::settings::{Objective, Settings, check_size};
 use crate::tables::Tables;
 use crate::{Job, Progress, Refusal, Trained, judge, picture};
 
@@ -60,7 +60,7 @@ impl TableJob {
     ) -> Result<Self, Refusal> {
         let settings = Settings::of(request)?;
         let prepared = prepare(tables, &settings)?;
-        let shape = shape(&settings, &prepared);
+        let shape = shape(&settings, &prepared)?;
         let device = Cpu::new(kernel, shape.clone(), loss(&prepared.target), settings.seed, threads);
         let mut job = Self {
             fingerprint: fingerprint(request, &prepared, kernel),
@@ -203,7 +203,7 @@ impl Job for TableJob {
     }
 }
 
-fn shape(settings: &Settings, prepared: &Prepared) -> Shape {
+fn shape(settings: &Settings, prepared: &Prepared) -> Result<Shape, Refusal> {
     let inputs = prepared.features.len();
     let hidden = settings.hidden.clone().unwrap_or_else(|| match settings.objective {
         // A code of a quarter of the features forgets what is not typical of the rows.
@@ -212,7 +212,8 @@ fn shape(settings: &Settings, prepared: &Prepared) -> Shape {
         Objective::Classification | Objective::Regression => vec![128, 64],
     });
     let widths: Vec<_> = std::iter::once(inputs).chain(hidden).chain([prepared.target.width(inputs)]).collect();
-    Shape::new(&widths, settings.activation)
+    check_size(&widths)?;
+    Ok(Shape::new(&widths, settings.activation))
 }
 
 fn loss(target: &Target) -> Loss {

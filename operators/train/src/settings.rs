@@ -35,6 +35,8 @@ const MAX_EPOCHS: u32 = 1_000_000;
 const MAX_BATCH: u32 = 1 << 20;
 const MAX_LAYERS: usize = 32;
 const MAX_WIDTH: usize = 1 << 13;
+/// Weights and biases of all layers: each costs memory several times over, for its gradient and the optimizer.
+const MAX_PARAMETERS: usize = 50_000_000;
 /// Epochs that a table without gain may take; larger ones mean "never".
 const MAX_PATIENCE: u32 = MAX_EPOCHS;
 
@@ -112,10 +114,23 @@ fn architecture(request: &TrainingRequest, objective: Objective) -> Result<Activ
         let what = format!("a hidden layer of {width} cannot be trained");
         return Err(Refusal::request(format!("{what}; use widths of 1 to {MAX_WIDTH} in `model.architecture.hidden`")));
     }
+    check_size(&architecture.hidden)?;
     Activation::of_name(&architecture.activation).ok_or_else(|| {
         let what = format!("the activation \"{}\" is not known", architecture.activation.escape_debug());
         Refusal::request(format!("{what}; set `model.architecture.activation` to relu, tanh or sigmoid"))
     })
+}
+
+/// Refuses a network that no worker could hold.
+pub(crate) fn check_size(widths: &[usize]) -> Result<(), Refusal> {
+    let layer = |pair: &[usize]| pair[0].saturating_add(1).saturating_mul(pair[1]);
+    let parameters = widths.windows(2).map(layer).fold(0, usize::saturating_add);
+    if parameters > MAX_PARAMETERS {
+        let what = format!("a network of {parameters} parameters is too large");
+        let advice = "make `model.architecture.hidden` narrower, or name fewer `dataset.features`";
+        return Err(Refusal::request(format!("{what}; at most {MAX_PARAMETERS} are trained: {advice}")));
+    }
+    Ok(())
 }
 
 /// A number's key, whether it can be used, and which can.

@@ -156,6 +156,7 @@ fn train(section: &Section<'_>) -> Result<TrainConfig, ConfigError> {
         threads: section.number("threads", 0)?,
         checkpoint_interval: section.duration("checkpoint_interval")?,
         datasets: section.text("datasets")?.to_owned(),
+        save: section.text("save")?.to_owned(),
         max_dataset_bytes: section.number("max_dataset_bytes", 1024)?,
     })
 }

@@ -101,6 +101,8 @@ pub struct TrainConfig {
     pub checkpoint_interval: Duration,
     /// Folders and `s3://` prefixes in which data sets may lie, with commas.
     pub datasets: String,
+    /// Folders and `s3://` prefixes below which copies of models may be written, with commas; empty is nowhere.
+    pub save: String,
     /// Bytes of a data set in memory, at most.
     pub max_dataset_bytes: u64,
 }

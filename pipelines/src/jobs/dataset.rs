@@ -9,13 +9,13 @@ use arrow_schema::{DataType, Schema};
 use lunapark_schemas::training::{Dataset, TrainingRequest};
 use lunapark_stores::Address;
 use lunapark_tables::{Kind, ReadOptions, Table, TableError};
-use lunapark_topics::{Log, LogError};
+use lunapark_topics::{Log, LogError, LogErrorKind};
 use lunapark_train::{Refusal, Tables};
 
 use super::JobSettings;
 use super::slices::{Range, Slices};
 
-/// Folders and `s3://` prefixes in which data sets may lie.
+/// Folders and `s3://` prefixes in which data sets may lie, or copies of models.
 #[derive(Clone, Debug, Default)]
 pub struct Allowed(Vec<String>);
 
@@ -32,8 +32,14 @@ impl From<Refusal> for Missing {
 }
 
 impl From<LogError> for Missing {
+    /// What the request's topic is to blame for fails the task; only what may pass is tried again.
     fn from(error: LogError) -> Self {
-        Missing::Log(error)
+        match error.kind {
+            LogErrorKind::Invalid | LogErrorKind::TopicMissing | LogErrorKind::Unauthorised => {
+                Missing::Refused(Refusal::data(format!("the data set cannot be read: {error}")))
+            }
+            _ => Missing::Log(error),
+        }
     }
 }
 

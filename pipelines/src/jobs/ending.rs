@@ -1,7 +1,7 @@
 //! The end of a task: the artifact is stored first, then the records that name it are made.
 
 use lunapark_schemas::catalog::{CatalogRecord, Lineage, ModelVersion, Stage};
-use lunapark_schemas::training::{ModelReference, TrainingRequest, TrainingStatus};
+use lunapark_schemas::training::{DatasetReport, ModelReference, TrainingRequest, TrainingStatus};
 use lunapark_stores::artifacts::ArtifactStore;
 use lunapark_stores::catalog::decision_id;
 use lunapark_topics::catalog::Encoded;
@@ -16,29 +16,38 @@ use crate::clock;
 
 /// What a record needs beside its value: key, headers, frame.
 const RECORD_ROOM: usize = 2048;
+/// Longest text that a request decides about, in characters.
+const MAX_TEXT: usize = 1_000;
+/// Features and classes that a status tells of, at most.
+const MAX_ROWS: usize = 1_000;
+/// So many epochs stay in a status before the features go.
+const MANY_EPOCHS: usize = 100;
 
-/// Stores artifact, pictures and copy, and gives the entry of the catalog.
+/// Stores artifact, pictures and copy, and gives the entry of the catalog, with whether it is not there yet.
 pub(super) fn store(
     shared: &Shared,
     assignment: &Assignment,
     request: &TrainingRequest,
     range: Option<&Range>,
     trained: &Trained,
-) -> Result<ModelVersion, Missing> {
+) -> Result<(ModelVersion, bool), Missing> {
     let stored = shared.shelf.put(&trained.artifact)?;
     for (file, text) in &trained.pictures {
         shared.shelf.put_picture(&stored.digest, file, text)?;
     }
-    copy(shared, request, trained)?;
     let version = shared.shelf.reserve(&request.model.name, &assignment.task_id)?;
+    if let Some(known) = shared.shelf.version(&request.model.name, version)? {
+        return same(known, &stored.digest);
+    }
+    copy(shared, request, trained)?;
     let dataset = range.map_or_else(|| request.dataset.path.clone(), Range::to_string);
     let lineage = Lineage {
         request: Some(assignment.position.to_string()),
-        dataset: Some(dataset),
+        dataset: Some(cut(dataset)),
         file: None,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    Ok(ModelVersion {
+    let entry = ModelVersion {
         name: request.model.name.clone(),
         version,
         task_id: assignment.task_id.clone(),
@@ -46,7 +55,7 @@ pub(super) fn store(
         decision: decision_id(),
         objective: request.model.objective.clone(),
         format: trained.format.to_owned(),
-        description: format!("trained on {}", request.dataset.path),
+        description: cut(format!("trained on {}", request.dataset.path)),
         inputs: trained.signature.inputs.clone(),
         outputs: trained.signature.outputs.clone(),
         metrics: trained.evaluation.iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.clone(), *v)).collect(),
@@ -55,24 +64,44 @@ pub(super) fn store(
         dataset_digest: None,
         lineage,
         created_at: clock::now_millis(),
-    })
+    };
+    Ok((entry, true))
+}
+
+/// A version never changes: an earlier task of this name may have made the same bytes, and no others.
+fn same(known: ModelVersion, digest: &str) -> Result<(ModelVersion, bool), Missing> {
+    if known.digest == digest {
+        return Ok((known, false));
+    }
+    Err(Refusal::request(format!(
+        "the `task_id` was used before, for {} of other bytes, and a version never changes; choose another `task_id`",
+        known.reference()
+    ))
+    .into())
+}
+
+/// Refuses a copy (`model_save`) where the configuration allows none: looked at before anything is trained.
+pub(super) fn check_save(shared: &Shared, request: &TrainingRequest) -> Result<(), Refusal> {
+    let Some(save) = &request.model_save else { return Ok(()) };
+    let allowed = &shared.settings.save;
+    let may = match save.path.starts_with("s3://") {
+        true => allowed.object(&save.path),
+        false => allowed.folder(std::path::Path::new(save.path.strip_prefix("file://").unwrap_or(&save.path))),
+    };
+    match may {
+        true => Ok(()),
+        false => Err(Refusal::request(format!(
+            "`model_save.path` `{}` lies outside of `train.save` of the worker's configuration; leave it out: the artifact \
+             store has the model",
+            save.path
+        ))),
+    }
 }
 
 /// `model_save`: a copy for people, where the configuration allows one.
 fn copy(shared: &Shared, request: &TrainingRequest, trained: &Trained) -> Result<(), Refusal> {
     let Some(save) = &request.model_save else { return Ok(()) };
-    let allowed = &shared.settings.allowed;
-    let may = match save.path.starts_with("s3://") {
-        true => allowed.object(&save.path),
-        false => allowed.folder(std::path::Path::new(save.path.trim_start_matches("file://"))),
-    };
-    if !may {
-        return Err(Refusal::request(format!(
-            "`model_save.path` `{}` lies outside of `train.datasets` of the worker's configuration; leave it out: the \
-             artifact store has the model",
-            save.path
-        )));
-    }
+    check_save(shared, request)?;
     let failed = |error: lunapark_stores::StoreError| Refusal::training(format!("`model_save.path`: {error}"));
     let store = ArtifactStore::open(&save.path, &shared.settings.s3).map_err(failed)?;
     let pictures = trained.pictures.iter().map(|(file, text)| (file.as_str(), text.as_bytes()));
@@ -85,21 +114,69 @@ pub(super) fn reference(version: &ModelVersion) -> ModelReference {
     ModelReference { name: version.name.clone(), version: version.version, digest: version.digest.clone() }
 }
 
-/// The record of `models`.
-pub(super) fn record(shared: &Shared, version: ModelVersion) -> Result<Encoded, LogError> {
-    shared.catalog.models.encode(&CatalogRecord::Version(Box::new(version)))
+/// The record of `models`; a model that its topic does not take is refused.
+pub(super) fn record(shared: &Shared, version: ModelVersion) -> Result<Encoded, Missing> {
+    let topic = &shared.catalog.models;
+    let encoded = topic.encode(&CatalogRecord::Version(Box::new(version))).map_err(Missing::Log)?;
+    match fits(&encoded, topic.spec.max_message_bytes) {
+        true => Ok(encoded),
+        false => Err(Refusal::request(
+            "the model's entry is too large for the catalog; name fewer `dataset.features`, or give columns shorter names",
+        )
+        .into()),
+    }
 }
 
-/// The terminal status as a record that its topic takes: of a history that is too long every other epoch goes, and the
-/// last one stays.
+/// The terminal status as a record that its topic takes: long texts are cut, of a history that is too long every other
+/// epoch goes, and the last one stays.
 pub(super) fn encode(topic: &Topic<TrainingStatus>, mut status: TrainingStatus) -> Result<Encoded, LogError> {
+    shorten(&mut status);
     loop {
         let encoded = topic.encode(&status)?;
-        if encoded.record(None).wire_size() + RECORD_ROOM <= topic.spec.max_message_bytes || status.history.len() < 2 {
+        if fits(&encoded, topic.spec.max_message_bytes) || !lighten(&mut status) {
             return Ok(encoded);
         }
-        thin(&mut status);
     }
+}
+
+fn fits(encoded: &Encoded, most: usize) -> bool {
+    encoded.record(None).wire_size() + RECORD_ROOM <= most
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+    }
+    text
+}
+
+/// Cuts what a request or a table may have made long.
+fn shorten(status: &mut TrainingStatus) {
+    status.error = status.error.take().map(cut);
+    status.project = status.project.take().map(cut);
+    if let Some(report) = &mut status.dataset {
+        report.features.truncate(MAX_ROWS);
+        report.class_balance.truncate(MAX_ROWS);
+        report.features.iter_mut().for_each(|feature| feature.name = cut(std::mem::take(&mut feature.name)));
+        report.class_balance.iter_mut().for_each(|count| count.class = cut(std::mem::take(&mut count.class)));
+    }
+}
+
+/// Leaves out what is missed least; false where nothing is left to go.
+fn lighten(status: &mut TrainingStatus) -> bool {
+    let full = |report: &DatasetReport| !report.features.is_empty() || !report.class_balance.is_empty();
+    let full = status.dataset.as_ref().is_some_and(full);
+    if status.history.len() > MANY_EPOCHS {
+        thin(status);
+    } else if full && let Some(report) = &mut status.dataset {
+        report.features.clear();
+        report.class_balance.clear();
+    } else if status.history.len() > 1 {
+        thin(status);
+    } else {
+        return false;
+    }
+    true
 }
 
 fn thin(status: &mut TrainingStatus) {
@@ -114,7 +191,7 @@ fn thin(status: &mut TrainingStatus) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lunapark_schemas::training::Epoch;
+    use lunapark_schemas::training::{Epoch, FeatureStatistics};
     use lunapark_topics::TopicSpec;
 
     #[test]
@@ -129,5 +206,19 @@ mod tests {
         let status: TrainingStatus = serde_json::from_slice(record.value.unwrap()).unwrap();
         assert!(status.history.len() > 100);
         assert_eq!(status.history.last().unwrap().epoch, 10_000);
+    }
+
+    #[test]
+    fn a_status_of_long_texts_and_many_columns_fits() {
+        let topic = Topic::new(TopicSpec { max_message_bytes: 64 << 10, ..TopicSpec::new("s", 1) });
+        let feature = |n: usize| FeatureStatistics { name: format!("{n}{}", "ä".repeat(2_000)), ..Default::default() };
+        let dataset = Some(DatasetReport { features: (0..5_000).map(feature).collect(), ..Default::default() });
+        let error = Some("ö".repeat(1 << 20));
+        let status = TrainingStatus { task_id: "t".into(), error, dataset, ..Default::default() };
+        let encoded = encode(&topic, status).unwrap();
+        let record = encoded.record(None);
+        assert!(record.wire_size() < 64 << 10);
+        let status: TrainingStatus = serde_json::from_slice(record.value.unwrap()).unwrap();
+        assert_eq!(status.error.unwrap().chars().count(), MAX_TEXT);
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use lunapark_schemas::Position;
 use lunapark_schemas::training::{TaskStatus, TrainingProgress, TrainingRequest, TrainingStats, TrainingStatus};
+use lunapark_topics::catalog::Encoded;
 use lunapark_topics::{LogError, LogErrorKind};
 use lunapark_train::{Job, Progress, Refusal, RefusalKind, Tables};
 
@@ -151,7 +152,7 @@ impl<'a> JobThread<'a> {
         tracing::info!(task_id = self.status.task_id, position = %self.assignment.position, "task begins");
         let trained = catch_unwind(AssertUnwindSafe(|| self.train())).unwrap_or_else(|_| Err(panicked().into()));
         let others = match trained {
-            Ok(version) => vec![version],
+            Ok(version) => version.into_iter().collect(),
             Err(Halt::Left) => return Ok(None),
             Err(Halt::Log(error)) => return Err(error),
             Err(Halt::Cancelled) => {
@@ -172,10 +173,11 @@ impl<'a> JobThread<'a> {
         Ok(Some(Ended { result, others }))
     }
 
-    /// Trains, stores, and gives the record of the version; the status is filled on the way.
-    fn train(&mut self) -> Result<lunapark_topics::catalog::Encoded, Halt> {
+    /// Trains, stores, and gives the record of the version unless the catalog has it; the status is filled on the way.
+    fn train(&mut self) -> Result<Option<Encoded>, Halt> {
         let request = self.assignment.request.as_ref().map_err(Refusal::clone)?;
         self.look_up()?;
+        ending::check_save(self.shared, request)?;
         self.teller.tell(&self.status);
         let range = self.range(request)?;
         let tables = dataset::load(request, &self.shared.settings, range.as_ref(), &*self.shared.log)?;
@@ -186,10 +188,12 @@ impl<'a> JobThread<'a> {
         self.status.history.clone_from(&trained.history);
         self.status.evaluation.clone_from(&trained.evaluation);
         self.status.dataset = Some(trained.dataset.clone());
-        let version = ending::store(self.shared, self.assignment, request, range.as_ref(), &trained)?;
-        self.status.model = Some(ending::reference(&version));
+        let (version, new) = ending::store(self.shared, self.assignment, request, range.as_ref(), &trained)?;
+        let model = ending::reference(&version);
+        let record = if new { Some(ending::record(self.shared, version)?) } else { None };
+        self.status.model = Some(model);
         self.status.task_status = TaskStatus::Succeeded;
-        ending::record(self.shared, version).map_err(Halt::from)
+        Ok(record)
     }
 
     /// The range that an earlier try decided on, or a new one.

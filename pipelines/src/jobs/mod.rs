@@ -24,7 +24,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunapark_schemas::catalog::Reservation;
+use lunapark_schemas::catalog::{MAX_NAME_BYTES, Reservation};
 use lunapark_schemas::training::{RequestError, TrainingRequest};
 use lunapark_schemas::{ErrorClass, Message, Position, Rejection, SkipReason, TopicPartition};
 use lunapark_stores::S3Options;
@@ -47,6 +47,8 @@ pub struct JobSettings {
     pub checkpoint_interval: Duration,
     /// Where data sets may lie.
     pub allowed: Allowed,
+    /// Where copies of models may be written.
+    pub save: Allowed,
     /// Bytes of a data set in memory, at most.
     pub max_dataset_bytes: u64,
     /// How to reach `s3://` data sets.
@@ -102,6 +104,9 @@ impl LongWork for Jobs {
             Err(Unreadable::Broken(rejection)) => return Ok(Begun::Reject(rejection)),
             Err(Unreadable::Invalid { task_id, refusal }) => (task_id, Err(refusal)),
         };
+        if let Some(rejection) = named.as_deref().and_then(unfit) {
+            return Ok(Begun::Reject(rejection));
+        }
         let task_id = named.unwrap_or_else(|| position.to_string());
         if self.shared.book.ended(position.partition, &task_id) {
             tracing::info!(task_id, %position, "this task has ended before");
@@ -131,6 +136,20 @@ fn read(message: &Message<'_>) -> Result<TrainingRequest, Unreadable> {
             Unreadable::Invalid { task_id: task_id.clone(), refusal: Refusal::request(error.to_string()) }
         }
     })
+}
+
+/// Why nobody can be answered under this name: it is the key of every record of the task, and of its number.
+pub(crate) fn unfit(task_id: &str) -> Option<Rejection> {
+    let what = if task_id.is_empty() || task_id.len() > MAX_NAME_BYTES {
+        format!("has {} bytes; use 1 to {MAX_NAME_BYTES}", task_id.len())
+    } else if task_id.contains(char::is_control) {
+        "has control characters; leave them out".to_owned()
+    } else if task_id.starts_with("sha256:") {
+        "begins with `sha256:`, as the names of added models do; choose another".to_owned()
+    } else {
+        return None;
+    };
+    Some(Rejection::new(ErrorClass::Value, format!("`task_id` {what}")))
 }
 
 /// Refuses names that no key, path or header can hold.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lunapark_schemas::catalog::ModelVersion;
 use lunapark_stores::StoreError;
 use lunapark_stores::artifacts::{ArtifactStore, Stored, digest_of};
 use lunapark_stores::catalog::{Catalog, CatalogError};
@@ -49,6 +50,11 @@ impl Shelf {
     /// The version number of a task: the same however often it asks.
     pub(super) fn reserve(&self, model: &str, task_id: &str) -> Result<u32, LogError> {
         self.catalog.reserve(model, task_id).map_err(|error: CatalogError| unreachable(&error))
+    }
+
+    /// The version of this number, where the catalog has it.
+    pub(super) fn version(&self, model: &str, version: u32) -> Result<Option<ModelVersion>, LogError> {
+        self.catalog.get(model, Some(version)).map_err(|error: CatalogError| unreachable(&error))
     }
 }
 

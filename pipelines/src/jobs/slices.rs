@@ -11,6 +11,9 @@ use super::dataset::{Missing, too_large};
 use crate::audit::scan::Scan;
 use crate::clock;
 
+/// Longest name of a topic, as Kafka has it.
+const MAX_TOPIC_BYTES: usize = 249;
+
 /// A range of a topic: offsets `[from, to)` of each partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Range {
@@ -32,6 +35,7 @@ impl Range {
     /// it is now.
     pub(super) fn resolve(text: &str, log: &dyn Log) -> Result<Self, Missing> {
         let (topic, query) = text.split_once('?').unwrap_or((text, ""));
+        check_topic(topic)?;
         let (mut from, mut to) = (None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
@@ -48,10 +52,23 @@ impl Range {
             let at = TopicPartition::new(topic, partition);
             let ends = log.watermarks(&at)?;
             let place = |bound: Option<Bound>, default| bound.map_or(Ok(default), |bound| bound.offset(log, &at));
-            Ok((place(from, ends.low)?.max(ends.low), place(to, ends.high)?.min(ends.high)))
+            let from = place(from, ends.low)?.max(ends.low).min(ends.high);
+            Ok((from, place(to, ends.high)?.min(ends.high)))
         };
         let partitions = (0..info.partitions).map(ends).collect::<Result<_, _>>()?;
         Ok(Self { topic: topic.to_owned(), partitions })
+    }
+}
+
+/// A name that no log takes is not asked for.
+fn check_topic(topic: &str) -> Result<(), Refusal> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match (1..=MAX_TOPIC_BYTES).contains(&topic.len()) && topic.chars().all(plain) {
+        true => Ok(()),
+        false => Err(Refusal::request(format!(
+            "`dataset.path`: `{}` is no name of a topic; use 1 to {MAX_TOPIC_BYTES} letters, digits, `-`, `_` and `.`",
+            topic.escape_debug()
+        ))),
     }
 }
 

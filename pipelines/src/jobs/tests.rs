@@ -118,9 +118,10 @@ impl Place {
     fn new(partitions: i32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("t.csv"), csv()).unwrap();
+        std::fs::create_dir(folder.path().join("saved")).unwrap();
         let path = folder.path().display();
         let text = format!(
-            "[topics]\npartitions = {partitions}\n[train]\nthreads = 1\ndatasets = \"{path}\"\n\
+            "[topics]\npartitions = {partitions}\n[train]\nthreads = 1\ndatasets = \"{path}\"\nsave = \"{path}/saved\"\n\
              checkpoint_interval = \"20ms\"\n[store]\nurl = \"file://{path}/store\""
         );
         let config = Config::from_texts(&text, std::iter::empty()).unwrap();
@@ -244,7 +245,10 @@ fn csv() -> String {
 fn a_request_becomes_one_version_and_a_repeated_one_is_filtered() {
     let place = Place::new(1);
     let worker = place.worker("a");
-    place.send(&place.request("t-1", 5), 0);
+    let copy = format!("file://{}/saved/t-1", place.folder.path().display());
+    let mut request = place.request("t-1", 5);
+    request["model_save"] = json!({ "path": copy });
+    place.send(&request, 0);
     let status = place.ended("t-1");
     assert_eq!(status.task_status, TaskStatus::Succeeded, "{status:?}");
     let model = status.model.unwrap();
@@ -254,6 +258,8 @@ fn a_request_becomes_one_version_and_a_repeated_one_is_filtered() {
     assert_eq!(versions[0].lineage.request.as_deref(), Some("training.requests/0/0"));
     let store = place.store();
     assert!(store.get(&model.digest).is_ok());
+    let copied = ArtifactStore::open(&copy, &Default::default()).unwrap().get_named("model.safetensors").unwrap();
+    assert_eq!(copied, store.get(&model.digest).ok());
     assert_eq!(store.get_named(&super::picture(&model.digest, "loss.svg")).unwrap().unwrap(), b"<svg/>");
     place.send(&place.request("t-1", 5), 0);
     place.send(&place.request("t-2", 6), 0);
@@ -288,6 +294,7 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
         (with("bucket", "/dataset/path", json!("s3://b/k.csv")), "train.datasets"),
         (with("topic", "/dataset/path", json!("topic://nowhere")), "no topic `nowhere`"),
         (with("range", "/dataset/path", json!("topic://models?since=1")), "neither from"),
+        (with("no-topic", "/dataset/path", json!("topic://a b/c")), "no name of a topic"),
         (with("epochs", "/model_train/epochs", json!("many")), "\"many\""),
     ];
     for (request, _) in &cases {
@@ -296,14 +303,15 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
     let mut storage = place.request("storage", 3);
     storage["dataset"]["storage_type"] = json!("s3");
     let mut save = place.request("save", 3);
-    save["model_save"] = json!({ "path": "/etc/lunapark" });
+    save["model_save"] = json!({ "path": place.folder.path().join("copy") });
     let mut panics = place.request("panics", 3);
     panics["model_train"]["batch_size"] = json!(13);
-    let more = [(storage, "storage_type"), (save, "model_save"), (panics, "panicked")];
+    let more = [(storage, "storage_type"), (save, "train.save"), (panics, "panicked")];
     more.iter().for_each(|(request, _)| place.send(request, 0));
     for broken in [&b"{\"model\""[..], b"", b"{}", b"[1,2]"] {
         place.send_bytes(broken, 0);
     }
+    place.send(&place.request(&"x".repeat(201), 3), 0);
     let mut unnamed = place.request("x", 3);
     unnamed.as_object_mut().unwrap().remove("task_id");
     place.send(&unnamed, 0);
@@ -314,10 +322,10 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
         let error = status.error.unwrap();
         assert!(error.contains(sentence), "{error}");
     }
-    let status = place.ended("training.requests/0/16");
+    let status = place.ended("training.requests/0/18");
     assert_eq!(status.task_status, TaskStatus::Succeeded);
     worker.end();
-    place.assert_proven([17, 13, 0, 4]);
+    place.assert_proven([19, 14, 0, 5]);
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Train {
         let settings = JobSettings {
             checkpoint_interval: config.train.checkpoint_interval,
             allowed: Allowed::parse(&config.train.datasets),
+            save: Allowed::parse(&config.train.save),
             max_dataset_bytes: config.train.max_dataset_bytes,
             s3: s3_options(&config.store),
         };

@@ -216,7 +216,9 @@ impl TrainingRequest {
             return Err(RequestError::Broken("`model` is missing".to_owned()));
         }
         let task_id = value.get("task_id").and_then(|id| id.as_str()).map(str::to_owned);
-        serde_json::from_slice(bytes).map_err(|error| RequestError::Invalid { task_id, reason: error.to_string() })
+        let mut parser = serde_json::Deserializer::from_slice(bytes);
+        serde_path_to_error::deserialize(&mut parser)
+            .map_err(|error| RequestError::Invalid { task_id, reason: error.to_string() })
     }
 }
 

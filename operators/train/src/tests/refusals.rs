@@ -84,6 +84,7 @@ fn requests_that_ask_for_what_is_not_there() {
     for (path, value, says) in [
         ("/model/objective", json!("clustering"), "set `model.objective` to one of: classification, regression"),
         ("/model/path", json!("bert"), "take `model.path` out"),
+        ("/model/architecture", json!({ "hidden": [8192, 8192] }), "at most 50000000"),
         ("/model/architecture", json!({ "hidden": [0] }), "use widths of 1 to"),
         ("/model/architecture", json!({ "hidden": [8], "activation": "swish" }), "relu, tanh or sigmoid"),
         ("/model_train/epochs", json!(0), "`model_train.epochs` cannot be used; set it to 1 to"),

@@ -38,6 +38,11 @@ pub(super) fn execute(context: &Context, max: usize, out: &mut Output<'_>) -> an
     Ok(ExitCode::SUCCESS)
 }
 
+/// How this task ended, where it has.
+pub(super) fn ended(context: &Context, task_id: &str) -> Result<Option<TrainingStatus>, LogError> {
+    Ok(last(context)?.remove(task_id).filter(|status| status.task_status.terminal()))
+}
+
 /// A status that ends a task stays, whatever a worker that was too late still says.
 fn last(context: &Context) -> Result<BTreeMap<String, TrainingStatus>, LogError> {
     let topic = context.catalog.training_status.name();

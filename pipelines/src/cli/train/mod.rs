@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use lunapark_schemas::catalog::check_name;
 use lunapark_schemas::control::ControlRecord;
+use lunapark_schemas::training::{TrainingRequest, TrainingStatus};
 use lunapark_stores::artifacts::ArtifactStore;
 use lunapark_topics::{Log, embedded};
 
@@ -126,6 +128,14 @@ fn train(
 ) -> anyhow::Result<ExitCode> {
     let request = send::read(path)?;
     let mut follower = follow::Follower::open(&*context.log, &context.catalog)?;
+    if !args.detach
+        && let Some(status) = ended_before(context, &request)?
+    {
+        if out.json {
+            out.json_line(&status)?;
+        }
+        return conclude(config, &status, args, out);
+    }
     let task_id = send::send(&*context.log, &context.catalog, request)?;
     if args.detach {
         match out.json {
@@ -135,21 +145,37 @@ fn train(
         return Ok(ExitCode::SUCCESS);
     }
     let status = follow::watch(&mut follower, &task_id, out)?;
-    let kept = keep(config, &status, args);
-    follow::conclude(&status, kept.as_ref().ok().and_then(Option::as_deref), out)?;
+    conclude(config, &status, args, out)
+}
+
+/// The end of a task of this name, where there is one: workers leave the request out then, and nothing would follow.
+fn ended_before(context: &Context, request: &TrainingRequest) -> anyhow::Result<Option<TrainingStatus>> {
+    let Some(task_id) = &request.task_id else { return Ok(None) };
+    let ended = list::ended(context, task_id)?;
+    if ended.is_some() {
+        output::note(format_args!(
+            "{} has ended before, and nothing was sent; to train again, choose another task_id",
+            output::printable(task_id.as_bytes())
+        ));
+    }
+    Ok(ended)
+}
+
+/// Keeps what a task that has ended made, and says how it ended.
+fn conclude(config: &Config, status: &TrainingStatus, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    let kept = keep(config, status, args);
+    follow::conclude(status, kept.as_ref().ok().and_then(Option::as_deref), out)?;
     if let Err(error) = kept {
         output::note(format_args!("the model is in the catalog, but not copied here: {error:#}"));
     }
-    Ok(follow::exit_code(&status))
+    Ok(follow::exit_code(status))
 }
 
 /// Copies the model and its pictures out of the store; the folder.
-fn keep(
-    config: &Config,
-    status: &lunapark_schemas::training::TrainingStatus,
-    args: &Args,
-) -> anyhow::Result<Option<PathBuf>> {
+fn keep(config: &Config, status: &TrainingStatus, args: &Args) -> anyhow::Result<Option<PathBuf>> {
     let Some(model) = &status.model else { return Ok(None) };
+    // It becomes part of a path, and whoever may write statuses has chosen it.
+    check_name(&model.name).context("the status names a model that no path can hold")?;
     let store = ArtifactStore::open(&config.artifacts, &s3_options(&config.store))?;
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-{}", model.name, model.version)));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -9,6 +9,7 @@ use lunapark_schemas::training::TrainingRequest;
 use lunapark_topics::{Catalog, Log};
 
 use crate::clock;
+use crate::jobs::unfit;
 
 /// A broker that does not take a record within this is not there.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +29,10 @@ pub(super) fn read(path: &Path) -> anyhow::Result<TrainingRequest> {
 pub fn send(log: &dyn Log, catalog: &Catalog, mut request: TrainingRequest) -> anyhow::Result<String> {
     let made_up = || format!("{}-{:x}", request.model.name, clock::now_millis());
     let task_id = request.task_id.clone().unwrap_or_else(made_up);
+    // Workers make a dead letter of it, and whoever follows the task would wait for ever.
+    if let Some(rejection) = unfit(&task_id) {
+        anyhow::bail!("{}; without a `task_id` it is made of `model.name`", rejection.message);
+    }
     request.task_id = Some(task_id.clone());
     let event = catalog.training_requests.encode(&request)?;
     let mut writer = log.writer()?;
