@@ -72,7 +72,7 @@ enum Command {
     DuelTrees(duel::Args),
     /// Perceptrons: Lunapark against ONNX Runtime.
     DuelPerceptrons(duel::Args),
-    /// Networks that tract runs: Lunapark against ONNX Runtime.
+    /// Networks that are more than perceptron chains: Lunapark against ONNX Runtime.
     DuelNetworks(duel::Args),
     /// Lunapark's tree layouts against each other.
     Layouts(duel::Args),

@@ -1,4 +1,4 @@
-//! Networks that tract runs: Lunapark against ONNX Runtime.
+//! Networks that are more than perceptron chains: Lunapark against ONNX Runtime.
 
 use super::models::Folder;
 use super::side::Opponent;
@@ -31,8 +31,9 @@ pub fn run(args: &Args, folder: &Folder) -> anyhow::Result<Report> {
             table.row(row);
         }
     }
-    let what = "Small networks of `operators/models/fixtures/onnx` that run on tract: convolutions on 12 x 12 pixels; \
-        a GRU of 10 steps; layer normalisation; an LSTM of 8 steps, unrolled."
-        .to_owned();
+    let what =
+        "Small networks of `operators/models/fixtures/onnx`. On tract: convolutions on 12 x 12 pixels; a GRU of \
+        10 steps; an LSTM of 8 steps, unrolled. On steps of our own: an autoencoder with layer normalisation."
+            .to_owned();
     Ok(report("duel-networks", what, table, bars, &[HOW]))
 }
