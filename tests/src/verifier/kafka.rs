@@ -230,6 +230,8 @@ impl ProducerContext for Acknowledged {
                 let at = Some((message.partition(), message.offset()));
                 produced.accepted.push(Accepted { number: number as u64, at });
             }
+            // It waited for a leader and was never sent: as if it had not been produced.
+            Err((error, _)) if error.rdkafka_error_code().is_some_and(unknown) => {}
             Err((error, _)) => {
                 eprintln!("load: event {number} is not acknowledged: {error}");
                 produced.in_doubt += 1;
@@ -309,6 +311,11 @@ fn send(
 
 /// What another try mends: a full queue, and a broker that has just started and does not know its topics yet.
 fn passes(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{QueueFull, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    matches!(code, QueueFull | UnknownTopic | UnknownPartition | UnknownTopicOrPartition)
+    code == RDKafkaErrorCode::QueueFull || unknown(code)
+}
+
+/// What librdkafka says of records that it could send to nobody.
+fn unknown(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(code, UnknownTopic | UnknownPartition | UnknownTopicOrPartition)
 }

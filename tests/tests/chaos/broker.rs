@@ -1,4 +1,4 @@
-//! The broker itself is killed and restarted under load, and a scorer with it.
+//! The broker itself is killed and restarted under load, and a scorer with it; or it stands still for a while.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +38,14 @@ impl Broker {
 
     fn start_again(&self) {
         self.run(&["start"]);
+    }
+
+    fn freeze(&self) {
+        self.run(&["freeze"]);
+    }
+
+    fn thaw(&self) {
+        self.run(&["thaw"]);
     }
 
     fn run(&self, arguments: &[&str]) -> String {
@@ -100,6 +108,32 @@ fn the_broker_killed_under_load() {
         println!("{round:5}  {outage:24}  {:.2} s", took.as_secs_f64());
     }
     scene.close(services.into_iter().flatten().collect());
+}
+
+/// Longer than the broker's session with its own controller (3 s), which fences it for a moment then: partitions have
+/// no leader, groups and transactions no coordinator.
+const FROZEN: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(7)];
+
+#[test]
+fn the_broker_frozen_under_load() {
+    let _alone = alone();
+    let mut random = Random::from_environment("the_broker_frozen_under_load");
+    let broker = Broker::start();
+    let scene = Scene::open(Workplace::on_cluster(&broker.bootstrap, &[]), &broker.bootstrap, RATE);
+    let mut services = NAMES.map(|name| scene.instance(name));
+    println!("round  all partitions after the thaw");
+    for round in 0..times(2, 10) {
+        any_moment(&mut random, Duration::from_secs(2));
+        broker.freeze();
+        std::thread::park_timeout(random.between(FROZEN[0], FROZEN[1]));
+        broker.thaw();
+        let back = Instant::now();
+        let moved = scene.progress.moved_past(&scene.progress.ends(), back, RECOVERS);
+        services.iter_mut().for_each(|service| service.wait_ready(RECOVERS));
+        let took = moved.iter().map(|moved| moved.after).max().expect("partitions");
+        println!("{round:5}  {:.2} s", took.as_secs_f64());
+    }
+    scene.close(services.into_iter().collect());
 }
 
 /// The process stays up, and `/readyz` says what is wrong.

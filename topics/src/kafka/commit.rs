@@ -11,20 +11,26 @@ use rdkafka::producer::Producer;
 use super::context::{FailedDelivery, MemberContext};
 use super::error::log_error;
 use super::offset_list;
+use super::patience;
 use super::producer::{Sink, delivery_error, retriable};
 use super::reader::{Member, fill_member};
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Ahead, Limit};
 
+/// A call that is so late after its time-out does not come back any more.
+const OVERDUE: Duration = Duration::from_secs(2);
+
 /// Why a commit did not come to pass, and which records were refused on the way.
 pub(super) struct FailedCommit {
     pub(super) error: LogError,
     pub(super) refused: Vec<FailedDelivery>,
+    /// The producer is lost to a call that does not come back.
+    pub(super) stuck: bool,
 }
 
 impl From<LogError> for FailedCommit {
     fn from(error: LogError) -> Self {
-        Self { error, refused: Vec::new() }
+        Self { error, refused: Vec::new(), stuck: false }
     }
 }
 
@@ -33,7 +39,7 @@ pub(super) fn drained(sink: &mut Sink) -> Result<(), FailedCommit> {
     let refused = sink.drain(sink.timeout())?;
     match delivery_error(&refused) {
         None => Ok(()),
-        Some(error) => Err(FailedCommit { error, refused }),
+        Some(error) => Err(FailedCommit { error, refused, stuck: false }),
     }
 }
 
@@ -47,18 +53,34 @@ pub(super) fn commit_transaction(
     Ok(sink.commit_transaction()?)
 }
 
-fn send_offsets(sink: &Sink, consumer: &BaseConsumer<MemberContext>, next: &[Position]) -> Result<(), LogError> {
-    let offsets = offset_list(next)?;
-    let no_group = || LogError::new(Kind::Internal, "the consumer has no group metadata");
+fn send_offsets(sink: &Sink, consumer: &BaseConsumer<MemberContext>, next: &[Position]) -> Result<(), FailedCommit> {
     let deadline = Instant::now() + sink.timeout();
     loop {
-        let group = consumer.group_metadata().ok_or_else(no_group)?;
-        match sink.producer().send_offsets_to_transaction(&offsets, &group, sink.timeout()) {
+        match try_offsets(sink, consumer, next, deadline.saturating_duration_since(Instant::now()))? {
             Ok(()) => return Ok(()),
             Err(error) if retriable(&error) && Instant::now() < deadline => {}
-            Err(error) => return Err(sink.error("send offsets to transaction", &error)),
+            Err(error) => return Err(sink.error("send offsets to transaction", &error).into()),
         }
     }
+}
+
+/// One try, which does not trust librdkafka's own time-out: its question for the coordinator is lost where a broker says
+/// too often that there is none (seen in 2.12 with a broker that its controller had fenced for a moment).
+fn try_offsets(
+    sink: &Sink,
+    consumer: &BaseConsumer<MemberContext>,
+    next: &[Position],
+    within: Duration,
+) -> Result<Result<(), KafkaError>, FailedCommit> {
+    let no_group = || LogError::new(Kind::Internal, "the consumer has no group metadata");
+    let group = consumer.group_metadata().ok_or_else(no_group)?;
+    let (offsets, producer) = (offset_list(next)?, sink.producer().clone());
+    let send = move || producer.send_offsets_to_transaction(&offsets, &group, within);
+    let limit = within + OVERDUE;
+    patience::call("offsets", limit, send).ok_or_else(|| {
+        let message = format!("offsets of a transaction not answered within {limit:?}; the producer is left behind");
+        FailedCommit { stuck: true, ..LogError::new(Kind::Timeout, message).into() }
+    })
 }
 
 /// Says that the commit is done, also where its thread panicked: reading on must end then.

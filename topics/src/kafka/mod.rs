@@ -12,6 +12,7 @@ mod context;
 mod error;
 mod native;
 mod orphans;
+mod patience;
 mod producer;
 mod reader;
 mod stream;

@@ -1,5 +1,6 @@
 //! Producing: the shared sink, plain writer, and transaction without a group.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::Record;
@@ -37,7 +38,8 @@ pub(super) enum Aborted {
 pub(super) struct Sink {
     /// Before the producer: it must go first.
     topics: OutputTopics,
-    producer: BaseProducer<SinkContext>,
+    /// Shared only with a call that librdkafka may never come back from, see [`super::patience`].
+    producer: Arc<BaseProducer<SinkContext>>,
     timeout: Duration,
     since_served: u32,
 }
@@ -46,7 +48,7 @@ impl Sink {
     pub(super) fn open(config: &ClientConfig, timeout: Duration) -> Result<Self, LogError> {
         let created = config.create_with_context(SinkContext::default());
         let producer = created.map_err(|e| log_error("producer", &e, None))?;
-        Ok(Self { topics: OutputTopics::default(), producer, timeout, since_served: 0 })
+        Ok(Self { topics: OutputTopics::default(), producer: Arc::new(producer), timeout, since_served: 0 })
     }
 
     /// Registers the transactional id and ends what an earlier owner of it left open.
@@ -144,7 +146,7 @@ impl Sink {
         Ok(if refused.is_empty() { Aborted::Clean } else { Aborted::Broken })
     }
 
-    pub(super) fn producer(&self) -> &BaseProducer<SinkContext> {
+    pub(super) fn producer(&self) -> &Arc<BaseProducer<SinkContext>> {
         &self.producer
     }
 

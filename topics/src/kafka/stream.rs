@@ -43,7 +43,8 @@ pub(super) struct KafkaStream {
     consumer: Arc<BaseConsumer<MemberContext>>,
     sink: Sink,
     sink_config: ClientConfig,
-    /// A record was refused for good: its sequence number is missing, so this producer can never commit again.
+    /// This producer can never commit again: a record was refused for good, so that its sequence number is missing, or
+    /// a call does not come back.
     sink_broken: bool,
     assigned: Vec<TopicPartition>,
     spec: StreamSpec,
@@ -272,7 +273,7 @@ impl KafkaStream {
 
     /// Remembers the sources of records that were refused as too large.
     fn refuse(&mut self, failed: FailedCommit) -> LogError {
-        self.sink_broken |= !failed.refused.is_empty();
+        self.sink_broken |= failed.stuck || !failed.refused.is_empty();
         self.refused.extend(failed.refused.iter().filter(|f| f.too_large()).filter_map(|f| source_of(f.tag)));
         failed.error
     }
