@@ -17,6 +17,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::{Accepted, Plan, Produced};
 use crate::harness::{OwnedRecord, until};
 
+/// After this long a broker that answers at all has answered.
+const ANSWERS: Duration = Duration::from_secs(60);
 /// One request to a broker that may be busy with other tests.
 const REQUEST: Duration = Duration::from_secs(20);
 /// A whole topic is read within this.
@@ -178,7 +180,8 @@ impl Progress {
     #[track_caller]
     pub fn ends(&self) -> Vec<i64> {
         let consumer = self.consumer.borrow();
-        let end = |p| consumer.fetch_watermarks(&self.topic, p, REQUEST).expect("watermarks").1;
+        // A broker that was away may not lead its partitions yet.
+        let end = |p| until(ANSWERS, "watermarks", || Some(consumer.fetch_watermarks(&self.topic, p, REQUEST).ok()?.1));
         (0..self.partitions).map(end).collect()
     }
 
