@@ -14,6 +14,8 @@ use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, Owne
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use lunapark_topics::kafka::bootstrap_again;
+
 use super::{Accepted, Plan, Produced};
 use crate::harness::{OwnedRecord, until};
 
@@ -179,10 +181,18 @@ impl Progress {
     /// Where each partition ends.
     #[track_caller]
     pub fn ends(&self) -> Vec<i64> {
-        let consumer = self.consumer.borrow();
         // A broker that was away may not lead its partitions yet.
-        let end = |p| until(ANSWERS, "watermarks", || Some(consumer.fetch_watermarks(&self.topic, p, REQUEST).ok()?.1));
+        let end = |p| until(ANSWERS, "watermarks", || self.end(p));
         (0..self.partitions).map(end).collect()
+    }
+
+    /// `None` while no broker answers.
+    fn end(&self, partition: i32) -> Option<i64> {
+        let found = self.consumer.borrow().fetch_watermarks(&self.topic, partition, Duration::from_secs(5));
+        if found.is_err() {
+            self.consumer.replace(Self::client(&self.bootstrap, &self.group));
+        }
+        found.ok().map(|(_, end)| end)
     }
 
     /// Waits until every partition has been committed past these offsets, which were its ends at `since`.
@@ -219,9 +229,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 struct Acknowledged {
     produced: Mutex<Produced>,
+    /// All brokers were said to be gone since this was looked at.
+    lost: AtomicBool,
 }
 
-impl ClientContext for Acknowledged {}
+impl ClientContext for Acknowledged {
+    fn error(&self, error: KafkaError, _reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+}
 
 impl ProducerContext for Acknowledged {
     type DeliveryOpaque = usize;
@@ -259,13 +277,16 @@ impl KafkaLoad {
         let producer: BaseProducer<Acknowledged> =
             config.create_with_context(Acknowledged::default()).expect("a producer");
         let (stop, plan, topic) = (Arc::new(AtomicBool::new(false)), plan.clone(), topic.to_owned());
-        let stopped = stop.clone();
+        let (stopped, brokers) = (stop.clone(), bootstrap.to_owned());
         let run = move || {
             let (started, mut next) = (Instant::now(), 0);
             while !stopped.load(Ordering::Acquire) {
                 let due = (started.elapsed().as_secs_f64() * per_second) as u64;
                 next = send(&producer, &plan, &topic, partitions, next..due);
                 producer.poll(Duration::from_millis(2));
+                if producer.context().lost.swap(false, Ordering::AcqRel) {
+                    bootstrap_again(producer.client(), &brokers);
+                }
             }
             producer.flush(LAST_ACKS).expect("the last acknowledgements");
             std::mem::take(&mut *lock(&producer.context().produced))

@@ -28,6 +28,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 pub use config::KafkaOptions;
 use context::PlainContext;
 use error::log_error;
+pub use native::bootstrap_again;
 
 use crate::catalog::TopicSpec;
 use crate::error::{LogError, LogErrorKind};
@@ -70,7 +71,12 @@ impl KafkaLog {
             let _event = self.metadata.poll(Duration::ZERO);
         }
         let detail = self.metadata.context().events.last_error();
-        log_error(format!("kafka {} {doing}", self.options.bootstrap).trim(), error, detail)
+        let error = log_error(format!("kafka {} {doing}", self.options.bootstrap).trim(), error, detail);
+        if matches!(error.kind, LogErrorKind::Unreachable | LogErrorKind::Timeout) {
+            bootstrap_again(self.metadata.client(), &self.options.bootstrap);
+            bootstrap_again(self.admin.inner(), &self.options.bootstrap);
+        }
+        error
     }
 
     fn timeout(&self) -> Duration {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use lunapark_schemas::messages::At;
 use lunapark_schemas::{Messages, Record, TopicPartition};
 use rdkafka::bindings as c;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr as Code;
@@ -27,6 +28,16 @@ const CHUNK: usize = 128;
 
 /// No partition chosen yet, so that the producer's partitioner chooses (librdkafka's `RD_KAFKA_PARTITION_UA`).
 const UNASSIGNED: i32 = -1;
+
+/// Gives a client its first brokers once more, and does no harm where it still has them. It forgets all of them where the
+/// one it asked knows of none, as a broker does that its controller has just fenced, and then asks nobody ever again
+/// (librdkafka 2.12 and 2.13, its issue 5301).
+pub fn bootstrap_again<C: ClientContext>(client: &Client<C>, bootstrap: &str) {
+    let Ok(brokers) = CString::new(bootstrap) else { return };
+    // SAFETY: the client is alive for the call, which copies the names.
+    let known = unsafe { c::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
+    tracing::debug!(bootstrap, known, "brokers named again");
+}
 
 /// The queue to which the fetched messages of a consumer's partitions are forwarded. Drop it before the consumer.
 pub(super) struct FetchQueue {

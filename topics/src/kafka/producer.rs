@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use super::config::KafkaOptions;
 use super::context::{Complaint, FailedDelivery, SinkContext};
 use super::error::{kind_of_code, log_error};
-use super::native::OutputTopics;
+use super::native::{OutputTopics, bootstrap_again};
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Transaction, Writer};
 
@@ -40,6 +40,7 @@ pub(super) struct Sink {
     topics: OutputTopics,
     /// Shared only with a call that librdkafka may never come back from, see [`super::patience`].
     producer: Arc<BaseProducer<SinkContext>>,
+    bootstrap: String,
     timeout: Duration,
     since_served: u32,
 }
@@ -48,7 +49,8 @@ impl Sink {
     pub(super) fn open(config: &ClientConfig, timeout: Duration) -> Result<Self, LogError> {
         let created = config.create_with_context(SinkContext::default());
         let producer = created.map_err(|e| log_error("producer", &e, None))?;
-        Ok(Self { topics: OutputTopics::default(), producer: Arc::new(producer), timeout, since_served: 0 })
+        let bootstrap = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+        Ok(Self { topics: OutputTopics::default(), producer: Arc::new(producer), bootstrap, timeout, since_served: 0 })
     }
 
     /// Registers the transactional id and ends what an earlier owner of it left open.
@@ -101,6 +103,7 @@ impl Sink {
         let deadline = Instant::now() + within;
         while self.producer.in_flight_count() > 0 {
             if Instant::now() > deadline {
+                bootstrap_again(self.producer.client(), &self.bootstrap);
                 let message = format!("{} records not acknowledged in {within:?}", self.producer.in_flight_count());
                 return Err(LogError::new(Kind::Timeout, self.with_detail(message)));
             }
@@ -148,6 +151,10 @@ impl Sink {
 
     pub(super) fn producer(&self) -> &Arc<BaseProducer<SinkContext>> {
         &self.producer
+    }
+
+    pub(super) fn bootstrap(&self) -> &str {
+        &self.bootstrap
     }
 
     pub(super) fn timeout(&self) -> Duration {

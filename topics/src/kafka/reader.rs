@@ -12,13 +12,14 @@ use rdkafka::topic_partition_list::Offset;
 use super::config::KafkaOptions;
 use super::context::{MemberContext, PlainContext};
 use super::error::log_error;
-use super::native::FetchQueue;
+use super::native::{FetchQueue, bootstrap_again};
 use super::offset_list;
 use crate::error::LogError;
 use crate::log::{Limit, Reader};
 
 pub(super) struct KafkaReader {
     consumer: BaseConsumer<PlainContext>,
+    bootstrap: String,
     from: Vec<Position>,
 }
 
@@ -31,13 +32,18 @@ impl KafkaReader {
         let failed = |e| log_error("reader", &e, None);
         let consumer: BaseConsumer<_> = config.create_with_context(PlainContext::default()).map_err(failed)?;
         consumer.assign(&offset_list(from)?).map_err(failed)?;
-        Ok(Self { consumer, from: from.to_vec() })
+        Ok(Self { consumer, bootstrap: options.bootstrap.clone(), from: from.to_vec() })
     }
 }
 
 impl Reader for KafkaReader {
     fn poll(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<usize, LogError> {
-        fill(&self.consumer, into, limit, wait, &mut |_| {}).map_err(|e| {
+        let heard = &mut |error: &KafkaError| {
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+                bootstrap_again(self.consumer.client(), &self.bootstrap);
+            }
+        };
+        fill(&self.consumer, into, limit, wait, heard).map_err(|e| {
             let detail = self.consumer.context().events.last_error();
             log_error("read", &e, detail)
         })

@@ -18,7 +18,7 @@ use super::commit::{Done, FailedCommit, WhileCommitting, commit_transaction, dra
 use super::config::KafkaOptions;
 use super::context::{GroupEvent, MemberContext};
 use super::error::log_error;
-use super::native::FetchQueue;
+use super::native::{FetchQueue, bootstrap_again};
 use super::orphans::Orphans;
 use super::producer::{Aborted, Sink};
 use super::reader::{Member, fill_member};
@@ -121,6 +121,9 @@ impl KafkaStream {
 
     /// Notes that all brokers are said to be down.
     fn heard(&mut self, down: bool) {
+        if down {
+            bootstrap_again(self.consumer.client(), self.sink.bootstrap());
+        }
         if down && self.outage.is_none() {
             let now = Instant::now();
             self.outage = Some(Outage { since: now, probe_at: now + PROBE_EVERY });
