@@ -16,6 +16,8 @@ pub struct Tables {
     pub(crate) features: Vec<Feature>,
     pub(crate) label: Option<Label>,
     pub(crate) weights: Option<Vec<f64>>,
+    /// Rows that the table had and that are not in it, because nobody gave them a label.
+    pub(crate) unlabelled: u64,
 }
 
 /// A column of numbers; a missing one is NaN.
@@ -52,7 +54,12 @@ impl Tables {
             features.extend(feature(&name, &column(&name, "features")?)?);
         }
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        Ok(Self { rows, features, label: label.transpose()?, weights: weights.transpose()? })
+        Ok(Self { rows, features, label: label.transpose()?, weights: weights.transpose()?, unlabelled: 0 })
+    }
+
+    /// The same table, of a source that had so many rows more without a label: the data set's report tells of them.
+    pub fn without_unlabelled(self, unlabelled: u64) -> Self {
+        Self { unlabelled, ..self }
     }
 
     /// Number of rows.

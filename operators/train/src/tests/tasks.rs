@@ -66,7 +66,7 @@ fn two_classes_by_booleans_integers_or_text_are_the_same_model() {
     assert_eq!(integers.dataset.class_balance[1].class, "1");
     assert_eq!(load(&integers).model.signature().outputs[0].name, "probability");
     let names: Vec<_> = integers.pictures.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["loss.svg", "roc.svg"]);
+    assert_eq!(names, ["loss.svg", "roc.svg", "scores.svg"]);
     assert!(integers.pictures.iter().all(|(_, svg)| svg.starts_with("<svg") && svg.ends_with("</svg>\n")));
 }
 

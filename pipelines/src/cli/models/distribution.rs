@@ -76,7 +76,7 @@ fn sorted(scores: &Scores) -> Vec<f64> {
 }
 
 /// Of two sorted samples: the distribution functions are compared behind every value of either.
-fn kolmogorov_smirnov(one: &[f64], other: &[f64]) -> f64 {
+pub fn kolmogorov_smirnov(one: &[f64], other: &[f64]) -> f64 {
     let (mut i, mut j, mut greatest) = (0, 0, 0.0_f64);
     while i < one.len() && j < other.len() {
         let at = one[i].min(other[j]);
