@@ -86,7 +86,8 @@ impl LabelBook {
         })
     }
 
-    fn take(&mut self, message: &Message<'_>) {
+    /// Takes a record; what is no label is counted.
+    pub fn take(&mut self, message: &Message<'_>) {
         let record = match (message.key, message.value) {
             (None, _) => Err("it has no key; the key is the event's".to_owned()),
             (Some(key), None) => Ok((key, None, 0.0)),

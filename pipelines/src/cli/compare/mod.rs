@@ -15,7 +15,7 @@ use super::output;
 use super::replay::{Bound, bound};
 use crate::config::Config;
 
-pub(super) use gather::Compared;
+pub(super) use report::NAMES;
 
 /// Compares what two versions said of the same events: decisions, distributions, and with labels their AUC
 ///
@@ -55,6 +55,13 @@ pub(super) struct Scope {
     /// Topic of the labels; without it `labels`, where it exists
     #[arg(long, value_name = "TOPIC")]
     pub labels: Option<String>,
+}
+
+impl Scope {
+    /// Whether the user has said nothing.
+    pub(super) fn is_default(&self) -> bool {
+        self.from.is_none() && self.to.is_none() && self.topics.is_empty() && self.labels.is_none()
+    }
 }
 
 /// Runs the command.

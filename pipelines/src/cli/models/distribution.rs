@@ -1,5 +1,6 @@
 //! How two models' scores of the same rows lie, and how far they are apart.
 
+use lunapark_train::picture::Sample;
 use serde::Serialize;
 
 /// Scores of one model: one number per row, none where it refused the row.
@@ -44,6 +45,11 @@ pub fn spread(scores: &Scores) -> Option<Spread> {
     let deviation = if rows > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
     let quartiles = [least, quantile(0.25), quantile(0.5), quantile(0.75), greatest];
     Some(Spread { rows, mean, deviation, quartiles })
+}
+
+/// The scores for a picture.
+pub fn sample(name: &str, scores: &Scores) -> Sample {
+    Sample { name: name.to_owned(), values: scores.iter().flatten().copied().collect(), weights: Vec::new() }
 }
 
 /// How far apart the scores are; `None` where no row has two.

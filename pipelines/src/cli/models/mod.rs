@@ -6,6 +6,7 @@ mod diff;
 pub(super) mod distribution;
 mod gc;
 mod list;
+mod origin;
 mod retire;
 mod show;
 
