@@ -6,7 +6,7 @@ use lunapark_train::picture::{self, Sample};
 use serde_json::{Value, json};
 
 use super::super::output::{Table, number, printable};
-use super::Compared;
+use super::gather::Compared;
 use super::measures::{Row, scores_of};
 
 /// Names that a condition may use, with what they mean.

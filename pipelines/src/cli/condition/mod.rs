@@ -125,7 +125,9 @@ impl Judged<'_> {
         let [live, candidate] = &self.compared.models;
         if !out.json {
             let mut table = Table::new(&["condition", "values", "held"]);
-            self.condition.clauses().iter().for_each(|clause| drop(table.row(self.row(clause, value))));
+            for clause in self.condition.clauses() {
+                table.row(self.row(clause, value));
+            }
             out.table(&table)?;
             out.flush()?;
         } else if !self.held {
