@@ -174,7 +174,7 @@ pub struct Catalog {
     pub inference_events: Topic<InferenceEvent>,
     /// Scores; key, partition and timestamp of their events.
     pub inference_results: Topic<InferenceResult>,
-    /// Scores of a version that is only tried, in the partitions of their events, as results are.
+    /// Scores of shadows, as results are written: nobody acts on them.
     pub inference_shadow: Topic<InferenceResult>,
     /// The account of every transaction.
     pub ledger: Topic<LedgerRecord>,

@@ -157,7 +157,7 @@ fn cleanup(cleanup: Cleanup) -> &'static str {
 fn create_topics(context: &Context, args: &Create, out: &mut Output<'_>) -> anyhow::Result<()> {
     let specs = match &args.name {
         Some(name) => vec![spec(context, name, args)],
-        None => [context.catalog.specs(), context.catalog.of_users()].concat(),
+        None => context.catalog.specs(),
     };
     let mut made = Vec::new();
     for spec in &specs {

@@ -99,11 +99,12 @@ impl Clause {
 
     /// Names in it.
     pub fn names(&self) -> Vec<&str> {
-        let name = |operand| match operand {
-            &Operand::Name(ref name) => Some(name.as_str()),
+        let operands = [&self.left, &self.right].into_iter();
+        let names = operands.filter_map(|operand| match operand {
+            Operand::Name(name) => Some(name.as_str()),
             Operand::Number(_) => None,
-        };
-        [&self.left, &self.right].into_iter().filter_map(name).collect()
+        });
+        names.collect()
     }
 }
 
