@@ -8,6 +8,7 @@ mod broker;
 mod delivery;
 mod duel;
 mod embedded;
+mod higgs;
 mod job;
 mod kernels;
 mod latency;
@@ -80,6 +81,8 @@ enum Command {
     Train(train::Args),
     /// Training on simulated problems against their likelihood ratio.
     Physics(physics::Args),
+    /// Training on HIGGS beside scikit-learn's and torch's means.
+    Higgs(higgs::Args),
     /// One side of a duel, as a process of its own; started by the duels.
     #[command(hide = true)]
     Side {
@@ -120,6 +123,7 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::Layouts(args) => duel::layouts(args).map(Some),
         Command::Train(args) => train::run(args).map(Some),
         Command::Physics(args) => physics::run(args).map(Some),
+        Command::Higgs(args) => higgs::run(args).map(Some),
         Command::Side { folder } => duel::side::run(folder).map(|()| None),
         Command::Bare { job } => bare::run(&serde_json::from_str(job)?).map(|()| None),
     }

@@ -1,6 +1,6 @@
 //! Training: samples a second of Lunapark and of torch, on the same network and table size, in alternation.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
@@ -18,6 +18,10 @@ const ROWS: usize = 1 << 16;
 /// Batch, threads and what must at least be reached: torch's own speed on a quiet machine of two cores.
 const CASES: [(u32, usize, Option<f64>); 4] =
     [(1024, 2, Some(1.24e6)), (1024, 1, None), (256, 2, Some(0.54e6)), (256, 1, None)];
+
+/// Rows and epochs of the whole job: the epochs are a request's default.
+const LONG_ROWS: usize = 1 << 20;
+const LONG_EPOCHS: u32 = 20;
 
 /// What the measurement takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,13 +67,38 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         let floor = floor.map(|floor| Bar::at_least(format!("batch {batch}, samples/s"), ours / 1e6, floor / 1e6));
         bars.extend(floor.map(|bar| bar.in_unit(" M")));
     }
+    let (loading, busy) = busy(&long_table()?)?;
+    note(format!("loading {loading:.2} s, busy {busy:.3}"));
+    bars.push(Bar::at_least("share of a job's time in its steps, 1,048,576 rows, 20 epochs", busy, 0.95));
     let what = "Rows trained per second of wall time, perceptron 28-128-64-1, AdamW, 65,536 rows in memory.".to_owned();
     let notes = vec![
         "Lunapark's figure holds everything of a job's slices: order, steps, the judgement after each epoch. torch: its \
          fused AdamW, eager, rows picked by index as a shuffled tensor is."
             .to_owned(),
+        format!(
+            "A job reads its table before the first step and nothing later: of the {LONG_EPOCHS} epochs on {LONG_ROWS} rows \
+             (batch 1024, two threads), checks, split and standardisation of the Arrow batches took {loading:.2} s."
+        ),
     ];
     Ok(Report { section: "train".to_owned(), what, table, bars, notes })
+}
+
+/// The table as often as the whole job has rows.
+fn long_table() -> anyhow::Result<Vec<RecordBatch>> {
+    Ok(vec![table()?; LONG_ROWS / ROWS])
+}
+
+/// Seconds before the first step, and the share that the epochs have of a job from its table to its model.
+fn busy(batches: &[RecordBatch]) -> anyhow::Result<(f64, f64)> {
+    let request = request(1024, LONG_EPOCHS)?;
+    let began = Instant::now();
+    let tables = Tables::from_batches(batches, &request)?;
+    let mut job: Box<dyn Job> = Perceptrons { threads: Some(2) }.start(&request, tables, None)?;
+    let started = Instant::now();
+    while !job.step(Duration::from_secs(1))?.done {}
+    let steps = started.elapsed().as_secs_f64();
+    job.finish()?;
+    Ok(((started - began).as_secs_f64(), steps / began.elapsed().as_secs_f64()))
 }
 
 /// Noise with a label that the network can learn.
@@ -88,12 +117,16 @@ fn table() -> anyhow::Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter(named.chain(label).map(array))?)
 }
 
-fn lunapark(rows: &RecordBatch, batch: u32, threads: usize, seconds: f64) -> anyhow::Result<f64> {
-    let request: TrainingRequest = serde_json::from_value(serde_json::json!({
+fn request(batch: u32, epochs: u32) -> anyhow::Result<TrainingRequest> {
+    Ok(serde_json::from_value(serde_json::json!({
         "model": { "objective": "classification", "name": "duel", "architecture": { "hidden": [128, 64] } },
-        "model_train": { "epochs": 100_000, "batch_size": batch },
+        "model_train": { "epochs": epochs, "batch_size": batch },
         "dataset": { "path": "-", "label": "label", "train_test_split": 0.001 }
-    }))?;
+    }))?)
+}
+
+fn lunapark(rows: &RecordBatch, batch: u32, threads: usize, seconds: f64) -> anyhow::Result<f64> {
+    let request = request(batch, 100_000)?;
     let tables = Tables::from_batches(std::slice::from_ref(rows), &request)?;
     let mut job: Box<dyn Job> = Perceptrons { threads: Some(threads) }.start(&request, tables, None)?;
     job.step(Duration::from_secs_f64(seconds / 4.0))?;

@@ -10,6 +10,7 @@ pub mod cuts;
 pub mod event;
 pub mod headers;
 pub mod inference;
+pub mod labels;
 pub mod ledger;
 pub mod messages;
 pub mod metrics;

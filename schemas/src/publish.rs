@@ -11,6 +11,7 @@ use crate::control::ControlRecord;
 use crate::cuts::CutRecord;
 use crate::headers::{self, dead};
 use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
+use crate::labels::LabelRecord;
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
@@ -27,6 +28,7 @@ const CONTROL: &str = "control-record.json";
 const TRAINING_REQUEST: &str = "training-request.json";
 const TRAINING_STATUS: &str = "training-status.json";
 const CUT: &str = "cut-record.json";
+const LABEL: &str = "label-record.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -43,6 +45,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (TRAINING_REQUEST, schema::<TrainingRequest>()),
         (TRAINING_STATUS, schema::<TrainingStatus>()),
         (CUT, schema::<CutRecord>()),
+        (LABEL, schema::<LabelRecord>()),
         (ASYNCAPI, asyncapi()),
     ];
     documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
@@ -84,6 +87,7 @@ fn asyncapi() -> Value {
             "trainingRequestsDead": channel("training.requests.dead", "What is no training request.", &DEAD_LETTERS),
             "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
             "modelCuts": channel("model.cuts", "From which offset on which model scores.", &["cutRecord"]),
+            "labels": channel("labels", "What events turned out to be; keys are those of the events.", &["labelRecord"]),
         },
         "operations": {
             "receiveEvents": operation("receive", "inferenceEvents"),
@@ -97,6 +101,7 @@ fn asyncapi() -> Value {
             "sendTrainingDeadLetters": operation("send", "trainingRequestsDead"),
             "receiveControl": operation("receive", "control"),
             "sendModelCuts": operation("send", "modelCuts"),
+            "receiveLabels": operation("receive", "labels"),
         },
         "components": { "messages": messages() }
     })
@@ -144,6 +149,7 @@ fn messages() -> Value {
             message(JSON, "Where a task stands.", result_headers(&[]), file(TRAINING_STATUS)),
         "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),
         "cutRecord": message(JSON, "One switch of one partition.", json!({}), file(CUT)),
+        "labelRecord": message(JSON, "What one event turned out to be.", json!({}), file(LABEL)),
     })
 }
 

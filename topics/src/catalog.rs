@@ -7,6 +7,7 @@ use std::time::Duration;
 use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::cuts::CutRecord;
+use lunapark_schemas::labels::LabelRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
 use lunapark_schemas::training::{TrainingRequest, TrainingStatus};
@@ -173,6 +174,8 @@ pub struct Catalog {
     pub inference_events: Topic<InferenceEvent>,
     /// Scores; key, partition and timestamp of their events.
     pub inference_results: Topic<InferenceResult>,
+    /// Scores of shadows, as results are written: nobody acts on them.
+    pub inference_shadow: Topic<InferenceResult>,
     /// The account of every transaction.
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
@@ -188,6 +191,8 @@ pub struct Catalog {
     /// From which offset of a partition on which model scores. The cuts of a partition lie in the partition of the same
     /// number: an open transaction holds back nobody else's.
     pub model_cuts: Topic<CutRecord>,
+    /// What events turned out to be, under the events' keys; whoever knows writes it.
+    pub labels: Topic<LabelRecord>,
 }
 
 impl Catalog {
@@ -204,6 +209,7 @@ impl Catalog {
             prefix: options.prefix.clone(),
             inference_events: Topic::new(spec("inference.events", options.partitions)),
             inference_results: Topic::new(spec("inference.results", options.partitions)),
+            inference_shadow: Topic::new(spec("inference.shadow", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
             models: Topic::new(compacted(spec("models", 1))),
@@ -211,6 +217,7 @@ impl Catalog {
             training_status: Topic::new(spec("training.status", options.partitions)),
             control: Topic::new(spec("control", 1)),
             model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),
+            labels: Topic::new(spec("labels", options.partitions)),
         }
     }
 
@@ -241,6 +248,11 @@ impl Catalog {
             self.control.spec.clone(),
             self.model_cuts.spec.clone(),
         ]
+    }
+
+    /// Topics that only users write: no service needs them, so none creates them.
+    pub fn of_users(&self) -> Vec<TopicSpec> {
+        vec![self.labels.spec.clone()]
     }
 
     /// Every topic that training needs, in the order in which they are created.

@@ -13,6 +13,7 @@
 //! weights it may leave [0, 1], as the weighted counts do.
 
 use crate::RocPoint;
+pub use crate::delong::{AucPair, auc_pair};
 
 /// Points of a ROC curve that is drawn: finer than a picture shows.
 const ROC_POINTS: usize = 512;
@@ -44,7 +45,7 @@ pub fn auc(scores: &[f64], signal: impl Fn(usize) -> bool, weights: &[f64]) -> f
 }
 
 /// The ROC curve from (0, 0) to (1, 1), thinned.
-pub(crate) fn roc(scores: &[f64], signal: impl Fn(usize) -> bool, weights: &[f64]) -> Vec<RocPoint> {
+pub fn roc(scores: &[f64], signal: impl Fn(usize) -> bool, weights: &[f64]) -> Vec<RocPoint> {
     let groups = groups(scores, signal, weights);
     let (all_s, all_b) = groups.iter().fold((0.0, 0.0), |(s, b), group| (s + group.1, b + group.2));
     let (mut s, mut b) = (0.0, 0.0);

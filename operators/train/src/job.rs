@@ -189,16 +189,17 @@ impl Job for TableJob {
         let artifact = artifact::write(&self.shape, &weights, &self.prepared)?;
         let loaded = lunapark_models::load(&artifact, "the trained model", None)
             .map_err(|error| Refusal::training(format!("the trained model cannot be read back: {error}")))?;
-        let (evaluation, roc) = judge::judge(&loaded.model, &self.prepared.target, &self.prepared.test)?;
+        let judged = judge::judge(&loaded.model, &self.prepared.target, &self.prepared.test)?;
+        let auc = judged.evaluation.get("auc").copied();
         Ok(Trained {
             artifact,
             format: "lunapark-mlp",
             signature: artifact::signature(&self.prepared),
-            pictures: picture::all(&self.history, &roc, evaluation.get("auc").copied()),
-            evaluation,
+            pictures: picture::all(&self.history, &judged.roc, auc, &judged.answers),
+            evaluation: judged.evaluation,
             history: self.history,
             dataset: self.prepared.report,
-            roc,
+            roc: judged.roc,
         })
     }
 }

@@ -9,6 +9,7 @@ use lunapark_schemas::rows::{Values, f32_values};
 
 use crate::device::Rows;
 use crate::prepare::{Judged, Target};
+use crate::picture::Sample;
 use crate::{Refusal, RocPoint, evaluate};
 
 /// Rows that the trained model scores at a time.
@@ -40,12 +41,16 @@ fn reconstruction_errors(rows: &Rows, answers: &[f32]) -> Vec<f64> {
     pairs.map(squares).collect()
 }
 
+/// What a finished model does.
+pub(crate) struct Judgement {
+    pub evaluation: BTreeMap<String, f64>,
+    pub roc: Vec<RocPoint>,
+    /// Its answers, to be drawn.
+    pub answers: Vec<Sample>,
+}
+
 /// What the finished model, read back from its file, does on the test part.
-pub(crate) fn judge(
-    model: &Arc<dyn Model>,
-    target: &Target,
-    test: &Judged,
-) -> Result<(BTreeMap<String, f64>, Vec<RocPoint>), Refusal> {
+pub(crate) fn judge(model: &Arc<dyn Model>, target: &Target, test: &Judged) -> Result<Judgement, Refusal> {
     let scores = score(model, &test.rows)?;
     let (truth, weights) = (&test.truth[..], &test.weights[..]);
     let signal = |row: usize| truth[row] > 0.0;
@@ -75,7 +80,29 @@ pub(crate) fn judge(
     };
     let finite = named.into_iter().filter(|(_, value)| value.is_finite());
     let roc = if roc.iter().all(|point| point.true_positive_rate.is_finite()) { roc } else { Vec::new() };
-    Ok((finite.map(|(name, value)| (name.to_owned(), value)).collect(), roc))
+    let evaluation = finite.map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(Judgement { evaluation, roc, answers: answers(target, &scores, test) })
+}
+
+/// The answers in the groups that ought to differ: by class, or found beside true numbers.
+fn answers(target: &Target, scores: &[f64], test: &Judged) -> Vec<Sample> {
+    let sample = |name: &str, values: &[f64], belongs: &dyn Fn(usize) -> bool| {
+        let rows: Vec<usize> = (0..values.len()).filter(|row| belongs(*row)).collect();
+        let of = |from: &[f64]| rows.iter().map(|&row| from[row]).collect();
+        Sample { name: name.to_owned(), values: of(values), weights: of(&test.weights) }
+    };
+    let class = |number: f64| move |row: usize| test.truth[row] == number;
+    match target {
+        Target::Binary(classes) | Target::Inputs(Some(classes)) => {
+            let named = classes.names.iter().enumerate().map(|(number, name)| (number as f64, name)).take(2);
+            named.map(|(number, name)| sample(&format!("class {name}"), scores, &class(number))).collect()
+        }
+        Target::Inputs(None) => vec![sample("all rows", scores, &|_| true)],
+        Target::Number { .. } => {
+            vec![sample("true", &test.truth, &|_| true), sample("predicted", scores, &|_| true)]
+        }
+        Target::Classes(_) => Vec::new(),
+    }
 }
 
 fn classified(probabilities: &[f64], classes: usize, test: &Judged, auc: f64) -> Vec<(&'static str, f64)> {

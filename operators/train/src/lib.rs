@@ -7,6 +7,7 @@
 mod artifact;
 mod checkpoint;
 mod classes;
+mod delong;
 mod device;
 pub mod evaluate;
 mod job;
@@ -15,7 +16,7 @@ mod kernel;
 mod loss;
 mod mlp;
 mod network;
-mod picture;
+pub mod picture;
 mod prepare;
 mod random;
 mod refusal;

@@ -310,6 +310,7 @@ impl Source<'_> {
             samples_train: parts.train.len() as u64,
             samples_validation: parts.validation.len() as u64,
             samples_test: parts.test.len() as u64,
+            unlabelled: self.tables.unlabelled,
             features: self.tables.features.iter().map(|feature| statistics(&feature.name, &feature.values)).collect(),
             class_balance: self.target.classes().map_or_else(Vec::new, |classes| {
                 classes.balance((0..rows).map(|row| (self.class(row), self.weights[row])))

@@ -16,6 +16,8 @@ pub struct Tables {
     pub(crate) features: Vec<Feature>,
     pub(crate) label: Option<Label>,
     pub(crate) weights: Option<Vec<f64>>,
+    /// Rows that the table had and that are not in it, because nobody gave them a label.
+    pub(crate) unlabelled: u64,
 }
 
 /// A column of numbers; a missing one is NaN.
@@ -52,7 +54,12 @@ impl Tables {
             features.extend(feature(&name, &column(&name, "features")?)?);
         }
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        Ok(Self { rows, features, label: label.transpose()?, weights: weights.transpose()? })
+        Ok(Self { rows, features, label: label.transpose()?, weights: weights.transpose()?, unlabelled: 0 })
+    }
+
+    /// The same table, of a source that had so many rows more without a label: the data set's report tells of them.
+    pub fn without_unlabelled(self, unlabelled: u64) -> Self {
+        Self { unlabelled, ..self }
     }
 
     /// Number of rows.
@@ -131,8 +138,13 @@ fn cast(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, String> {
 }
 
 fn feature(name: &str, column: &[ArrayRef]) -> Result<Vec<Feature>, Refusal> {
-    if let Some(DataType::FixedSizeList(_, width)) = column.first().map(|array| array.data_type()) {
-        return elements(name, column, (*width).max(0) as usize);
+    match column.first().map(|array| array.data_type()) {
+        Some(DataType::FixedSizeList(_, width)) => return elements(name, column, (*width).max(0) as usize),
+        Some(DataType::List(_)) => {
+            let (column, width) = of_one_length(name, column)?;
+            return elements(name, &column, width);
+        }
+        _ => {}
     }
     let values = numbers(column).map_err(|what| not_numbers(name, &what))?;
     Ok(vec![Feature { name: name.to_owned(), values: values.iter().map(|&x| x as f32).collect() }])
@@ -141,6 +153,27 @@ fn feature(name: &str, column: &[ArrayRef]) -> Result<Vec<Feature>, Refusal> {
 fn not_numbers(name: &str, what: &str) -> Refusal {
     let what = format!("the feature column \"{name}\" holds {what}, no number");
     Refusal::data(format!("{what}; name only numeric columns in `dataset.features`"))
+}
+
+/// Lists of a text, which says nothing of their length, as lists of the first one's.
+fn of_one_length(name: &str, column: &[ArrayRef]) -> Result<(Vec<ArrayRef>, usize), Refusal> {
+    let lists = || column.iter().map(|array| array.as_list::<i32>());
+    let first = lists().find_map(|lists| (0..lists.len()).find(|&row| lists.is_valid(row)).map(|row| lists.value(row)));
+    let width = first.map_or(0, |first| first.len());
+    for lists in lists() {
+        let mut lengths = (0..lists.len()).filter(|&row| lists.is_valid(row)).map(|row| lists.value_length(row) as usize);
+        if let Some(other) = lengths.find(|length| *length != width) {
+            let what = format!("the feature column \"{name}\" holds lists of {width} and of {other} values");
+            return Err(Refusal::data(format!("{what}; give every row as many, or leave it out")));
+        }
+    }
+    let size = i32::try_from(width).map_err(|_| not_numbers(name, "lists of too many values"))?;
+    let fixed = |array: &ArrayRef| {
+        let DataType::List(item) = array.data_type() else { return Err("no lists".to_owned()) };
+        cast(array, &DataType::FixedSizeList(item.clone(), size))
+    };
+    let fixed: Result<Vec<_>, String> = column.iter().map(fixed).collect();
+    Ok((fixed.map_err(|what| not_numbers(name, &what))?, width))
 }
 
 /// A column of fixed-size lists is a feature per element, as events of a topic have them.

@@ -3,6 +3,8 @@
 mod arrow;
 pub mod audit;
 pub mod catalog;
+mod compare;
+mod condition;
 pub mod consume;
 pub mod context;
 pub mod dlq;

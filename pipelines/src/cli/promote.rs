@@ -14,6 +14,7 @@ use lunapark_topics::LogErrorKind;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::condition;
 use super::output::{self, Output};
 use super::time;
 use crate::clock;
@@ -28,6 +29,7 @@ use crate::swap::promotions::{self, Known};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark models promote higgs/2 --model s3://models/higgs-2.json\n  \
                         lunapark models promote higgs/2 --model higgs-2.onnx --at 0:50000,1:48000\n  \
+                        lunapark models promote higgs/2 --if \"auc>=0.80 and flipped<0.02\" --wait 10000\n  \
                         lunapark models rollback")]
 pub struct Args {
     /// Name of the model, or name/version; without a version the newest of the catalog, or with --model the next number
@@ -39,6 +41,8 @@ pub struct Args {
     /// First offset that the new model scores, for some partitions: 0:50000,1:48000; the others switch at once
     #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',', value_parser = planned)]
     at: Vec<Planned>,
+    #[command(flatten)]
+    condition: condition::Condition,
     #[command(flatten)]
     patience: Patience,
 }
@@ -99,6 +103,9 @@ fn promote(context: &Context, config: &Config, args: &Args, out: &mut Output<'_>
     let known = known(context)?;
     let places = models::Places::of(config);
     let wanted = wanted(&known, config, args, &places)?;
+    if let Some(code) = condition::stops(context, config, &args.condition, (&wanted.name, &wanted.version), out)? {
+        return Ok(code);
+    }
     switch(context, &wanted, at, &args.patience, out)
 }
 

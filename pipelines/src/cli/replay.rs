@@ -1,6 +1,6 @@
 //! `lunapark replay`: scores recorded events again, beside the running pipeline and without its group.
 
-mod answers;
+pub(super) mod answers;
 mod compare;
 mod models;
 mod recorded;
@@ -66,12 +66,12 @@ pub struct Args {
 
 /// An end of the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bound {
+pub(super) enum Bound {
     Offset(i64),
     Time(i64),
 }
 
-fn bound(text: &str) -> Result<Bound, String> {
+pub(super) fn bound(text: &str) -> Result<Bound, String> {
     match text.parse::<i64>() {
         Ok(offset) if offset >= 0 => Ok(Bound::Offset(offset)),
         Ok(_) => Err(format!("`{text}` is no offset: offsets begin with 0")),

@@ -176,7 +176,8 @@ fn create_topics(context: &Context, args: &Create, out: &mut Output<'_>) -> anyh
 
 /// What is not said is as the catalog has it: for a topic of its own as the catalog says, for others as for events.
 fn spec(context: &Context, name: &str, args: &Create) -> TopicSpec {
-    let known = context.catalog.specs().into_iter().find(|spec| *spec.name == *name);
+    let known = [context.catalog.specs(), context.catalog.of_users()].concat();
+    let known = known.into_iter().find(|spec| *spec.name == *name);
     let events = &context.catalog.inference_events.spec;
     let default = known.unwrap_or_else(|| TopicSpec { name: name.into(), ..events.clone() });
     TopicSpec {

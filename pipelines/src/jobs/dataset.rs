@@ -90,11 +90,11 @@ pub(super) fn load(
     log: &dyn Log,
 ) -> Result<Tables, Missing> {
     check_storage(&request.dataset)?;
-    let batches = match range {
-        Some(range) => of_topic(range, log, settings)?,
-        None => of_table(open(&request.dataset, settings)?, &request.dataset, settings)?,
+    let (batches, unlabelled) = match range {
+        Some(range) => of_topic(range, &request.dataset, log, settings)?,
+        None => (of_table(open(&request.dataset, settings)?, &request.dataset, settings)?, 0),
     };
-    Ok(Tables::from_batches(&batches, request)?)
+    Ok(Tables::from_batches(&batches, request)?.without_unlabelled(unlabelled))
 }
 
 /// What the request says of the storage must be what its path says.
@@ -162,14 +162,21 @@ fn of_object(address: &str, bytes: &[u8], options: ReadOptions) -> Result<Table,
     table
 }
 
-fn of_topic(range: &Range, log: &dyn Log, settings: &JobSettings) -> Result<Vec<RecordBatch>, Missing> {
+/// The rows of a range, and how many records it has beside them that nobody gave a label.
+fn of_topic(
+    range: &Range,
+    dataset: &Dataset,
+    log: &dyn Log,
+    settings: &JobSettings,
+) -> Result<(Vec<RecordBatch>, u64), Missing> {
     let mut slices = Slices::new(settings.max_dataset_bytes);
-    slices.read(range, log)?;
+    slices.read(range, dataset, log)?;
+    let unlabelled = slices.unlabelled;
     let options = ReadOptions { kind: Some(Kind::Ndjson), ..Default::default() };
     let table = Table::pipe(Cursor::new(slices.lines()), &range.to_string(), options).map_err(unreadable)?;
     let columns: Vec<usize> = (0..table.schema().fields().len()).collect();
     let numbers = integers(table.schema(), &columns);
-    collect(table, &columns, &numbers, settings).map_err(Missing::from)
+    Ok((collect(table, &columns, &numbers, settings)?, unlabelled))
 }
 
 fn of_table(table: Table, dataset: &Dataset, settings: &JobSettings) -> Result<Vec<RecordBatch>, Refusal> {
@@ -195,7 +202,11 @@ fn wanted(schema: &Schema, dataset: &Dataset) -> Vec<usize> {
 
 /// Whole numbers of a text's first lines may turn out to be fractions further down.
 fn integers(schema: &Schema, columns: &[usize]) -> Vec<usize> {
-    columns.iter().copied().filter(|index| *schema.field(*index).data_type() == DataType::Int64).collect()
+    let whole = |kind: &DataType| match kind {
+        DataType::List(item) => matches!(item.data_type(), DataType::Int64 | DataType::Null),
+        kind => *kind == DataType::Int64,
+    };
+    columns.iter().copied().filter(|index| whole(schema.field(*index).data_type())).collect()
 }
 
 fn collect(

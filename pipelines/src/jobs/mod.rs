@@ -15,6 +15,7 @@ mod cancels;
 mod dataset;
 mod ending;
 mod job;
+mod joined;
 mod progress;
 mod shelf;
 mod slices;

@@ -2,23 +2,31 @@
 
 use std::fmt;
 
-use lunapark_schemas::TopicPartition;
+use lunapark_schemas::{Message, TopicPartition};
+use lunapark_schemas::training::Dataset;
 use lunapark_topics::{Log, LogError, LogErrorKind};
 use lunapark_train::Refusal;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Missing, too_large};
+use super::joined::{self, Labels};
 use crate::audit::scan::Scan;
 use crate::clock;
+use crate::labels::LabelBook;
 
 /// Longest name of a topic, as Kafka has it.
 const MAX_TOPIC_BYTES: usize = 249;
+/// Memory that a label takes in a book.
+const LABEL_BYTES: u64 = 64;
 
 /// A range of a topic: offsets `[from, to)` of each partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Range {
     topic: String,
     partitions: Vec<(i64, i64)>,
+    /// The labels of these records, as they were when the task began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<Box<Range>>,
 }
 
 impl fmt::Display for Range {
@@ -26,23 +34,25 @@ impl fmt::Display for Range {
         write!(f, "topic://{}", self.topic)?;
         self.partitions.iter().enumerate().try_for_each(|(partition, (from, to))| {
             write!(f, "{}{partition}:{from}-{to}", if partition == 0 { "?" } else { "&" })
-        })
+        })?;
+        self.labels.as_ref().map_or(Ok(()), |labels| write!(f, "&labels={labels}"))
     }
 }
 
 impl Range {
-    /// Reads `NAME?from=…&to=…`, where both are an offset of every partition or a time; without them the whole topic as
-    /// it is now.
+    /// Reads `NAME?from=…&to=…&labels=NAME`, where the first two are an offset of every partition or a time; without them
+    /// the whole topic as it is now.
     pub(super) fn resolve(text: &str, log: &dyn Log) -> Result<Self, Missing> {
         let (topic, query) = text.split_once('?').unwrap_or((text, ""));
         check_topic(topic)?;
-        let (mut from, mut to) = (None, None);
+        let (mut from, mut to, mut labels) = (None, None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("from", value)) => from = Some(Bound::parse(value)?),
                 Some(("to", value)) => to = Some(Bound::parse(value)?),
+                Some(("labels", value)) => labels = Some(Box::new(Self::whole(value, log)?)),
                 _ => {
-                    let what = format!("`dataset.path`: `{pair}` is neither from=… nor to=…");
+                    let what = format!("`dataset.path`: `{pair}` is neither from=… nor to=… nor labels=…");
                     return Err(Refusal::request(what).into());
                 }
             }
@@ -56,7 +66,32 @@ impl Range {
             Ok((from, place(to, ends.high)?.min(ends.high)))
         };
         let partitions = (0..info.partitions).map(ends).collect::<Result<_, _>>()?;
-        Ok(Self { topic: topic.to_owned(), partitions })
+        Ok(Self { topic: topic.to_owned(), partitions, labels })
+    }
+
+    /// All that a topic holds now.
+    fn whole(topic: &str, log: &dyn Log) -> Result<Self, Missing> {
+        match topic.contains('?') {
+            true => Err(Refusal::request("`dataset.path`: labels=… takes the name of a topic alone").into()),
+            false => Self::resolve(topic, log),
+        }
+    }
+
+    /// Visits every record of the range, in the order of partition and offset.
+    fn each(
+        &self,
+        log: &dyn Log,
+        mut visit: impl FnMut(&Message<'_>) -> Result<(), Missing>,
+    ) -> Result<(), Missing> {
+        for (partition, (from, to)) in self.partitions.iter().enumerate() {
+            let at = TopicPartition::new(self.topic.as_str(), partition as i32);
+            let low = log.watermarks(&at)?.low;
+            if low > *from && from < to {
+                return Err(Refusal::data(format!("{at}: retention has deleted records before offset {low}")).into());
+            }
+            Scan::open(log, &at, *from)?.until(*to, &mut visit)?;
+        }
+        Ok(())
     }
 }
 
@@ -108,33 +143,54 @@ impl Bound {
 pub(super) struct Slices {
     lines: Vec<u8>,
     most: u64,
+    /// Records that were left out, because the topic of labels has none for them.
+    pub(super) unlabelled: u64,
 }
 
 impl Slices {
     pub(super) fn new(most: u64) -> Self {
-        Self { lines: Vec::new(), most }
+        Self { lines: Vec::new(), most, unlabelled: 0 }
     }
 
     pub(super) fn lines(self) -> Vec<u8> {
         self.lines
     }
 
-    pub(super) fn read(&mut self, range: &Range, log: &dyn Log) -> Result<(), Missing> {
-        for (partition, (from, to)) in range.partitions.iter().enumerate() {
-            let at = TopicPartition::new(range.topic.as_str(), partition as i32);
-            let low = log.watermarks(&at)?.low;
-            if low > *from && from < to {
-                return Err(Refusal::data(format!("{at}: retention has deleted records before offset {low}")).into());
-            }
-            Scan::open(log, &at, *from)?.until(*to, |message| self.push(message.value.unwrap_or_default()))?;
+    pub(super) fn read(&mut self, range: &Range, dataset: &Dataset, log: &dyn Log) -> Result<(), Missing> {
+        let mut labels = match &range.labels {
+            Some(of) => Some(self.labels(of, dataset, log)?),
+            None => None,
+        };
+        range.each(log, |message| Ok(joined::rows(message, labels.as_mut(), |line| self.push(line))?))?;
+        let Some(labels) = labels else { return Ok(()) };
+        self.unlabelled = labels.unlabelled;
+        if labels.labelled == 0 && labels.unlabelled > 0 {
+            return Err(Refusal::data(format!(
+                "none of the {} records has a label: the keys of the labels must be those of the events",
+                labels.unlabelled
+            ))
+            .into());
         }
         Ok(())
     }
 
-    /// A line break within a record would part it.
-    fn push(&mut self, value: &[u8]) -> Result<(), Missing> {
-        if (self.lines.len() + value.len()) as u64 >= self.most {
+    /// All labels, which must fit into the same memory.
+    fn labels(&self, range: &Range, dataset: &Dataset, log: &dyn Log) -> Result<Labels, Missing> {
+        let mut book = LabelBook::new(usize::try_from(self.most / LABEL_BYTES).unwrap_or(usize::MAX));
+        range.each(log, |message| {
+            book.take(message);
+            Ok(())
+        })?;
+        if book.share() < 1.0 {
             return Err(too_large(self.most).into());
+        }
+        Ok(Labels::new(book, dataset)?)
+    }
+
+    /// A line break within a record would part it.
+    fn push(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if (self.lines.len() + value.len()) as u64 >= self.most {
+            return Err(too_large(self.most));
         }
         if !value.is_empty() {
             self.lines.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));

@@ -137,11 +137,19 @@ pub struct DatasetReport {
     pub samples_validation: u64,
     /// Rows that test.
     pub samples_test: u64,
+    /// Rows left out because the topic of labels has none for them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlabelled: u64,
     /// Each feature over all rows.
     pub features: Vec<FeatureStatistics>,
     /// Rows and weight of each class, in the order of the model's outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_balance: Vec<ClassCount>,
+}
+
+/// What most tasks have, and need not send.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One feature.

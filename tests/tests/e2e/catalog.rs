@@ -121,7 +121,10 @@ fn two_versions_are_compared(backend: Backend) {
     let header = (0..28).map(|column| format!("c{column}")).collect::<Vec<_>>().join(",");
     std::fs::write(place.dir().join("sample.csv"), std::iter::once(header).chain(rows).collect::<Vec<_>>().join("\n"))
         .unwrap();
-    let diff = place.cli_json(&["models", "diff", "higgs/1", "higgs/2", "--sample", "sample.csv"]);
+    let diff = ["models", "diff", "higgs/1", "higgs/2", "--sample", "sample.csv", "--picture", "scores.svg"];
+    let diff = place.cli_json(&diff);
+    let picture = std::fs::read_to_string(place.dir().join("scores.svg")).unwrap();
+    assert!(picture.contains("higgs/1") && picture.contains("higgs/2"), "{picture}");
     let metric = |index: usize| &diff["metrics"][index];
     assert_eq!((&metric(0)["one"], &metric(0)["other"]), (&json!(0.8), &json!(0.75)));
     assert_eq!((&metric(1)["one"], &metric(1)["other"]), (&Value::Null, &json!(0.5)));
@@ -135,6 +138,9 @@ fn two_versions_are_compared(backend: Backend) {
         close(&scores["one"]["mean"], trees.iter().map(|score| f64::from(*score)).sum::<f64>() / 200.0),
         "{scores}"
     );
+    let written = ["models", "card", "higgs/2", "--folder", "card", "--sample", "sample.csv"];
+    assert_eq!(place.cli_json(&written)["pictures"], json!(["sample.svg"]));
+    assert!(std::fs::read_to_string(place.dir().join("card/README.md")).unwrap().contains("](sample.svg)"));
     let same = place.cli_json(&["models", "diff", "higgs/1", "higgs/1", "--sample", "sample.csv"]);
     assert_eq!(same["scores"][0]["distance"]["kolmogorov_smirnov"], 0.0);
     let text = place.cli(&["models", "diff", "higgs/1", "higgs/2"]).ok().stdout;

@@ -29,6 +29,11 @@ pub fn sample(count: usize) -> Vec<Features> {
     TSV.lines().cycle().take(count).map(features).collect()
 }
 
+/// Whether each of the first `count` events of the sample is signal.
+pub fn signal(count: usize) -> Vec<bool> {
+    TSV.lines().cycle().take(count).map(|line| line.starts_with('1')).collect()
+}
+
 /// The features as numbers.
 pub fn numbers(features: &Features) -> impl Iterator<Item = f32> {
     features.iter().map(|text| text.parse().expect("a number"))

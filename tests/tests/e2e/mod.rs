@@ -7,6 +7,7 @@ mod cascades;
 mod catalog;
 mod clients;
 mod commands;
+mod compare;
 mod dead_letters;
 mod drain;
 mod help;

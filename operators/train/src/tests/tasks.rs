@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::types::Float32Type;
-use arrow_array::{ArrayRef, BooleanArray, FixedSizeListArray, Int64Array, RecordBatch, StringArray};
+use arrow_array::{Array as _, ArrayRef, BooleanArray, FixedSizeListArray, Int64Array, ListArray, RecordBatch, StringArray};
 use serde_json::{Value, json};
 
 use super::{batch, floats, load, parse, physics, request, score, train};
@@ -66,7 +66,7 @@ fn two_classes_by_booleans_integers_or_text_are_the_same_model() {
     assert_eq!(integers.dataset.class_balance[1].class, "1");
     assert_eq!(load(&integers).model.signature().outputs[0].name, "probability");
     let names: Vec<_> = integers.pictures.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["loss.svg", "roc.svg"]);
+    assert_eq!(names, ["loss.svg", "roc.svg", "scores.svg"]);
     assert!(integers.pictures.iter().all(|(_, svg)| svg.starts_with("<svg") && svg.ends_with("</svg>\n")));
 }
 
@@ -151,6 +151,25 @@ fn an_autoencoder_finds_what_does_not_fit() {
     assert_eq!(loaded.model.signature().inputs[0].fields, ["point_0", "point_1", "point_2", "point_3"]);
     let scores = score(&loaded, &[0.6, 0.8, 1.4, -0.2, 0.6, 0.8, -1.4, 0.8]);
     assert!(scores[0] < 0.2 && scores[1] > 2.0 * scores[0], "{scores:?}");
+}
+
+/// As a text has them, where nothing says how long the lists are.
+#[test]
+fn lists_of_one_length_are_a_feature_per_element_and_others_are_refused() {
+    let table = |lists: ListArray| {
+        let label: Int64Array = (0..lists.len() as i64).map(|row| Some(row % 2)).collect();
+        batch(vec![("input", Arc::new(lists)), ("label", Arc::new(label))])
+    };
+    let row = |n: usize, width: usize| Some((0..width).map(|at| Some(((n * 7 + at * 3) % 11) as f32)).collect::<Vec<_>>());
+    let lists = |width: fn(usize) -> usize| {
+        ListArray::from_iter_primitive::<Float32Type, _, _>((0..60).map(|n| row(n, width(n))))
+    };
+    let request = request("classification", settings(), json!({ "path": "-", "label": "label" }));
+    let trained = train(&request, &[table(lists(|_| 3)), table(lists(|_| 3))]).unwrap();
+    let names: Vec<_> = trained.dataset.features.iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!((names, trained.dataset.features[0].max), (vec!["input_0", "input_1", "input_2"], 10.0));
+    let refused = train(&request, &[table(lists(|n| if n == 40 { 2 } else { 3 }))]).unwrap_err();
+    assert!(refused.message.contains("lists of 3 and of 2 values"), "{}", refused.message);
 }
 
 #[test]

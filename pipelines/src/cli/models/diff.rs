@@ -13,20 +13,25 @@ use lunapark_models::Model;
 use lunapark_schemas::TensorSpec;
 use lunapark_schemas::catalog::ModelVersion;
 use lunapark_tables::{ReadOptions, Table as EventTable};
+use lunapark_train::picture;
 use serde::Serialize;
 use serde_json::json;
 
-use super::distribution::{Distance, Scores, Spread, distance, spread};
+use super::distribution::{self, Distance, Scores, Spread, distance, spread};
 use super::{Reference, Shelf, show};
 use crate::catalog::library::Library;
 use crate::cli::model::answers;
 use crate::cli::output::{Output, Table, number, printable};
 use crate::models::{self, Places};
 
+/// Values whose histograms are drawn: more than that no one picture shows.
+const DRAWN: usize = 4;
+
 /// Compares two versions: metrics, inputs and outputs, and their scores on one sample of events
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark models diff higgs/1 higgs/2\n  \
-        lunapark models diff higgs/1 higgs/2 --sample events.parquet --threshold 0.8 --json")]
+        lunapark models diff higgs/1 higgs/2 --sample events.parquet --threshold 0.8 --json\n  \
+        lunapark models diff higgs/1 higgs/2 --sample events.parquet --picture scores.svg")]
 pub struct Args {
     /// NAME/VERSION, or NAME for the newest that is not retired
     one: Reference,
@@ -41,6 +46,9 @@ pub struct Args {
     /// Scores on the other side of this count as flipped
     #[arg(long, default_value_t = 0.5)]
     threshold: f64,
+    /// Draw the scores of both on the sample to this SVG file
+    #[arg(long, value_name = "FILE", requires = "sample")]
+    picture: Option<PathBuf>,
 }
 
 pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyhow::Result<ExitCode> {
@@ -115,11 +123,25 @@ fn compare(args: &Args, sample: &Path, shelf: &Shelf<'_>, pair: &[ModelVersion; 
     if compared.is_empty() {
         bail!("the two have no numeric output of the same name: their scores cannot be compared");
     }
+    if let Some(path) = &args.picture {
+        let names = pair.each_ref().map(|version| version.reference());
+        std::fs::write(path, draw(&names, &one, &other)).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     Ok(compared)
 }
 
+/// Histograms of the values that both give.
+fn draw(names: &[String; 2], one: &[(String, Scores)], other: &[(String, Scores)]) -> String {
+    let shared = one.iter().filter_map(|(name, scores)| {
+        let (_, others) = other.iter().find(|(other, _)| other == name)?;
+        let sample = |side: usize, scores: &Scores| distribution::sample(&names[side], scores);
+        Some(picture::histogram(name, "score", &[sample(0, scores), sample(1, others)]))
+    });
+    picture::beside(&shared.take(DRAWN).collect::<Vec<_>>())
+}
+
 /// The numeric outputs for the first rows of a table.
-fn scores_of(model: &dyn Model, sample: &Path, rows: usize) -> anyhow::Result<Vec<(String, Scores)>> {
+pub(super) fn scores_of(model: &dyn Model, sample: &Path, rows: usize) -> anyhow::Result<Vec<(String, Scores)>> {
     let signature = model.signature();
     let options = ReadOptions { batch_rows: answers::batch_rows(signature), ..ReadOptions::default() };
     let table = EventTable::open(sample, options)?;

@@ -1,5 +1,6 @@
 //! How two models' scores of the same rows lie, and how far they are apart.
 
+use lunapark_train::picture::Sample;
 use serde::Serialize;
 
 /// Scores of one model: one number per row, none where it refused the row.
@@ -46,6 +47,11 @@ pub fn spread(scores: &Scores) -> Option<Spread> {
     Some(Spread { rows, mean, deviation, quartiles })
 }
 
+/// The scores for a picture.
+pub fn sample(name: &str, scores: &Scores) -> Sample {
+    Sample { name: name.to_owned(), values: scores.iter().flatten().copied().collect(), weights: Vec::new() }
+}
+
 /// How far apart the scores are; `None` where no row has two.
 pub fn distance(one: &Scores, other: &Scores, threshold: f64) -> Option<Distance> {
     let finite = |pair: (&Option<f64>, &Option<f64>)| match pair {
@@ -76,7 +82,7 @@ fn sorted(scores: &Scores) -> Vec<f64> {
 }
 
 /// Of two sorted samples: the distribution functions are compared behind every value of either.
-fn kolmogorov_smirnov(one: &[f64], other: &[f64]) -> f64 {
+pub fn kolmogorov_smirnov(one: &[f64], other: &[f64]) -> f64 {
     let (mut i, mut j, mut greatest) = (0, 0, 0.0_f64);
     while i < one.len() && j < other.len() {
         let at = one[i].min(other[j]);

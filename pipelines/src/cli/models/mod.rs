@@ -3,9 +3,10 @@
 mod add;
 mod card;
 mod diff;
-mod distribution;
+pub(super) mod distribution;
 mod gc;
 mod list;
+mod origin;
 mod retire;
 mod show;
 
@@ -17,7 +18,7 @@ use lunapark_schemas::catalog::ModelVersion;
 use lunapark_stores::catalog::Catalog;
 use lunapark_topics::Log;
 
-use super::{Context, output, promote};
+use super::{Context, compare, output, promote};
 use crate::catalog::TopicCatalog;
 use crate::config::Config;
 use crate::service::reach_log;
@@ -28,6 +29,7 @@ use crate::service::reach_log;
         lunapark models add higgs.json --name higgs --metric auc=0.81\n  \
         lunapark models list\n  \
         lunapark models diff higgs/1 higgs/2 --sample events.parquet\n  \
+        lunapark models compare live higgs/2 --from 1h\n  \
         lunapark models retire higgs/1\n\n\
         A stream scores with one of them where its configuration says path = \"catalog:higgs/2\".")]
 pub struct Args {
@@ -41,6 +43,7 @@ enum Command {
     Show(show::Args),
     Add(add::Args),
     Diff(diff::Args),
+    Compare(compare::Args),
     Retire(retire::Args),
     Card(card::Args),
     Gc(gc::Args),
@@ -51,6 +54,7 @@ enum Command {
 /// Runs the command.
 pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
+        Command::Compare(args) => return compare::run(context, config, args),
         Command::Promote(args) => return promote::run(context, config, args),
         Command::Rollback(args) => return promote::run_back(context, config, args),
         _ => {}
@@ -65,7 +69,7 @@ pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<Ex
         Command::Retire(args) => retire::run(out, args, &shelf),
         Command::Card(args) => card::run(out, args, &shelf),
         Command::Gc(args) => gc::run(out, args, &shelf),
-        Command::Promote(_) | Command::Rollback(_) => Ok(ExitCode::FAILURE),
+        Command::Compare(_) | Command::Promote(_) | Command::Rollback(_) => Ok(ExitCode::FAILURE),
     })
 }
 

@@ -84,7 +84,7 @@ fn encode(
 
 /// The score of each row of a result: the first number of its first output, or of the output `score`. None where the
 /// format has none that we read.
-pub(super) fn scores(value: &[u8], headers: Headers<'_>) -> Option<Vec<Option<f64>>> {
+pub(in crate::cli) fn scores(value: &[u8], headers: Headers<'_>) -> Option<Vec<Option<f64>>> {
     if headers.get_str(CONTENT_TYPE) == Some(ARROW) {
         return arrow_scores(value);
     }
