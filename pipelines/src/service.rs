@@ -97,7 +97,11 @@ pub fn check_training_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> 
     ensure_topics(log, &catalog.training_specs(), create)?;
     ensure_topics(log, &catalog.catalog_specs(), create)?;
     let (requests, status) = (&catalog.training_requests, catalog.training_status.name());
-    fit_together(log, requests.name(), status, requests.dead().name())
+    let trials = &catalog.training_trials;
+    fit_together(log, requests.name(), status, requests.dead().name())?;
+    fit_together(log, trials.name(), status, trials.dead().name())?;
+    // A search's ends go to the partition number of its request.
+    same_partitions(&log.topic(requests.name())?, &log.topic(trials.name())?)
 }
 
 fn ensure_topics(log: &dyn Log, specs: &[TopicSpec], create: bool) -> Result<(), LogError> {
@@ -170,7 +174,9 @@ impl Training {
             return Ok(None);
         }
         check_training_topics(log.as_ref(), topics, config.create_topics)?;
+        // Jobs try again by themselves, and look at cancels in between.
         let store = ArtifactStore::open(&config.artifacts, &models::s3_options(&config.store))?;
+        let store = store.with_patience(Duration::ZERO);
         let catalog = TopicCatalog::new(log.clone(), topics);
         let shelf = Shelf::new(Arc::new(store), Arc::new(catalog));
         let trainers = lunapark_train::trainers();

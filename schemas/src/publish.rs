@@ -14,7 +14,7 @@ use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
-use crate::training::{TrainingRequest, TrainingStatus};
+use crate::training::{TrainingRequest, TrainingStatus, TrialRecord};
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
 const KSERVE_REPLY: &str = "kserve-v1-reply.json";
@@ -26,6 +26,7 @@ const CATALOG: &str = "catalog-record.json";
 const CONTROL: &str = "control-record.json";
 const TRAINING_REQUEST: &str = "training-request.json";
 const TRAINING_STATUS: &str = "training-status.json";
+const TRIAL: &str = "trial-record.json";
 const CUT: &str = "cut-record.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
@@ -42,6 +43,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (CONTROL, schema::<ControlRecord>()),
         (TRAINING_REQUEST, schema::<TrainingRequest>()),
         (TRAINING_STATUS, schema::<TrainingStatus>()),
+        (TRIAL, schema::<TrialRecord>()),
         (CUT, schema::<CutRecord>()),
         (ASYNCAPI, asyncapi()),
     ];
@@ -82,6 +84,8 @@ fn asyncapi() -> Value {
                 &["trainingStatus"],
             ),
             "trainingRequestsDead": channel("training.requests.dead", "What is no training request.", &DEAD_LETTERS),
+            "trainingTrials": channel("training.trials", "Trials of searches, and what came of each.", &["trialRecord"]),
+            "trainingTrialsDead": channel("training.trials.dead", "What is no trial.", &DEAD_LETTERS),
             "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
             "modelCuts": channel("model.cuts", "From which offset on which model scores.", &["cutRecord"]),
         },
@@ -95,6 +99,9 @@ fn asyncapi() -> Value {
             "receiveTrainingRequests": operation("receive", "trainingRequests"),
             "sendTrainingStatus": operation("send", "trainingStatus"),
             "sendTrainingDeadLetters": operation("send", "trainingRequestsDead"),
+            "sendTrials": operation("send", "trainingTrials"),
+            "receiveTrials": operation("receive", "trainingTrials"),
+            "sendTrialDeadLetters": operation("send", "trainingTrialsDead"),
             "receiveControl": operation("receive", "control"),
             "sendModelCuts": operation("send", "modelCuts"),
         },
@@ -140,6 +147,7 @@ fn messages() -> Value {
         "catalogRecord":
             message(JSON, "A version of a model, or a number reserved for one.", json!({}), file(CATALOG)),
         "trainingRequest": message(JSON, "One training task.", json!({}), file(TRAINING_REQUEST)),
+        "trialRecord": message(JSON, "A trial, or what came of it.", json!({}), file(TRIAL)),
         "trainingStatus":
             message(JSON, "Where a task stands.", result_headers(&[]), file(TRAINING_STATUS)),
         "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),

@@ -4,8 +4,9 @@
 //! the owner of a partition ends its tasks: what the book says of a partition that is ours is the whole truth.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lunapark_schemas::headers::SOURCE;
 use lunapark_schemas::training::TrainingStatus;
 use lunapark_schemas::{Message, TopicPartition};
 use lunapark_topics::{Log, LogError};
@@ -15,41 +16,59 @@ use crate::audit::scan::Scan;
 /// The tasks that have ended, by partition.
 pub(crate) struct Book {
     topic: Arc<str>,
-    ended: Mutex<HashMap<i32, HashSet<String>>>,
+    pages: Mutex<HashMap<i32, Page>>,
+}
+
+/// What was read of one partition.
+#[derive(Clone, Default)]
+struct Page {
+    /// Where to read on.
+    next: i64,
+    ended: HashSet<String>,
 }
 
 impl Book {
     pub(crate) fn new(topic: Arc<str>) -> Self {
-        Self { topic, ended: Mutex::default() }
+        Self { topic, pages: Mutex::default() }
     }
 
-    /// Reads a partition to its end. What the last owner committed is visible by then: this one was told where to read on
-    /// from only after that.
-    pub(crate) fn read(&self, log: &dyn Log, partition: i32) -> Result<(), LogError> {
+    /// Reads a partition to its end, from where this process read it last; the number of records read. Open transactions
+    /// are waited for: the markers of the last owner's may reach the group's offsets before they come here.
+    pub(crate) fn read(&self, log: &dyn Log, partition: i32) -> Result<u64, LogError> {
         let at = TopicPartition::new(self.topic.clone(), partition);
-        let mut ended = HashSet::new();
-        Scan::open(log, &at, 0)?.until(log.watermarks(&at)?.high, |message| {
-            ended.extend(ended_task(message));
+        let end = log.ends(std::slice::from_ref(&at))?.first().copied().unwrap_or_default();
+        // A topic that ends before what was read of it is another one of that name.
+        let mut page = self.pages().get(&partition).filter(|page| page.next <= end).cloned().unwrap_or_default();
+        let mut records = 0;
+        let mut scan = Scan::open(log, &at, page.next)?;
+        scan.until(end, |message| {
+            records += 1;
+            page.ended.extend(ended_task(message));
             Ok::<(), LogError>(())
         })?;
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, ended);
-        Ok(())
+        page.next = scan.position();
+        self.pages().insert(partition, page);
+        Ok(records)
     }
 
     /// A task of this partition has ended, and that is committed.
     pub(crate) fn note(&self, partition: i32, task_id: &str) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.entry(partition).or_default().insert(task_id.to_owned());
+        self.pages().entry(partition).or_default().ended.insert(task_id.to_owned());
     }
 
     /// Whether a task of this partition has ended.
     pub(crate) fn ended(&self, partition: i32, task_id: &str) -> bool {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.get(&partition).is_some_and(|tasks| tasks.contains(task_id))
+        self.pages().get(&partition).is_some_and(|page| page.ended.contains(task_id))
+    }
+
+    fn pages(&self) -> MutexGuard<'_, HashMap<i32, Page>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A search that has been answered goes on by itself: its request is not to be answered again.
 fn ended_task(message: &Message<'_>) -> Option<String> {
     let status: TrainingStatus = serde_json::from_slice(message.value?).ok()?;
-    status.task_status.terminal().then_some(status.task_id)
+    let answer = status.task_status.terminal() || message.headers.get(SOURCE).is_some();
+    answer.then_some(status.task_id)
 }

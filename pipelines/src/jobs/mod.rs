@@ -10,16 +10,23 @@
 //!
 //! The runner of long work commits the end (`runner/long.rs`); nothing here does.
 
+mod board;
 mod book;
 mod cancels;
+mod claim;
 mod dataset;
 mod ending;
+mod fault;
 mod job;
 mod progress;
+mod search;
+mod searches;
 mod shelf;
 mod slices;
 #[cfg(test)]
 mod tests;
+mod thread;
+mod trials;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +44,9 @@ use crate::stop::Stop;
 use book::Book;
 pub use cancels::Cancels;
 pub use dataset::Allowed;
-use job::{Assignment, Running};
+use job::{Assignment, Running, Task};
+use searches::Searches;
+use shelf::Folder;
 pub use shelf::{Shelf, picture};
 
 /// How jobs are run.
@@ -53,6 +62,10 @@ pub struct JobSettings {
     pub max_dataset_bytes: u64,
     /// How to reach `s3://` data sets.
     pub s3: S3Options,
+    /// Workers that a job may take with it.
+    pub max_crashes: u32,
+    /// A job that is left ends within this, or is not waited for.
+    pub leave_within: Duration,
 }
 
 /// What all jobs of a process share.
@@ -69,6 +82,7 @@ pub(crate) struct Shared {
     shelf: Shelf,
     cancels: Arc<Cancels>,
     book: Book,
+    searches: Searches,
 }
 
 impl Jobs {
@@ -83,8 +97,9 @@ impl Jobs {
     ) -> Result<Self, LogError> {
         let cancels = Cancels::listen(&log, catalog, stop)?;
         let book = Book::new(catalog.training_status.name().clone());
+        let searches = Searches::new(catalog.training_trials.name().clone());
         let catalog = catalog.clone();
-        Ok(Self { shared: Arc::new(Shared { log, catalog, settings, trainers, shelf, cancels, book }) })
+        Ok(Self { shared: Arc::new(Shared { log, catalog, settings, trainers, shelf, cancels, book, searches }) })
     }
 }
 
@@ -93,29 +108,63 @@ impl LongWork for Jobs {
         "train"
     }
 
+    fn dead(&self, topic: &str) -> Option<Arc<str>> {
+        let trials = &self.shared.catalog.training_trials;
+        (topic == &**trials.name()).then(|| trials.dead().name().clone())
+    }
+
     fn assigned(&self, starts: &[Position]) -> Result<(), LogError> {
-        starts.iter().try_for_each(|start| self.shared.book.read(&*self.shared.log, start.partition))
+        let Shared { log, book, searches, .. } = &*self.shared;
+        starts.iter().try_for_each(|start| match searches.concern(start) {
+            true => searches.read(&**log, start),
+            false => book.read(&**log, start.partition).map(drop),
+        })
     }
 
     fn begin(&self, message: &Message<'_>) -> Result<Begun, LogError> {
+        let assignment = match self.shared.searches.concern(&message.position()) {
+            true => trials::assignment(message, &self.shared),
+            false => self.request(message),
+        };
+        match assignment {
+            Ok(assignment) => Ok(Begun::Work(Box::new(Running::start(self.shared.clone(), assignment)?))),
+            Err(Left::Rejected(rejection)) => Ok(Begun::Reject(rejection)),
+            Err(Left::Repeated) => Ok(Begun::Skip(SkipReason::Repeated)),
+        }
+    }
+}
+
+/// Why nothing is done about a message.
+enum Left {
+    Rejected(Rejection),
+    /// Its task has ended before, or is under way as a search.
+    Repeated,
+}
+
+impl Jobs {
+    fn request(&self, message: &Message<'_>) -> Result<Assignment, Left> {
         let position = message.position();
         let (named, request) = match read(message) {
             Ok(request) => (request.task_id.clone(), Ok(request)),
-            Err(Unreadable::Broken(rejection)) => return Ok(Begun::Reject(rejection)),
+            Err(Unreadable::Broken(rejection)) => return Err(Left::Rejected(rejection)),
             Err(Unreadable::Invalid { task_id, refusal }) => (task_id, Err(refusal)),
         };
         if let Some(rejection) = named.as_deref().and_then(unfit) {
-            return Ok(Begun::Reject(rejection));
+            return Err(Left::Rejected(rejection));
         }
         let task_id = named.unwrap_or_else(|| position.to_string());
         if self.shared.book.ended(position.partition, &task_id) {
             tracing::info!(task_id, %position, "this task has ended before");
-            return Ok(Begun::Skip(SkipReason::Repeated));
+            return Err(Left::Repeated);
         }
         let submitted = if message.timestamp >= 0 { message.timestamp } else { clock::now_millis() };
         let request = request.and_then(|request| checked(request, &task_id));
-        let assignment = Assignment { task_id, position, submitted, request };
-        Ok(Begun::Work(Box::new(Running::start(self.shared.clone(), assignment)?)))
+        let project = request.as_ref().ok().and_then(|request| request.project.clone());
+        let task = request.map(Box::new).map(|request| match request.search {
+            Some(_) => Task::Search(request),
+            None => Task::Train(request),
+        });
+        Ok(Assignment { task_id, project, position, folder: Folder::of(message), submitted, task })
     }
 }
 

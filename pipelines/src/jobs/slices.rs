@@ -1,63 +1,52 @@
 //! Data sets from topics: `topic://NAME?from=…&to=…`, a JSON object of columns per record.
 
-use std::fmt;
-
 use lunapark_schemas::TopicPartition;
-use lunapark_topics::{Log, LogError, LogErrorKind};
+use lunapark_schemas::training::TopicRange;
+use lunapark_topics::{Log, LogError, LogErrorKind, Watermarks};
 use lunapark_train::Refusal;
-use serde::{Deserialize, Serialize};
 
-use super::dataset::{Missing, too_large};
+use super::dataset::too_large;
+use super::fault::Fault;
 use crate::audit::scan::Scan;
 use crate::clock;
 
 /// Longest name of a topic, as Kafka has it.
 const MAX_TOPIC_BYTES: usize = 249;
 
-/// A range of a topic: offsets `[from, to)` of each partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Range {
-    topic: String,
-    partitions: Vec<(i64, i64)>,
+/// The address of a range, for people.
+pub(super) fn address(range: &TopicRange) -> String {
+    let parts = range.partitions.iter().enumerate().map(|(partition, (from, to))| {
+        format!("{}{partition}:{from}-{to}", if partition == 0 { "?" } else { "&" })
+    });
+    format!("topic://{}{}", range.topic, parts.collect::<String>())
 }
 
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "topic://{}", self.topic)?;
-        self.partitions.iter().enumerate().try_for_each(|(partition, (from, to))| {
-            write!(f, "{}{partition}:{from}-{to}", if partition == 0 { "?" } else { "&" })
-        })
-    }
-}
-
-impl Range {
-    /// Reads `NAME?from=…&to=…`, where both are an offset of every partition or a time; without them the whole topic as
-    /// it is now.
-    pub(super) fn resolve(text: &str, log: &dyn Log) -> Result<Self, Missing> {
-        let (topic, query) = text.split_once('?').unwrap_or((text, ""));
-        check_topic(topic)?;
-        let (mut from, mut to) = (None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("from", value)) => from = Some(Bound::parse(value)?),
-                Some(("to", value)) => to = Some(Bound::parse(value)?),
-                _ => {
-                    let what = format!("`dataset.path`: `{pair}` is neither from=… nor to=…");
-                    return Err(Refusal::request(what).into());
-                }
+/// Reads `NAME?from=…&to=…`, where both are an offset of every partition or a time; without them the whole topic as it is
+/// now.
+pub(super) fn resolve(text: &str, log: &dyn Log) -> Result<TopicRange, Fault> {
+    let (topic, query) = text.split_once('?').unwrap_or((text, ""));
+    check_topic(topic)?;
+    let (mut from, mut to) = (None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("from", value)) => from = Some(Bound::parse(value)?),
+            Some(("to", value)) => to = Some(Bound::parse(value)?),
+            _ => {
+                let what = format!("`dataset.path`: `{pair}` is neither from=… nor to=…");
+                return Err(Refusal::request(what).into());
             }
         }
-        let info = log.topic(topic).map_err(|error| missing(topic, error))?;
-        let ends = |partition| -> Result<(i64, i64), LogError> {
-            let at = TopicPartition::new(topic, partition);
-            let ends = log.watermarks(&at)?;
-            let place = |bound: Option<Bound>, default| bound.map_or(Ok(default), |bound| bound.offset(log, &at));
-            let from = place(from, ends.low)?.max(ends.low).min(ends.high);
-            Ok((from, place(to, ends.high)?.min(ends.high)))
-        };
-        let partitions = (0..info.partitions).map(ends).collect::<Result<_, _>>()?;
-        Ok(Self { topic: topic.to_owned(), partitions })
     }
+    let info = log.topic(topic).map_err(|error| missing(topic, error))?;
+    let ends = |partition| -> Result<(i64, i64), LogError> {
+        let at = TopicPartition::new(topic, partition);
+        let ends = log.watermarks(&at)?;
+        let place = |bound: Option<Bound>, default| bound.map_or(Ok(default), |bound| bound.offset(log, &at));
+        let from = place(from, ends.low)?.max(ends.low).min(ends.high);
+        Ok((from, place(to, ends.high)?.min(ends.high)))
+    };
+    let partitions = (0..info.partitions).map(ends).collect::<Result<_, _>>()?;
+    Ok(TopicRange { topic: topic.to_owned(), partitions })
 }
 
 /// A name that no log takes is not asked for.
@@ -72,7 +61,7 @@ fn check_topic(topic: &str) -> Result<(), Refusal> {
     }
 }
 
-fn missing(topic: &str, error: LogError) -> Missing {
+fn missing(topic: &str, error: LogError) -> Fault {
     match error.kind {
         LogErrorKind::TopicMissing => Refusal::data(format!("`dataset.path`: there is no topic `{topic}`")).into(),
         _ => error.into(),
@@ -119,12 +108,15 @@ impl Slices {
         self.lines
     }
 
-    pub(super) fn read(&mut self, range: &Range, log: &dyn Log) -> Result<(), Missing> {
+    pub(super) fn read(&mut self, range: &TopicRange, log: &dyn Log) -> Result<(), Fault> {
         for (partition, (from, to)) in range.partitions.iter().enumerate() {
             let at = TopicPartition::new(range.topic.as_str(), partition as i32);
-            let low = log.watermarks(&at)?.low;
+            let Watermarks { low, high } = log.watermarks(&at)?;
             if low > *from && from < to {
                 return Err(Refusal::data(format!("{at}: retention has deleted records before offset {low}")).into());
+            }
+            if *to > high {
+                return Err(Refusal::data(format!("{at} ends at offset {high}, before the data set does")).into());
             }
             Scan::open(log, &at, *from)?.until(*to, |message| self.push(message.value.unwrap_or_default()))?;
         }
@@ -132,7 +124,7 @@ impl Slices {
     }
 
     /// A line break within a record would part it.
-    fn push(&mut self, value: &[u8]) -> Result<(), Missing> {
+    fn push(&mut self, value: &[u8]) -> Result<(), Fault> {
         if (self.lines.len() + value.len()) as u64 >= self.most {
             return Err(too_large(self.most).into());
         }

@@ -8,6 +8,8 @@
 //!                        ├────────────────────────────────────────▶ training.requests.dead
 //!                        └────────────────────────────────────────▶ ledger
 //! control ┄┄ cancels ┄┄▶ job
+//!
+//! training.requests ──▶ search ──▶ training.trials ──▶ trial, by any worker ──▶ training.trials ──▶ the next rung, or the end
 //! ```
 
 use std::sync::Arc;
@@ -48,6 +50,9 @@ impl Train {
             save: Allowed::parse(&config.train.save),
             max_dataset_bytes: config.train.max_dataset_bytes,
             s3: s3_options(&config.store),
+            max_crashes: config.train.max_crashes,
+            // The other half is for the transaction and for leaving the group.
+            leave_within: config.score.drain_budget / 2,
         };
         let jobs = Jobs::open(log, catalog, settings, trainers, shelf, stop)?;
         let (name, instance, catalog) = (config.train.name.clone(), config.instance.clone(), catalog.clone());
@@ -83,8 +88,10 @@ impl Train {
         StreamSpec {
             group: self.group(),
             member: member.to_owned(),
-            topics: vec![catalog.training_requests.name().clone()],
+            topics: vec![catalog.training_requests.name().clone(), catalog.training_trials.name().clone()],
             outputs: vec![
+                catalog.training_trials.name().clone(),
+                catalog.training_trials.dead().name().clone(),
                 catalog.training_status.name().clone(),
                 catalog.training_requests.dead().name().clone(),
                 catalog.models.name().clone(),

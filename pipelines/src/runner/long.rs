@@ -33,6 +33,11 @@ pub trait LongWork: Send + Sync {
     /// Name in the header `error-operator`.
     fn name(&self) -> &'static str;
 
+    /// Where broken messages of this topic go, where that is not the one of the settings.
+    fn dead(&self, _topic: &str) -> Option<Arc<str>> {
+        None
+    }
+
     /// These partitions are this member's from now on, read from these positions.
     fn assigned(&self, starts: &[Position]) -> Result<(), LogError>;
 
@@ -66,8 +71,23 @@ pub trait Work: Send {
 pub struct Ended {
     /// The answer, for the result topic's partition of the message.
     pub result: Encoded,
-    /// Records of other topics, to the partitions of their keys.
-    pub others: Vec<Encoded>,
+    /// Records of other topics.
+    pub others: Vec<Other>,
+}
+
+/// A record that goes with an answer.
+pub struct Other {
+    /// What.
+    pub record: Encoded,
+    /// Where; the partition of its key where absent.
+    pub partition: Option<i32>,
+}
+
+impl Other {
+    /// To the partition of its key.
+    pub fn by_key(record: Encoded) -> Self {
+        Self { record, partition: None }
+    }
 }
 
 /// One stream thread of a pipeline of long work.
@@ -197,7 +217,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
         headers.push_str(SOURCE, &message.position().to_string());
         let record = Record { headers: headers.view(), ..ended.result.record(Some(message.partition)) };
         self.produce(&record)?;
-        ended.others.iter().try_for_each(|other| self.produce(&other.record(None)))
+        ended.others.iter().try_for_each(|other| self.produce(&other.record.record(other.partition)))
     }
 
     /// A record that its topic does not take is refused here: to work again would only come to the same.
@@ -214,7 +234,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
     fn write_dead(&mut self, message: &Message<'_>, rejection: &Rejection) -> Result<(), RunError> {
         self.account.rejected(rejection.class);
         let letter = DeadLetter { rejection, operator: self.work.name(), attempts: 1, rows: &[] };
-        let topic = self.settings.routes.dead.clone();
+        let topic = self.work.dead(message.topic).unwrap_or_else(|| self.settings.routes.dead.clone());
         let limit = self.stream.max_message_bytes(&topic).unwrap_or(usize::MAX);
         let mut headers = HeadersBuf::new();
         let value = letter.fit(message, limit, &mut headers);

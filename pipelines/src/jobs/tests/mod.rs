@@ -1,5 +1,7 @@
 //! Jobs on the embedded log, with a trainer that does as its gate says.
 
+mod faults;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +31,8 @@ use crate::service::check_training_topics;
 use crate::stop::Stop;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A batch size with which a trainer does not come back while its gate is closed.
+const HELD_UP: u32 = 17;
 
 /// Trains "steps": an epoch of one step each, as many as the gate lets through.
 struct Stepper {
@@ -53,6 +57,9 @@ impl Trainer for Stepper {
         let history: Vec<Epoch> = resume.map_or_else(Vec::new, |bytes| serde_json::from_slice(bytes).unwrap());
         let (done, all) = (history.len(), train.epochs as usize);
         assert!(train.batch_size != 13, "a trainer may panic");
+        while train.batch_size == HELD_UP && self.gate.load(Ordering::Acquire) == 0 {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
         Ok(Box::new(Steps { done, all, seed: train.seed, history, gate: self.gate.clone() }))
     }
 }
@@ -116,13 +123,18 @@ impl Worker {
 
 impl Place {
     fn new(partitions: i32) -> Self {
+        Self::with(partitions, "", "")
+    }
+
+    /// With more lines in the sections `train` and `store`, and other sections after them.
+    fn with(partitions: i32, train: &str, store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("t.csv"), csv()).unwrap();
         std::fs::create_dir(folder.path().join("saved")).unwrap();
         let path = folder.path().display();
         let text = format!(
             "[topics]\npartitions = {partitions}\n[train]\nthreads = 1\ndatasets = \"{path}\"\nsave = \"{path}/saved\"\n\
-             checkpoint_interval = \"20ms\"\n[store]\nurl = \"file://{path}/store\""
+             checkpoint_interval = \"20ms\"\n{train}\n[store]\nurl = \"file://{path}/store\"\n{store}"
         );
         let config = Config::from_texts(&text, std::iter::empty()).unwrap();
         let topics = Catalog::new(&config.topics);
