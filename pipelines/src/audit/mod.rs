@@ -329,12 +329,21 @@ impl<'a> Audit<'a> {
         let Some(Answers { at, scan, settled, .. }) = answers else { return Ok(()) };
         let end = self.log.watermarks(at)?.high;
         let mut spot = Spot { at: at.clone(), offset: 0, settled: true };
+        // Work ends in any order: what has ended before the offset could pass it is accounted for when it does.
+        let ahead = match self.request.interim {
+            true => recount.end()..self.log.watermarks(&recount.at)?.high,
+            false => 0..0,
+        };
         let (interim, second) = (self.request.interim, self.request.second.as_ref().map(|(topic, _)| &**topic));
         scan.until(end, |message| {
             let kind = kind(message);
             let source = source_of(kind, message);
             let no_answer = interim && kind == Answer::Result && message.headers.get(SOURCE).is_none();
-            if no_answer || source.is_some_and(|source| Some(source.topic) == second) {
+            let early = |source: &Source<'_>| source.topic == &*recount.at.topic && ahead.contains(&source.offset);
+            if no_answer
+                || source.as_ref().is_some_and(early)
+                || source.is_some_and(|source| Some(source.topic) == second)
+            {
                 return Ok::<(), LogError>(());
             }
             spot.offset = message.offset;

@@ -161,6 +161,7 @@ fn train(section: &Section<'_>) -> Result<TrainConfig, ConfigError> {
         save: section.text("save")?.to_owned(),
         max_dataset_bytes: section.number("max_dataset_bytes", 1024)?,
         max_crashes: section.number("max_crashes", 1)?,
+        project_jobs: section.number("project_jobs", 0)?,
     })
 }
 

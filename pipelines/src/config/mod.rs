@@ -107,6 +107,8 @@ pub struct TrainConfig {
     pub max_dataset_bytes: u64,
     /// Workers that a job may take with it, before it fails.
     pub max_crashes: u32,
+    /// Jobs of one project at once, over all instances; 0 is any number.
+    pub project_jobs: usize,
 }
 
 /// One model of a pipeline.

@@ -1,14 +1,15 @@
-//! Which tasks have ended: read from the topic of statuses when a partition is taken over, kept up to date since.
+//! Which tasks have ended, and which messages are answered: read from the topic of statuses when a partition is taken over, kept up to date since.
 //!
 //! A request whose task has ended is not trained again. Requests of one task have one key, so one partition, and only
-//! the owner of a partition ends its tasks: what the book says of a partition that is ours is the whole truth.
+//! the owner of a partition ends its tasks: what the book says of a partition that is ours is the whole truth. A message
+//! may be answered before the offset passes it: then it is read again, and not worked on again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lunapark_schemas::headers::SOURCE;
 use lunapark_schemas::training::TrainingStatus;
-use lunapark_schemas::{Message, TopicPartition};
+use lunapark_schemas::{Message, Position, TopicPartition};
 use lunapark_topics::{Log, LogError};
 
 use crate::audit::scan::Scan;
@@ -20,11 +21,13 @@ pub(crate) struct Book {
 }
 
 /// What was read of one partition.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Page {
     /// Where to read on.
     next: i64,
     ended: HashSet<String>,
+    /// Positions of the messages that are answered.
+    answered: HashSet<String>,
 }
 
 impl Book {
@@ -37,23 +40,46 @@ impl Book {
     pub(crate) fn read(&self, log: &dyn Log, partition: i32) -> Result<u64, LogError> {
         let at = TopicPartition::new(self.topic.clone(), partition);
         let end = log.ends(std::slice::from_ref(&at))?.first().copied().unwrap_or_default();
+        let known = self.pages().get(&partition).map_or(0, |page| page.next);
         // A topic that ends before what was read of it is another one of that name.
-        let mut page = self.pages().get(&partition).filter(|page| page.next <= end).cloned().unwrap_or_default();
+        let mut news = Page { next: if known <= end { known } else { 0 }, ..Page::default() };
         let mut records = 0;
-        let mut scan = Scan::open(log, &at, page.next)?;
-        scan.until(end, |message| {
-            records += 1;
-            page.ended.extend(ended_task(message));
-            Ok::<(), LogError>(())
-        })?;
-        page.next = scan.position();
-        self.pages().insert(partition, page);
+        if news.next < end {
+            let mut scan = Scan::open(log, &at, news.next)?;
+            scan.until(end, |message| {
+                records += 1;
+                news.take(message);
+                Ok::<(), LogError>(())
+            })?;
+            news.next = scan.position();
+        }
+        self.merge(partition, news, known > end);
         Ok(records)
     }
 
+    /// Another thread of this process may have noted something of this partition meanwhile: it stays.
+    fn merge(&self, partition: i32, news: Page, anew: bool) {
+        let mut pages = self.pages();
+        let page = pages.entry(partition).or_default();
+        if anew {
+            *page = Page::default();
+        }
+        page.next = news.next;
+        page.ended.extend(news.ended);
+        page.answered.extend(news.answered);
+    }
+
     /// A task of this partition has ended, and that is committed.
-    pub(crate) fn note(&self, partition: i32, task_id: &str) {
-        self.pages().entry(partition).or_default().ended.insert(task_id.to_owned());
+    pub(crate) fn note(&self, message: &Position, task_id: &str) {
+        let mut pages = self.pages();
+        let page = pages.entry(message.partition).or_default();
+        page.ended.insert(task_id.to_owned());
+        page.answered.insert(message.to_string());
+    }
+
+    /// Whether this message is answered.
+    pub(crate) fn answered(&self, message: &Position) -> bool {
+        self.pages().get(&message.partition).is_some_and(|page| page.answered.contains(&message.to_string()))
     }
 
     /// Whether a task of this partition has ended.
@@ -66,9 +92,14 @@ impl Book {
     }
 }
 
-/// A search that has been answered goes on by itself: its request is not to be answered again.
-fn ended_task(message: &Message<'_>) -> Option<String> {
-    let status: TrainingStatus = serde_json::from_slice(message.value?).ok()?;
-    let answer = status.task_status.terminal() || message.headers.get(SOURCE).is_some();
-    answer.then_some(status.task_id)
+impl Page {
+    /// A search that has been answered goes on by itself: its request is not to be answered again.
+    fn take(&mut self, message: &Message<'_>) {
+        let Some(Ok(status)) = message.value.map(serde_json::from_slice::<TrainingStatus>) else { return };
+        let source = message.headers.get_str(SOURCE);
+        self.answered.extend(source.map(str::to_owned));
+        if status.task_status.terminal() || source.is_some() {
+            self.ended.insert(status.task_id);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use lunapark_topics::{LogError, LogErrorKind};
 use lunapark_train::Refusal;
 
 use super::Shared;
+use super::cancels::Cancels;
 use super::searches::Ends;
 use super::shelf::Folder;
 use super::thread::JobThread;
@@ -27,6 +28,15 @@ pub(super) struct Assignment {
     pub(super) submitted: i64,
     /// What is to be done, or why it cannot be.
     pub(super) task: Result<Task, Refusal>,
+}
+
+impl Assignment {
+    /// The project whose seat it needs: what trains, and is not to end at once.
+    pub(super) fn needs_seat(&self, cancels: &Cancels) -> Option<&str> {
+        let trains = matches!(self.task, Ok(Task::Train(_) | Task::Trial { .. }));
+        let task_id = self.origin().map_or(&self.task_id, |origin| &origin.task_id);
+        self.project.as_deref().filter(|_| trains && !cancels.contains(task_id))
+    }
 }
 
 /// What is to be done.
@@ -66,10 +76,13 @@ pub(super) struct Running {
     /// The end; `None` where the job was left.
     end: Receiver<Result<Option<Finish>, LogError>>,
     terminal: bool,
+    /// The project in whose seat it sits.
+    seat: Option<String>,
 }
 
 impl Running {
     pub(super) fn start(shared: Arc<Shared>, assignment: Assignment) -> Result<Self, LogError> {
+        let seat = assignment.needs_seat(&shared.cancels).map(str::to_owned);
         let (tell, end) = sync_channel(1);
         let (assignment, leave) = (Arc::new(assignment), Arc::new(AtomicBool::new(false)));
         let (of_thread, assigned, left) = (shared.clone(), assignment.clone(), leave.clone());
@@ -80,12 +93,23 @@ impl Running {
         };
         let spawned = std::thread::Builder::new().name("job".into()).spawn(run);
         spawned.map_err(|e| LogError::new(LogErrorKind::Internal, format!("no thread for a job: {e}")))?;
-        Ok(Self { shared, assignment, leave, end, terminal: false })
+        Ok(Self { shared, assignment, leave, end, terminal: false, seat })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(project) = &self.seat {
+            self.shared.seats.leave(project, &self.assignment.position.to_string());
+        }
     }
 }
 
 impl Work for Running {
     fn ended(&mut self) -> Result<Option<Ended>, LogError> {
+        if let Some(project) = &self.seat {
+            self.shared.seats.renew(project, &self.assignment.position.to_string());
+        }
         match self.end.try_recv() {
             Ok(end) => Ok(end?.map(|finish| {
                 self.terminal = finish.terminal;
@@ -113,9 +137,7 @@ impl Work for Running {
         if let Ok(Task::Trained { origin, at, end, .. }) = task {
             self.shared.searches.note(position, &origin.folder, at, end);
         }
-        if !matches!(task, Ok(Task::Trial { .. })) {
-            self.shared.book.note(position.partition, task_id);
-        }
+        self.shared.book.note(position, task_id);
         if self.terminal
             && !matches!(task, Ok(Task::Trial { .. }))
             && let Err(fault) = self.shared.shelf.forget(folder)

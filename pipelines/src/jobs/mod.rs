@@ -21,12 +21,14 @@ mod job;
 mod progress;
 mod search;
 mod searches;
+mod seats;
 mod shelf;
 mod slices;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod trials;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +48,11 @@ pub use cancels::Cancels;
 pub use dataset::Allowed;
 use job::{Assignment, Running, Task};
 use searches::Searches;
+pub use seats::Bench;
+use seats::Seats;
 use shelf::Folder;
 pub use shelf::{Shelf, picture};
+use waiting::Waiting;
 
 /// How jobs are run.
 #[derive(Clone, Debug)]
@@ -64,6 +69,8 @@ pub struct JobSettings {
     pub s3: S3Options,
     /// Workers that a job may take with it.
     pub max_crashes: u32,
+    /// Who runs jobs, and how many of one project at once.
+    pub bench: Bench,
     /// A job that is left ends within this, or is not waited for.
     pub leave_within: Duration,
 }
@@ -83,6 +90,8 @@ pub(crate) struct Shared {
     cancels: Arc<Cancels>,
     book: Book,
     searches: Searches,
+    seats: Arc<Seats>,
+    waiting: Waiting,
 }
 
 impl Jobs {
@@ -95,11 +104,14 @@ impl Jobs {
         shelf: Shelf,
         stop: &Stop,
     ) -> Result<Self, LogError> {
-        let cancels = Cancels::listen(&log, catalog, stop)?;
+        let seats = Arc::new(Seats::new(&settings.bench, log.clone(), catalog.control.clone()));
+        let cancels = Cancels::listen(&log, catalog, seats.clone(), stop)?;
+        let waiting = Waiting::default();
         let book = Book::new(catalog.training_status.name().clone());
         let searches = Searches::new(catalog.training_trials.name().clone());
         let catalog = catalog.clone();
-        Ok(Self { shared: Arc::new(Shared { log, catalog, settings, trainers, shelf, cancels, book, searches }) })
+        let shared = Shared { log, catalog, settings, trainers, shelf, cancels, book, searches, seats, waiting };
+        Ok(Self { shared: Arc::new(shared) })
     }
 }
 
@@ -116,17 +128,31 @@ impl LongWork for Jobs {
     fn assigned(&self, starts: &[Position]) -> Result<(), LogError> {
         let Shared { log, book, searches, .. } = &*self.shared;
         starts.iter().try_for_each(|start| match searches.concern(start) {
-            true => searches.read(&**log, start),
+            true => book.read(&**log, start.partition).and_then(|_| searches.read(&**log, start)),
             false => book.read(&**log, start.partition).map(drop),
         })
     }
 
+    fn waits(&self, message: &Message<'_>, place: u64) {
+        if !self.shared.searches.concern(&message.position())
+            && let Ok(assignment) = self.request(message)
+        {
+            self.shared.waiting.tell(&self.shared, &assignment, place);
+        }
+    }
+
     fn begin(&self, message: &Message<'_>) -> Result<Begun, LogError> {
-        let assignment = match self.shared.searches.concern(&message.position()) {
+        let position = message.position();
+        if self.shared.book.answered(&position) {
+            self.shared.searches.read_again(message);
+            return Ok(Begun::Answered);
+        }
+        let assignment = match self.shared.searches.concern(&position) {
             true => trials::assignment(message, &self.shared),
             false => self.request(message),
         };
         match assignment {
+            Ok(assignment) if !self.shared.admits(&assignment)? => Ok(Begun::Wait),
             Ok(assignment) => Ok(Begun::Work(Box::new(Running::start(self.shared.clone(), assignment)?))),
             Err(Left::Rejected(rejection)) => Ok(Begun::Reject(rejection)),
             Err(Left::Repeated) => Ok(Begun::Skip(SkipReason::Repeated)),
@@ -212,6 +238,14 @@ fn checked(request: TrainingRequest, task_id: &str) -> Result<TrainingRequest, R
 }
 
 impl Shared {
+    /// Whether the job may run now, by the limit of its project.
+    fn admits(&self, assignment: &Assignment) -> Result<bool, LogError> {
+        match assignment.needs_seat(&self.cancels) {
+            Some(project) => self.seats.admits(project, &assignment.position.to_string()),
+            None => Ok(true),
+        }
+    }
+
     /// The partition of the status topic that answers requests of this partition.
     fn status_partition(&self, partition: i32) -> TopicPartition {
         TopicPartition::new(self.catalog.training_status.name().clone(), partition)

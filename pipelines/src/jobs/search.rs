@@ -51,12 +51,8 @@ impl JobThread<'_> {
     fn rung(&self, ladder: &Ladder, of: &SearchOrigin, rung: u32, trials: &[u32]) -> Result<Vec<Other>, Halt> {
         let partitions = self.shared.catalog.training_trials.spec.partitions;
         let record = |(nth, trial): (usize, &u32)| {
-            let at = TrialPlace {
-                trial: *trial,
-                rung,
-                epochs: ladder.epochs(rung),
-                parameters: ladder.parameters(*trial),
-            };
+            let at =
+                TrialPlace { trial: *trial, rung, epochs: ladder.epochs(rung), parameters: ladder.parameters(*trial) };
             let record = ending::trial(self.shared, &TrialRecord::Trial { of: Box::new(of.clone()), at })?;
             let partition = (of.partition + nth as i32 % partitions) % partitions;
             Ok(Other { record, partition: Some(partition) })
@@ -75,7 +71,11 @@ impl JobThread<'_> {
         let last = at.rung + 1 >= ladder.rungs();
         self.work(&mut *job, &if last { Until::Done } else { Until::Epochs(at.epochs) })?;
         let score = self.score(&ladder, &*job, at)?;
-        if last { self.make(job)? } else { self.checkpoint(&*job) }
+        if last {
+            self.make(job)?
+        } else {
+            self.checkpoint(&*job)
+        }
         self.status.task_status = TaskStatus::Succeeded;
         self.trained_trial(TrialEnd { score: Some(score), ..Default::default() }).map_err(Halt::Log)
     }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lunapark_schemas::Position;
 use lunapark_schemas::training::{TrialEnd, TrialPlace, TrialRecord};
+use lunapark_schemas::{Message, Position};
 use lunapark_topics::{Log, LogError};
 
 use crate::audit::scan::Scan;
@@ -42,16 +42,24 @@ impl Searches {
     pub(super) fn read(&self, log: &dyn Log, start: &Position) -> Result<(), LogError> {
         let behind = |page: &&Page| page.next <= start.offset;
         let mut page = self.pages().get(&start.partition).filter(behind).cloned().unwrap_or_default();
-        let mut scan = Scan::open(log, &start.topic_partition(), page.next)?;
-        scan.until(start.offset, |message| {
-            if let Some(Ok(TrialRecord::Trained { of, at, end })) = message.value.map(serde_json::from_slice) {
-                page.note(&of.folder, &at, &end);
-            }
-            Ok::<(), LogError>(())
-        })?;
-        page.next = start.offset;
+        if page.next < start.offset {
+            Scan::open(log, &start.topic_partition(), page.next)?.until(start.offset, |message| {
+                if let Some(Ok(TrialRecord::Trained { of, at, end })) = message.value.map(serde_json::from_slice) {
+                    page.note(&of.folder, &at, &end);
+                }
+                Ok::<(), LogError>(())
+            })?;
+            page.next = start.offset;
+        }
         self.pages().insert(start.partition, page);
         Ok(())
+    }
+
+    /// A message that was answered before the offset passed it is read again: what it says holds for those behind it.
+    pub(super) fn read_again(&self, message: &Message<'_>) {
+        if let Some(Ok(TrialRecord::Trained { of, at, end })) = message.value.map(serde_json::from_slice) {
+            self.note(&message.position(), &of.folder, &at, &end);
+        }
     }
 
     /// What is known of a search.

@@ -15,9 +15,10 @@ const MAX_TOPIC_BYTES: usize = 249;
 
 /// The address of a range, for people.
 pub(super) fn address(range: &TopicRange) -> String {
-    let parts = range.partitions.iter().enumerate().map(|(partition, (from, to))| {
-        format!("{}{partition}:{from}-{to}", if partition == 0 { "?" } else { "&" })
-    });
+    let parts =
+        range.partitions.iter().enumerate().map(|(partition, (from, to))| {
+            format!("{}{partition}:{from}-{to}", if partition == 0 { "?" } else { "&" })
+        });
     format!("topic://{}{}", range.topic, parts.collect::<String>())
 }
 

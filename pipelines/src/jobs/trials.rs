@@ -17,9 +17,7 @@ pub(super) fn assignment(message: &Message<'_>, shared: &Shared) -> Result<Assig
     let folder = checked(record.origin(), partitions)?;
     let (project, submitted) = (record.origin().request.project.clone(), record.origin().submitted);
     let (task_id, folder, task) = match record {
-        TrialRecord::Trial { of, at } => {
-            (name(&of, &at), folder.of_trial(at.trial), Task::Trial { origin: of, at })
-        }
+        TrialRecord::Trial { of, at } => (name(&of, &at), folder.of_trial(at.trial), Task::Trial { origin: of, at }),
         TrialRecord::Trained { of, at, end } => {
             let mut ends = shared.searches.ends(message.partition, &of.folder);
             ends.insert((at.rung, at.trial), (at.clone(), end.clone()));

@@ -20,7 +20,7 @@ use lunapark_train::Trainer;
 
 use crate::config::Config;
 use crate::health::Health;
-use crate::jobs::{Allowed, JobSettings, Jobs, Shelf};
+use crate::jobs::{Allowed, Bench, JobSettings, Jobs, Shelf};
 use crate::metrics::PipelineMetrics;
 use crate::models::s3_options;
 use crate::runner::{LongThread, Routes, RunError, Settings, supervise_long};
@@ -51,6 +51,11 @@ impl Train {
             max_dataset_bytes: config.train.max_dataset_bytes,
             s3: s3_options(&config.store),
             max_crashes: config.train.max_crashes,
+            bench: Bench {
+                limit: config.train.project_jobs,
+                pipeline: format!("{}{}", catalog.prefix(), config.train.name),
+                instance: config.instance.clone(),
+            },
             // The other half is for the transaction and for leaving the group.
             leave_within: config.score.drain_budget / 2,
         };

@@ -11,6 +11,7 @@ mod account;
 mod batch;
 mod breaker;
 mod dead_letter;
+mod lines;
 mod long;
 mod settings;
 mod supervise;

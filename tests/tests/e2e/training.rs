@@ -51,7 +51,7 @@ pub fn send(place: &Workplace, requests: &[Value]) {
     place.produce(REQUESTS, &requests.iter().map(event).collect::<Vec<_>>());
 }
 
-fn status(record: &OwnedRecord) -> Value {
+pub fn status(record: &OwnedRecord) -> Value {
     serde_json::from_slice(record.value.as_deref().expect("a value")).expect("JSON")
 }
 
@@ -175,7 +175,9 @@ pub fn has_state(place: &Workplace) -> bool {
     let within = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let store = place.dir().join("store");
     let roots = [store.clone(), store.join(format!("topics-{}", place.prefix()))];
-    roots.iter().any(|root| within(&root.join("checkpoints")).any(|job| job.path().join("state").exists()))
+    let jobs = || roots.iter().flat_map(|root| within(&root.join("checkpoints"))).map(|job| job.path());
+    let trials = || jobs().flat_map(|job| within(&job).map(|trial| trial.path()).collect::<Vec<_>>());
+    jobs().chain(trials()).any(|folder| folder.join("state").exists())
 }
 
 /// A job can end before it is killed: then the next one is.
@@ -188,7 +190,9 @@ fn a_killed_worker_goes_on_and_ends_with_the_same_bytes(backend: Backend) {
     for attempt in 2..12 {
         let task = format!("killed-{attempt}");
         send(&place, &[request(&place, &task, 1000)]);
-        until(TRAINS, "a checkpoint, or the end", || (has_state(&place) || !ends(&place, &task).is_empty()).then_some(()));
+        until(TRAINS, "a checkpoint, or the end", || {
+            (has_state(&place) || !ends(&place, &task).is_empty()).then_some(())
+        });
         service.kill9();
         service = place.service("one", &[]);
         let killed = ended(&place, &task);

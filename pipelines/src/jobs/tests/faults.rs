@@ -205,7 +205,7 @@ fn a_worker_that_died_between_upload_and_commit_leaves_one_version() {
 
 impl Place {
     /// What the stepper makes of so many epochs.
-    fn artifact(epochs: u32, seed: u32) -> Vec<u8> {
+    pub(super) fn artifact(epochs: u32, seed: u32) -> Vec<u8> {
         let epoch = |epoch| {
             let loss = f64::from(epochs - epoch + seed);
             Epoch { epoch, loss, val_loss: loss, ..Default::default() }
@@ -215,7 +215,9 @@ impl Place {
 
     fn plant(&self, status: &TrainingStatus, source: Option<&str>) {
         let mut headers = HeadersBuf::new();
-        source.into_iter().for_each(|source| headers.push_str(SOURCE, source));
+        if let Some(source) = source {
+            headers.push_str(SOURCE, source);
+        }
         let event = self.topics.training_status.encode(status).unwrap();
         let mut writer = self.log.writer().unwrap();
         writer.produce(&Record { headers: headers.view(), ..event.record(Some(0)) }).unwrap();

@@ -1,6 +1,8 @@
 //! Jobs on the embedded log, with a trainer that does as its gate says.
 
 mod faults;
+mod projects;
+mod search;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,14 @@ const HELD_UP: u32 = 17;
 /// Trains "steps": an epoch of one step each, as many as the gate lets through.
 struct Stepper {
     gate: Arc<AtomicUsize>,
+    running: Arc<Running>,
+}
+
+/// Jobs at once.
+#[derive(Default)]
+struct Running {
+    now: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 struct Steps {
@@ -45,6 +55,13 @@ struct Steps {
     seed: u64,
     history: Vec<Epoch>,
     gate: Arc<AtomicUsize>,
+    running: Arc<Running>,
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.running.now.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Trainer for Stepper {
@@ -60,7 +77,9 @@ impl Trainer for Stepper {
         while train.batch_size == HELD_UP && self.gate.load(Ordering::Acquire) == 0 {
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        Ok(Box::new(Steps { done, all, seed: train.seed, history, gate: self.gate.clone() }))
+        let (gate, running) = (self.gate.clone(), self.running.clone());
+        running.peak.fetch_max(running.now.fetch_add(1, Ordering::AcqRel) + 1, Ordering::AcqRel);
+        Ok(Box::new(Steps { done, all, seed: train.seed, history, gate, running }))
     }
 }
 
@@ -91,7 +110,7 @@ impl Job for Steps {
             format: "steps",
             signature: Signature { inputs: Vec::new(), outputs: Vec::new() },
             evaluation: [("auc".to_owned(), 0.75)].into(),
-            history: self.history,
+            history: self.history.clone(),
             dataset: Default::default(),
             roc: Vec::new(),
             pictures: vec![("loss.svg".to_owned(), "<svg/>".to_owned())],
@@ -106,6 +125,7 @@ struct Place {
     topics: Catalog,
     log: Arc<dyn Log>,
     gate: Arc<AtomicUsize>,
+    running: Arc<Running>,
 }
 
 /// A stream thread of training.
@@ -140,7 +160,7 @@ impl Place {
         let topics = Catalog::new(&config.topics);
         let log = embedded::open(&folder.path().join("data"), &EmbeddedOptions::default()).unwrap();
         check_training_topics(&*log, &topics, true).unwrap();
-        Self { folder, config, topics, log, gate: Arc::new(AtomicUsize::new(usize::MAX)) }
+        Self { folder, config, topics, log, gate: Arc::new(AtomicUsize::new(usize::MAX)), running: Arc::default() }
     }
 
     fn store(&self) -> ArtifactStore {
@@ -152,7 +172,8 @@ impl Place {
         let stop = Stop::new();
         let catalog = Arc::new(TopicCatalog::new(self.log.clone(), &self.topics));
         let shelf = Shelf::new(Arc::new(self.store()), catalog);
-        let trainers: Vec<Box<dyn Trainer>> = vec![Box::new(Stepper { gate: self.gate.clone() })];
+        let trainers: Vec<Box<dyn Trainer>> =
+            vec![Box::new(Stepper { gate: self.gate.clone(), running: self.running.clone() })];
         let train = Train::open(&config, &self.topics, self.log.clone(), trainers, shelf, &stop).unwrap();
         let metrics = Arc::new(PipelineMetrics::new("train", instance).unwrap());
         let (log, stopped) = (self.log.clone(), stop.clone());
@@ -187,7 +208,11 @@ impl Place {
     }
 
     fn cancel(&self, task: &str) {
-        let event = self.topics.control.encode(&ControlRecord::Cancel { task_id: task.to_owned() }).unwrap();
+        self.say(&ControlRecord::Cancel { task_id: task.to_owned() });
+    }
+
+    fn say(&self, word: &ControlRecord) {
+        let event = self.topics.control.encode(word).unwrap();
         let mut writer = self.log.writer().unwrap();
         writer.produce(&event.record(Some(0))).unwrap();
         writer.flush(PATIENCE).unwrap();
