@@ -20,7 +20,7 @@ use crate::catalog::library::Library;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
-use crate::jobs::Shelf;
+use crate::jobs::{Shelf, Side};
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::{self, LoadError, Places};
 use crate::pipelines::score::Score;
@@ -270,11 +270,12 @@ impl Service {
             let run = move |stop: &Stop| score.run_thread(thread, log, metrics, health, board, stop);
             self.spawn(&format!("stream-{thread}"), member, run)?;
         }
-        for (thread, training) in (0..config.train.threads).zip(training.iter().cycle()) {
+        let sides = (0..config.train.threads).flat_map(|thread| [(thread, Side::Requests), (thread, Side::Trials)]);
+        for ((thread, side), training) in sides.zip(training.iter().cycle()) {
             let (train, log, metrics, health) =
                 (training.train.clone(), self.log.clone(), training.metrics.clone(), self.health.clone());
-            let member = train.member(thread);
-            let run = move |stop: &Stop| train.run_thread(thread, log, metrics, health, stop);
+            let member = train.member(thread, side);
+            let run = move |stop: &Stop| train.run_thread((thread, side), log, metrics, health, stop);
             self.spawn(&format!("train-{thread}"), member, run)?;
         }
         Ok(())

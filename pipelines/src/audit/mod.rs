@@ -33,11 +33,12 @@ use lunapark_topics::{Catalog, Log, LogError, LogErrorKind};
 use chain::{Chain, Entry, Scope};
 use ledger::Ledger;
 use recount::{Answer, Recount, Spot};
-use report::{AuditReport, FindingKind, Findings};
+use report::{AuditReport, Findings};
 use scan::{Scan, Work, work};
 use source::Source;
-use tasks::Tasks;
 use verdict::{Expired, Verdict};
+
+use crate::pipelines::train::group_of_trials;
 
 /// How long a commit may take to become visible everywhere once it is visible somewhere.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -63,11 +64,21 @@ pub struct AuditRequest {
     pub deep: bool,
     /// Whether the result topic also holds records that answer no message, told by their lack of a source: progress.
     pub interim: bool,
-    /// Another input topic of the pipeline with answers on the same result topic, and where its dead letters are: it is
-    /// audited as well. It need not exist.
-    pub second: Option<(Arc<str>, Arc<str>)>,
+    /// Another input topic with answers on the same result topic, which is audited as well. It need not exist.
+    pub second: Option<Second>,
     /// Whether the account must begin at offset 0, even where retention deleted those records before it began.
     pub from_beginning: bool,
+}
+
+/// An input topic beside the first.
+#[derive(Clone, Debug)]
+pub struct Second {
+    /// Its consumer group, and name in the ledger.
+    pub group: String,
+    /// Its name.
+    pub topic: Arc<str>,
+    /// Where its dead letters are.
+    pub dead: Arc<str>,
 }
 
 impl AuditRequest {
@@ -94,7 +105,11 @@ impl AuditRequest {
             results: catalog.training_status.name().clone(),
             dead: catalog.training_requests.dead().name().clone(),
             interim: true,
-            second: Some((catalog.training_trials.name().clone(), catalog.training_trials.dead().name().clone())),
+            second: Some(Second {
+                group: group_of_trials(pipeline),
+                topic: catalog.training_trials.name().clone(),
+                dead: catalog.training_trials.dead().name().clone(),
+            }),
             ..Self::scorer(catalog, pipeline, pipeline)
         }
     }
@@ -124,11 +139,12 @@ pub fn audit_with(
 
 /// The audit of the second input topic, where there is one.
 fn second(log: &dyn Log, request: &AuditRequest) -> Result<Option<AuditRequest>, LogError> {
-    let Some((topic, dead)) = request.second.clone() else { return Ok(None) };
+    let Some(Second { group, topic, dead }) = request.second.clone() else { return Ok(None) };
     match log.topic(&topic) {
         Ok(_) => {
-            let second = Some((request.topic.clone(), request.dead.clone()));
-            Ok(Some(AuditRequest { topic, dead, second, ..request.clone() }))
+            let AuditRequest { group: first, topic: of_first, dead: dead_first, .. } = request.clone();
+            let second = Some(Second { group: first, topic: of_first, dead: dead_first });
+            Ok(Some(AuditRequest { pipeline: group.clone(), group, topic, dead, second, ..request.clone() }))
         }
         Err(error) if error.kind == LogErrorKind::TopicMissing => Ok(None),
         Err(error) => Err(error),
@@ -334,7 +350,7 @@ impl<'a> Audit<'a> {
             true => recount.end()..self.log.watermarks(&recount.at)?.high,
             false => 0..0,
         };
-        let (interim, second) = (self.request.interim, self.request.second.as_ref().map(|(topic, _)| &**topic));
+        let (interim, second) = (self.request.interim, self.request.second.as_ref().map(|second| &*second.topic));
         scan.until(end, |message| {
             let kind = kind(message);
             let source = source_of(kind, message);
@@ -361,49 +377,6 @@ impl<'a> Audit<'a> {
             let at = TopicPartition::new(self.request.topic.clone(), partition as i32);
             self.answers(partition as i32, &mut Recount::new(at, 0, 0))?;
         }
-        Ok(())
-    }
-
-    /// Each task has exactly one end, and one that was left out as a repetition has one too.
-    fn tasks(&mut self, unfinished: bool) -> Result<(), LogError> {
-        for number in 0..self.result_ends.len() as i32 {
-            let at = TopicPartition::new(self.request.results.clone(), number);
-            let watermarks = self.log.watermarks(&at)?;
-            let mut tasks = Tasks::new(at.clone(), self.begun.get(number as usize).copied().unwrap_or_default());
-            Scan::open(self.log, &at, watermarks.low)?.until(watermarks.high, |message| {
-                tasks.status(message, &mut self.findings);
-                Ok::<(), LogError>(())
-            })?;
-            self.report.duplicated += tasks.duplicated;
-            if !unfinished {
-                self.report.lost += tasks.conclude(&mut self.findings);
-            }
-            // Of statuses that retention has deleted nothing can be said.
-            if watermarks.low == 0 {
-                self.repetitions(number, &tasks)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn repetitions(&mut self, number: i32, tasks: &Tasks) -> Result<(), LogError> {
-        let Some(filtered) = self.filtered.get(&number).filter(|spans| !spans.is_empty()) else { return Ok(()) };
-        let at = TopicPartition::new(self.request.topic.clone(), number);
-        let end = self.log.watermarks(&at)?.high;
-        let findings = &mut self.findings;
-        let mut lost = 0;
-        Scan::open(self.log, &at, 0)?.until(end, |message| {
-            let left_out = filtered.iter().any(|(from, to)| (*from..=*to).contains(&message.offset));
-            let task = tasks::named(message).filter(|task| left_out && !tasks.has_ended(task));
-            if let Some(task) = task {
-                lost += 1;
-                findings.add(FindingKind::Task, &at, (message.offset, message.offset + 1), || {
-                    format!("left out as a repetition, but the task `{task}` has no end")
-                });
-            }
-            Ok::<(), LogError>(())
-        })?;
-        self.report.lost += lost;
         Ok(())
     }
 

@@ -5,9 +5,57 @@ use std::collections::HashMap;
 
 use lunapark_schemas::training::TrainingStatus;
 use lunapark_schemas::{Message, TopicPartition};
+use lunapark_topics::LogError;
 
+use super::Audit;
 use super::report::{FindingKind, Findings};
+use super::scan::Scan;
 use super::source::Source;
+
+impl Audit<'_> {
+    /// Each task has exactly one end, and one that was left out as a repetition has one too.
+    pub(super) fn tasks(&mut self, unfinished: bool) -> Result<(), LogError> {
+        for number in 0..self.result_ends.len() as i32 {
+            let at = TopicPartition::new(self.request.results.clone(), number);
+            let watermarks = self.log.watermarks(&at)?;
+            let mut tasks = Tasks::new(at.clone(), self.begun.get(number as usize).copied().unwrap_or_default());
+            Scan::open(self.log, &at, watermarks.low)?.until(watermarks.high, |message| {
+                tasks.status(message, &mut self.findings);
+                Ok::<(), LogError>(())
+            })?;
+            self.report.duplicated += tasks.duplicated;
+            if !unfinished {
+                self.report.lost += tasks.conclude(&mut self.findings);
+            }
+            // Of statuses that retention has deleted nothing can be said.
+            if watermarks.low == 0 {
+                self.repetitions(number, &tasks)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn repetitions(&mut self, number: i32, tasks: &Tasks) -> Result<(), LogError> {
+        let Some(filtered) = self.filtered.get(&number).filter(|spans| !spans.is_empty()) else { return Ok(()) };
+        let at = TopicPartition::new(self.request.topic.clone(), number);
+        let end = self.log.watermarks(&at)?.high;
+        let findings = &mut self.findings;
+        let mut lost = 0;
+        Scan::open(self.log, &at, 0)?.until(end, |message| {
+            let left_out = filtered.iter().any(|(from, to)| (*from..=*to).contains(&message.offset));
+            let task = named(message).filter(|task| left_out && !tasks.has_ended(task));
+            if let Some(task) = task {
+                lost += 1;
+                findings.add(FindingKind::Task, &at, (message.offset, message.offset + 1), || {
+                    format!("left out as a repetition, but the task `{task}` has no end")
+                });
+            }
+            Ok::<(), LogError>(())
+        })?;
+        self.report.lost += lost;
+        Ok(())
+    }
+}
 
 /// The ends of the tasks of one partition.
 pub struct Tasks {

@@ -11,6 +11,7 @@ use lunapark_train::Refusal;
 
 use super::Shared;
 use super::cancels::Cancels;
+use super::desk::Held;
 use super::searches::Ends;
 use super::shelf::Folder;
 use super::thread::JobThread;
@@ -31,11 +32,11 @@ pub(super) struct Assignment {
 }
 
 impl Assignment {
-    /// The project whose seat it needs: what trains, and is not to end at once.
-    pub(super) fn needs_seat(&self, cancels: &Cancels) -> Option<&str> {
+    /// Whether it trains, and is not to end at once.
+    pub(super) fn trains(&self, cancels: &Cancels) -> bool {
         let trains = matches!(self.task, Ok(Task::Train(_) | Task::Trial { .. }));
         let task_id = self.origin().map_or(&self.task_id, |origin| &origin.task_id);
-        self.project.as_deref().filter(|_| trains && !cancels.contains(task_id))
+        trains && !cancels.contains(task_id)
     }
 }
 
@@ -78,11 +79,13 @@ pub(super) struct Running {
     terminal: bool,
     /// The project in whose seat it sits.
     seat: Option<String>,
+    /// The desk's room for one training.
+    _held: Option<Held>,
 }
 
 impl Running {
-    pub(super) fn start(shared: Arc<Shared>, assignment: Assignment) -> Result<Self, LogError> {
-        let seat = assignment.needs_seat(&shared.cancels).map(str::to_owned);
+    pub(super) fn start(shared: Arc<Shared>, assignment: Assignment, held: Option<Held>) -> Result<Self, LogError> {
+        let seat = assignment.project.clone().filter(|_| held.is_some());
         let (tell, end) = sync_channel(1);
         let (assignment, leave) = (Arc::new(assignment), Arc::new(AtomicBool::new(false)));
         let (of_thread, assigned, left) = (shared.clone(), assignment.clone(), leave.clone());
@@ -93,7 +96,7 @@ impl Running {
         };
         let spawned = std::thread::Builder::new().name("job".into()).spawn(run);
         spawned.map_err(|e| LogError::new(LogErrorKind::Internal, format!("no thread for a job: {e}")))?;
-        Ok(Self { shared, assignment, leave, end, terminal: false, seat })
+        Ok(Self { shared, assignment, leave, end, terminal: false, seat, _held: held })
     }
 }
 

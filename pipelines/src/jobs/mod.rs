@@ -15,6 +15,7 @@ mod book;
 mod cancels;
 mod claim;
 mod dataset;
+mod desk;
 mod ending;
 mod fault;
 mod job;
@@ -35,18 +36,18 @@ use std::time::Duration;
 
 use lunapark_schemas::catalog::{MAX_NAME_BYTES, Reservation};
 use lunapark_schemas::training::{RequestError, TrainingRequest};
-use lunapark_schemas::{ErrorClass, Message, Position, Rejection, SkipReason, TopicPartition};
+use lunapark_schemas::{ErrorClass, Message, Rejection, TopicPartition};
 use lunapark_stores::S3Options;
 use lunapark_topics::{Catalog, Log, LogError};
 use lunapark_train::{Refusal, Trainer};
 
 use crate::clock;
-use crate::runner::{Begun, LongWork};
 use crate::stop::Stop;
 use book::Book;
 pub use cancels::Cancels;
 pub use dataset::Allowed;
-use job::{Assignment, Running, Task};
+pub use desk::{Desk, Side, Slot};
+use job::{Assignment, Task};
 use searches::Searches;
 pub use seats::Bench;
 use seats::Seats;
@@ -108,55 +109,15 @@ impl Jobs {
         let cancels = Cancels::listen(&log, catalog, seats.clone(), stop)?;
         let waiting = Waiting::default();
         let book = Book::new(catalog.training_status.name().clone());
-        let searches = Searches::new(catalog.training_trials.name().clone());
+        let searches = Searches::default();
         let catalog = catalog.clone();
         let shared = Shared { log, catalog, settings, trainers, shelf, cancels, book, searches, seats, waiting };
         Ok(Self { shared: Arc::new(shared) })
     }
-}
 
-impl LongWork for Jobs {
-    fn name(&self) -> &'static str {
-        "train"
-    }
-
-    fn dead(&self, topic: &str) -> Option<Arc<str>> {
-        let trials = &self.shared.catalog.training_trials;
-        (topic == &**trials.name()).then(|| trials.dead().name().clone())
-    }
-
-    fn assigned(&self, starts: &[Position]) -> Result<(), LogError> {
-        let Shared { log, book, searches, .. } = &*self.shared;
-        starts.iter().try_for_each(|start| match searches.concern(start) {
-            true => book.read(&**log, start.partition).and_then(|_| searches.read(&**log, start)),
-            false => book.read(&**log, start.partition).map(drop),
-        })
-    }
-
-    fn waits(&self, message: &Message<'_>, place: u64) {
-        if !self.shared.searches.concern(&message.position())
-            && let Ok(assignment) = self.request(message)
-        {
-            self.shared.waiting.tell(&self.shared, &assignment, place);
-        }
-    }
-
-    fn begin(&self, message: &Message<'_>) -> Result<Begun, LogError> {
-        let position = message.position();
-        if self.shared.book.answered(&position) {
-            self.shared.searches.read_again(message);
-            return Ok(Begun::Answered);
-        }
-        let assignment = match self.shared.searches.concern(&position) {
-            true => trials::assignment(message, &self.shared),
-            false => self.request(message),
-        };
-        match assignment {
-            Ok(assignment) if !self.shared.admits(&assignment)? => Ok(Begun::Wait),
-            Ok(assignment) => Ok(Begun::Work(Box::new(Running::start(self.shared.clone(), assignment)?))),
-            Err(Left::Rejected(rejection)) => Ok(Begun::Reject(rejection)),
-            Err(Left::Repeated) => Ok(Begun::Skip(SkipReason::Repeated)),
-        }
+    /// Where the jobs of one topic are worked on; one at a time of all that share the slot.
+    pub fn desk(&self, slot: Arc<Slot>, side: Side) -> Desk {
+        Desk::new(self.shared.clone(), slot, side)
     }
 }
 
@@ -167,7 +128,7 @@ enum Left {
     Repeated,
 }
 
-impl Jobs {
+impl Shared {
     fn request(&self, message: &Message<'_>) -> Result<Assignment, Left> {
         let position = message.position();
         let (named, request) = match read(message) {
@@ -179,7 +140,7 @@ impl Jobs {
             return Err(Left::Rejected(rejection));
         }
         let task_id = named.unwrap_or_else(|| position.to_string());
-        if self.shared.book.ended(position.partition, &task_id) {
+        if self.book.ended(position.partition, &task_id) {
             tracing::info!(task_id, %position, "this task has ended before");
             return Err(Left::Repeated);
         }
@@ -238,14 +199,6 @@ fn checked(request: TrainingRequest, task_id: &str) -> Result<TrainingRequest, R
 }
 
 impl Shared {
-    /// Whether the job may run now, by the limit of its project.
-    fn admits(&self, assignment: &Assignment) -> Result<bool, LogError> {
-        match assignment.needs_seat(&self.cancels) {
-            Some(project) => self.seats.admits(project, &assignment.position.to_string()),
-            None => Ok(true),
-        }
-    }
-
     /// The partition of the status topic that answers requests of this partition.
     fn status_partition(&self, partition: i32) -> TopicPartition {
         TopicPartition::new(self.catalog.training_status.name().clone(), partition)

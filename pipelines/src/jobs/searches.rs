@@ -2,7 +2,7 @@
 //! since. All ends of a search are in one partition, so its owner knows all that came before.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lunapark_schemas::training::{TrialEnd, TrialPlace, TrialRecord};
 use lunapark_schemas::{Message, Position};
@@ -14,8 +14,8 @@ use crate::audit::scan::Scan;
 pub(super) type Ends = BTreeMap<(u32, u32), (TrialPlace, TrialEnd)>;
 
 /// The searches of each partition.
+#[derive(Default)]
 pub(super) struct Searches {
-    topic: Arc<str>,
     pages: Mutex<HashMap<i32, Page>>,
 }
 
@@ -29,15 +29,6 @@ struct Page {
 }
 
 impl Searches {
-    pub(super) fn new(topic: Arc<str>) -> Self {
-        Self { topic, pages: Mutex::default() }
-    }
-
-    /// Whether these are positions of the topic of trials.
-    pub(super) fn concern(&self, position: &Position) -> bool {
-        position.topic == self.topic
-    }
-
     /// Reads a partition up to where its new owner begins, from where this process read it last.
     pub(super) fn read(&self, log: &dyn Log, start: &Position) -> Result<(), LogError> {
         let behind = |page: &&Page| page.next <= start.offset;

@@ -44,11 +44,6 @@ pub trait LongWork: Send + Sync {
     /// Name in the header `error-operator`.
     fn name(&self) -> &'static str;
 
-    /// Where broken messages of this topic go, where that is not the one of the settings.
-    fn dead(&self, _topic: &str) -> Option<Arc<str>> {
-        None
-    }
-
     /// These partitions are this member's from now on, read from these positions.
     fn assigned(&self, starts: &[Position]) -> Result<(), LogError>;
 
@@ -312,7 +307,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
     fn write_dead(&mut self, message: &Message<'_>, rejection: &Rejection) -> Result<(), RunError> {
         self.account.rejected(rejection.class);
         let letter = DeadLetter { rejection, operator: self.work.name(), attempts: 1, rows: &[] };
-        let topic = self.work.dead(message.topic).unwrap_or_else(|| self.settings.routes.dead.clone());
+        let topic = self.settings.routes.dead.clone();
         let limit = self.stream.max_message_bytes(&topic).unwrap_or(usize::MAX);
         let mut headers = HeadersBuf::new();
         let value = letter.fit(message, limit, &mut headers);

@@ -122,7 +122,7 @@ fn a_trainer_that_does_not_come_back_holds_nobody_up() {
     place.wait("it is taken", |all| (!all.is_empty()).then_some(()));
     worker.stop.request();
     let end = Instant::now() + PATIENCE;
-    while !worker.thread.is_finished() {
+    while !worker.threads.iter().all(JoinHandle::is_finished) {
         assert!(Instant::now() < end, "the worker waits for its trainer");
         std::thread::park_timeout(Duration::from_millis(10));
     }

@@ -20,7 +20,7 @@ use lunapark_topics::{Catalog, Log, LogError};
 use lunapark_train::{Job, Progress, Refusal, Tables, Trained, Trainer};
 use serde_json::{Value, json};
 
-use super::Shelf;
+use super::{Shelf, Side};
 use crate::audit::scan::Scan;
 use crate::audit::{AuditRequest, audit};
 use crate::catalog::TopicCatalog;
@@ -131,13 +131,13 @@ struct Place {
 /// A stream thread of training.
 struct Worker {
     stop: Stop,
-    thread: JoinHandle<Result<(), RunError>>,
+    threads: Vec<JoinHandle<Result<(), RunError>>>,
 }
 
 impl Worker {
     fn end(self) {
         self.stop.request();
-        self.thread.join().unwrap().unwrap();
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
     }
 }
 
@@ -174,11 +174,15 @@ impl Place {
         let shelf = Shelf::new(Arc::new(self.store()), catalog);
         let trainers: Vec<Box<dyn Trainer>> =
             vec![Box::new(Stepper { gate: self.gate.clone(), running: self.running.clone() })];
-        let train = Train::open(&config, &self.topics, self.log.clone(), trainers, shelf, &stop).unwrap();
-        let metrics = Arc::new(PipelineMetrics::new("train", instance).unwrap());
-        let (log, stopped) = (self.log.clone(), stop.clone());
-        let run = move || train.run_thread(0, log, metrics, Arc::new(Health::default()), &stopped);
-        Worker { stop, thread: std::thread::spawn(run) }
+        let train = Arc::new(Train::open(&config, &self.topics, self.log.clone(), trainers, shelf, &stop).unwrap());
+        let run = |side| {
+            let metrics = Arc::new(PipelineMetrics::new("train", instance).unwrap());
+            let (train, log, stopped) = (train.clone(), self.log.clone(), stop.clone());
+            let run = move || train.run_thread((0, side), log, metrics, Arc::new(Health::default()), &stopped);
+            std::thread::spawn(run)
+        };
+        let threads = [Side::Requests, Side::Trials].map(run).into_iter().collect();
+        Worker { stop, threads }
     }
 
     fn dataset(&self) -> PathBuf {
