@@ -20,7 +20,7 @@ use crate::catalog::library::Library;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
-use crate::jobs::Shelf;
+use crate::jobs::{Shelf, Side};
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::{self, LoadError, Places};
 use crate::pipelines::score::Score;
@@ -97,7 +97,11 @@ pub fn check_training_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> 
     ensure_topics(log, &catalog.training_specs(), create)?;
     ensure_topics(log, &catalog.catalog_specs(), create)?;
     let (requests, status) = (&catalog.training_requests, catalog.training_status.name());
-    fit_together(log, requests.name(), status, requests.dead().name())
+    let trials = &catalog.training_trials;
+    fit_together(log, requests.name(), status, requests.dead().name())?;
+    fit_together(log, trials.name(), status, trials.dead().name())?;
+    // A search's ends go to the partition number of its request.
+    same_partitions(&log.topic(requests.name())?, &log.topic(trials.name())?)
 }
 
 fn ensure_topics(log: &dyn Log, specs: &[TopicSpec], create: bool) -> Result<(), LogError> {
@@ -170,7 +174,9 @@ impl Training {
             return Ok(None);
         }
         check_training_topics(log.as_ref(), topics, config.create_topics)?;
+        // Jobs try again by themselves, and look at cancels in between.
         let store = ArtifactStore::open(&config.artifacts, &models::s3_options(&config.store))?;
+        let store = store.with_patience(Duration::ZERO);
         let catalog = TopicCatalog::new(log.clone(), topics);
         let shelf = Shelf::new(Arc::new(store), Arc::new(catalog));
         let trainers = lunapark_train::trainers();
@@ -264,11 +270,12 @@ impl Service {
             let run = move |stop: &Stop| score.run_thread(thread, log, metrics, health, board, stop);
             self.spawn(&format!("stream-{thread}"), member, run)?;
         }
-        for (thread, training) in (0..config.train.threads).zip(training.iter().cycle()) {
+        let sides = (0..config.train.threads).flat_map(|thread| [(thread, Side::Requests), (thread, Side::Trials)]);
+        for ((thread, side), training) in sides.zip(training.iter().cycle()) {
             let (train, log, metrics, health) =
                 (training.train.clone(), self.log.clone(), training.metrics.clone(), self.health.clone());
-            let member = train.member(thread);
-            let run = move |stop: &Stop| train.run_thread(thread, log, metrics, health, stop);
+            let member = train.member(thread, side);
+            let run = move |stop: &Stop| train.run_thread((thread, side), log, metrics, health, stop);
             self.spawn(&format!("train-{thread}"), member, run)?;
         }
         Ok(())

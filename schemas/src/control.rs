@@ -26,6 +26,25 @@ pub enum ControlRecord {
     Ready(Answer),
     /// An instance cannot score with the model of a promotion.
     CannotSwitch(Answer),
+    /// A job of a project whose jobs are limited takes one of its seats, or gives it back.
+    Seat(Seat),
+}
+
+/// One of the seats of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Seat {
+    /// Pipeline (consumer group).
+    pub pipeline: String,
+    /// Stable instance name.
+    pub instance: String,
+    /// Whose seat.
+    pub project: String,
+    /// Position of the message that the job is of.
+    pub job: String,
+    /// Taken, or given back.
+    pub taken: bool,
+    /// When it was sent, milliseconds since 1970.
+    pub sent_at: i64,
 }
 
 /// A sign of life.

@@ -15,7 +15,7 @@ use crate::labels::LabelRecord;
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
-use crate::training::{TrainingRequest, TrainingStatus};
+use crate::training::{TrainingRequest, TrainingStatus, TrialRecord};
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
 const KSERVE_REPLY: &str = "kserve-v1-reply.json";
@@ -27,6 +27,7 @@ const CATALOG: &str = "catalog-record.json";
 const CONTROL: &str = "control-record.json";
 const TRAINING_REQUEST: &str = "training-request.json";
 const TRAINING_STATUS: &str = "training-status.json";
+const TRIAL: &str = "trial-record.json";
 const CUT: &str = "cut-record.json";
 const LABEL: &str = "label-record.json";
 const ASYNCAPI: &str = "asyncapi.json";
@@ -44,6 +45,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (CONTROL, schema::<ControlRecord>()),
         (TRAINING_REQUEST, schema::<TrainingRequest>()),
         (TRAINING_STATUS, schema::<TrainingStatus>()),
+        (TRIAL, schema::<TrialRecord>()),
         (CUT, schema::<CutRecord>()),
         (LABEL, schema::<LabelRecord>()),
         (ASYNCAPI, asyncapi()),
@@ -85,6 +87,8 @@ fn asyncapi() -> Value {
                 &["trainingStatus"],
             ),
             "trainingRequestsDead": channel("training.requests.dead", "What is no training request.", &DEAD_LETTERS),
+            "trainingTrials": channel("training.trials", "Trials of searches, and what came of each.", &["trialRecord"]),
+            "trainingTrialsDead": channel("training.trials.dead", "What is no trial.", &DEAD_LETTERS),
             "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
             "modelCuts": channel("model.cuts", "From which offset on which model scores.", &["cutRecord"]),
             "labels": channel("labels", "What events turned out to be; keys are those of the events.", &["labelRecord"]),
@@ -99,6 +103,9 @@ fn asyncapi() -> Value {
             "receiveTrainingRequests": operation("receive", "trainingRequests"),
             "sendTrainingStatus": operation("send", "trainingStatus"),
             "sendTrainingDeadLetters": operation("send", "trainingRequestsDead"),
+            "sendTrials": operation("send", "trainingTrials"),
+            "receiveTrials": operation("receive", "trainingTrials"),
+            "sendTrialDeadLetters": operation("send", "trainingTrialsDead"),
             "receiveControl": operation("receive", "control"),
             "sendModelCuts": operation("send", "modelCuts"),
             "receiveLabels": operation("receive", "labels"),
@@ -145,6 +152,7 @@ fn messages() -> Value {
         "catalogRecord":
             message(JSON, "A version of a model, or a number reserved for one.", json!({}), file(CATALOG)),
         "trainingRequest": message(JSON, "One training task.", json!({}), file(TRAINING_REQUEST)),
+        "trialRecord": message(JSON, "A trial, or what came of it.", json!({}), file(TRIAL)),
         "trainingStatus":
             message(JSON, "Where a task stands.", result_headers(&[]), file(TRAINING_STATUS)),
         "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),

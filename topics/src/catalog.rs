@@ -10,7 +10,7 @@ use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::labels::LabelRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
-use lunapark_schemas::training::{TrainingRequest, TrainingStatus};
+use lunapark_schemas::training::{TrainingRequest, TrainingStatus, TrialRecord};
 use lunapark_schemas::{Event, Record};
 
 use crate::error::{LogError, LogErrorKind};
@@ -184,6 +184,8 @@ pub struct Catalog {
     pub models: Topic<CatalogRecord>,
     /// Models to train; keys are task ids.
     pub training_requests: Topic<TrainingRequest>,
+    /// Trials of searches, and what came of each; as many partitions as requests.
+    pub training_trials: Topic<TrialRecord>,
     /// Where each task stands, to the partition number of its request.
     pub training_status: Topic<TrainingStatus>,
     /// What running instances tell each other; one partition, so that all of them see one order.
@@ -214,6 +216,7 @@ impl Catalog {
             metrics: Topic::new(spec("metrics", 1)),
             models: Topic::new(compacted(spec("models", 1))),
             training_requests: Topic::new(spec("training.requests", options.partitions)),
+            training_trials: Topic::new(spec("training.trials", options.partitions)),
             training_status: Topic::new(spec("training.status", options.partitions)),
             control: Topic::new(spec("control", 1)),
             model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),
@@ -261,6 +264,8 @@ impl Catalog {
             self.training_requests.spec.clone(),
             self.training_status.spec.clone(),
             self.training_requests.dead().spec,
+            self.training_trials.spec.clone(),
+            self.training_trials.dead().spec,
             self.control.spec.clone(),
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),

@@ -12,6 +12,8 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ClientOptions, ObjectStoreExt, RetryConfig};
 
+use retry::passing;
+
 pub use artifacts::{ArtifactStore, Listed, Stored, digest_of};
 pub use catalog::{Catalog, CatalogError, Registered};
 
@@ -53,6 +55,14 @@ pub enum StoreError {
         /// What the store said.
         cause: String,
     },
+    /// The store does not answer now: a server error, a broken connection. It may later.
+    #[error("{address}: {cause}; the store may be down for a moment: try again")]
+    Away {
+        /// The address concerned.
+        address: String,
+        /// What went wrong.
+        cause: String,
+    },
     /// The bytes are not those that were put there.
     #[error("{address}: its bytes have the digest {found}: they are not those that were put; put the artifact again")]
     Changed {
@@ -69,6 +79,13 @@ pub enum StoreError {
         /// Its size.
         bytes: u64,
     },
+}
+
+impl StoreError {
+    /// True where the same call may succeed later; anything else is the store's answer.
+    pub fn passes(&self) -> bool {
+        matches!(self, StoreError::Away { .. })
+    }
 }
 
 /// Where an artifact is.
@@ -124,17 +141,21 @@ fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
 fn read_object(bucket: &str, key: &str, s3: &S3Options) -> Result<Vec<u8>, StoreError> {
     let address = format!("s3://{bucket}/{key}");
     let unreadable = |cause: String| StoreError::Unreadable { address: address.clone(), cause };
+    let failed = |error: object_store::Error| match passing(&error) {
+        true => StoreError::Away { address: address.clone(), cause: error.to_string() },
+        false => unreadable(error.to_string()),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| unreadable(e.to_string()))?;
     let store = s3_store(bucket, s3).map_err(|e| unreadable(e.to_string()))?;
     let path = object_store::path::Path::parse(key).map_err(|e| unreadable(e.to_string()))?;
     runtime.block_on(async {
-        let bytes = store.head(&path).await.map_err(|e| unreadable(e.to_string()))?.size;
+        let bytes = store.head(&path).await.map_err(failed)?.size;
         if bytes > MAX_ARTIFACT_BYTES {
             return Err(StoreError::TooLarge { address: address.clone(), bytes });
         }
-        let object = store.get(&path).await.map_err(|e| unreadable(e.to_string()))?;
-        Ok(object.bytes().await.map_err(|e| unreadable(e.to_string()))?.to_vec())
+        let object = store.get(&path).await.map_err(failed)?;
+        Ok(object.bytes().await.map_err(failed)?.to_vec())
     })
 }
 

@@ -1,5 +1,7 @@
 //! Trying again while a server has trouble, with longer and longer waits.
 
+use std::error::Error;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -21,6 +23,33 @@ pub(crate) async fn with_back_off<T, E>(
             ended => return ended,
         }
     }
+}
+
+/// Trouble that may pass: a server error, a broken connection, a full disk. All other errors are answers.
+pub(crate) fn passing(error: &object_store::Error) -> bool {
+    match error {
+        object_store::Error::Generic { source, .. } => !definite(&**source),
+        object_store::Error::JoinError { .. } => true,
+        _ => false,
+    }
+}
+
+/// An answer that the client has no name for.
+fn definite(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |cause| (*cause).source()).any(refused)
+}
+
+/// A file system says it by its kind of error. A server's status is in the text alone; 408 and 429 ask for another try.
+fn refused(cause: &(dyn Error + 'static)) -> bool {
+    use ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+        let kind = error.kind();
+        return matches!(kind, PermissionDenied | ReadOnlyFilesystem | NotADirectory | IsADirectory)
+            || matches!(kind, InvalidInput | InvalidFilename);
+    }
+    let text = cause.to_string();
+    let status = text.split_once("non-2xx status code: ").map(|(_, status)| status);
+    status.is_some_and(|status| status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429"))
 }
 
 #[cfg(test)]
@@ -62,5 +91,19 @@ mod tests {
             Err::<(), _>(Trouble::Definite)
         });
         assert_eq!((ended, attempts), (Err(Trouble::Definite), 1));
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_an_answer() {
+        let generic = |source: Box<dyn Error + Send + Sync>| object_store::Error::Generic { store: "test", source };
+        let server = |status: &str| generic(format!("Server returned non-2xx status code: {status}: ").into());
+        let file = |kind: ErrorKind| generic(Box::new(std::io::Error::from(kind)));
+        for passes in [server("503 Slow Down"), server("429 Too Many"), file(ErrorKind::ConnectionReset)] {
+            assert!(passing(&passes), "{passes}");
+        }
+        let missing = object_store::Error::NotFound { path: "x".into(), source: "no".into() };
+        for answer in [server("400 Bad Request"), file(ErrorKind::PermissionDenied), missing] {
+            assert!(!passing(&answer), "{answer}");
+        }
     }
 }

@@ -21,6 +21,7 @@ mod prepare;
 mod random;
 mod refusal;
 mod schedule;
+mod search;
 mod settings;
 pub mod simulate;
 mod tables;
@@ -35,6 +36,7 @@ use lunapark_schemas::training::{DatasetReport, Epoch, TrainingRequest};
 
 pub use mlp::{Autoencoders, Perceptrons};
 pub use refusal::{Refusal, RefusalKind};
+pub use search::Ladder;
 pub use tables::Tables;
 
 /// Trains one family of models.

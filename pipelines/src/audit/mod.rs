@@ -17,16 +17,18 @@ pub mod report;
 pub mod runs;
 pub mod scan;
 pub mod source;
+pub mod tasks;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::headers::SOURCE;
 use lunapark_schemas::{Message, TopicPartition};
-use lunapark_topics::{Catalog, Log, LogError};
+use lunapark_topics::{Catalog, Log, LogError, LogErrorKind};
 
 use chain::{Chain, Entry, Scope};
 use ledger::Ledger;
@@ -35,6 +37,8 @@ use report::{AuditReport, Findings};
 use scan::{Scan, Work, work};
 use source::Source;
 use verdict::{Expired, Verdict};
+
+use crate::pipelines::train::group_of_trials;
 
 /// How long a commit may take to become visible everywhere once it is visible somewhere.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -60,8 +64,21 @@ pub struct AuditRequest {
     pub deep: bool,
     /// Whether the result topic also holds records that answer no message, told by their lack of a source: progress.
     pub interim: bool,
+    /// Another input topic with answers on the same result topic, which is audited as well. It need not exist.
+    pub second: Option<Second>,
     /// Whether the account must begin at offset 0, even where retention deleted those records before it began.
     pub from_beginning: bool,
+}
+
+/// An input topic beside the first.
+#[derive(Clone, Debug)]
+pub struct Second {
+    /// Its consumer group, and name in the ledger.
+    pub group: String,
+    /// Its name.
+    pub topic: Arc<str>,
+    /// Where its dead letters are.
+    pub dead: Arc<str>,
 }
 
 impl AuditRequest {
@@ -76,6 +93,7 @@ impl AuditRequest {
             ledger: catalog.ledger.name().clone(),
             deep: false,
             interim: false,
+            second: None,
             from_beginning: false,
         }
     }
@@ -87,6 +105,11 @@ impl AuditRequest {
             results: catalog.training_status.name().clone(),
             dead: catalog.training_requests.dead().name().clone(),
             interim: true,
+            second: Some(Second {
+                group: group_of_trials(pipeline),
+                topic: catalog.training_trials.name().clone(),
+                dead: catalog.training_trials.dead().name().clone(),
+            }),
             ..Self::scorer(catalog, pipeline, pipeline)
         }
     }
@@ -103,13 +126,29 @@ pub fn audit_with(
     request: &AuditRequest,
     progress: &mut dyn FnMut(u64),
 ) -> Result<AuditReport, LogError> {
-    let mut audit = Audit::open(log, request, progress)?;
-    audit.gather()?;
-    for partition in 0..audit.inputs.len() {
-        audit.partition(partition)?;
+    let Some(second) = second(log, request)? else {
+        return Audit::open(log, request, progress)?.run(request.interim, false);
+    };
+    // What had begun before the second topic is looked at, and has nothing left there, must have ended by the time that
+    // its end is looked for.
+    let begun = ends(log, &request.results)?;
+    let second = Audit::open(log, &second, progress)?.run(false, false)?;
+    let first = Audit { begun, ..Audit::open(log, request, progress)? };
+    Ok(first.run(request.interim, second.pending > 0)?.and(second))
+}
+
+/// The audit of the second input topic, where there is one.
+fn second(log: &dyn Log, request: &AuditRequest) -> Result<Option<AuditRequest>, LogError> {
+    let Some(Second { group, topic, dead }) = request.second.clone() else { return Ok(None) };
+    match log.topic(&topic) {
+        Ok(_) => {
+            let AuditRequest { group: first, topic: of_first, dead: dead_first, .. } = request.clone();
+            let second = Some(Second { group: first, topic: of_first, dead: dead_first });
+            Ok(Some(AuditRequest { pipeline: group.clone(), group, topic, dead, second, ..request.clone() }))
+        }
+        Err(error) if error.kind == LogErrorKind::TopicMissing => Ok(None),
+        Err(error) => Err(error),
     }
-    audit.strays()?;
-    Ok(audit.finish())
 }
 
 struct Audit<'a> {
@@ -127,11 +166,27 @@ struct Audit<'a> {
     result_ends: Vec<i64>,
     dead_ends: Vec<i64>,
     ledger: Ledger,
+    /// Offsets that were left out, by input partition: `[from, to]`.
+    filtered: HashMap<i32, Vec<(i64, i64)>>,
+    /// Ends of the result partitions before the second input topic was looked at.
+    begun: Vec<i64>,
     findings: Findings,
     report: AuditReport,
 }
 
 impl<'a> Audit<'a> {
+    fn run(mut self, tasks: bool, unfinished: bool) -> Result<AuditReport, LogError> {
+        self.gather()?;
+        for partition in 0..self.inputs.len() {
+            self.partition(partition)?;
+        }
+        self.strays()?;
+        if tasks {
+            self.tasks(unfinished)?;
+        }
+        Ok(self.finish())
+    }
+
     fn open(log: &'a dyn Log, request: &'a AuditRequest, progress: &'a mut dyn FnMut(u64)) -> Result<Self, LogError> {
         let AuditRequest { pipeline, topic, results, dead, ledger, .. } = request;
         let inputs = partitions(log, topic)?;
@@ -153,6 +208,8 @@ impl<'a> Audit<'a> {
             result_ends,
             dead_ends,
             ledger: Ledger::open(log, ledger, pipeline, topic.clone(), dead.clone())?.ending_ranges_at(boundaries),
+            filtered: HashMap::new(),
+            begun: Vec::new(),
             findings: Findings::default(),
             report: AuditReport {
                 pipeline: pipeline.clone(),
@@ -196,6 +253,10 @@ impl<'a> Audit<'a> {
             from_beginning: self.request.from_beginning,
         };
         let chain = chain::check(&scope, &entries, &mut self.findings);
+        if self.request.interim {
+            let spans = entries.iter().flat_map(|entry| entry.filtered.iter().copied()).collect();
+            self.filtered.insert(scope.at.partition, spans);
+        }
         entries.iter().for_each(|entry| self.add(entry));
         let pending = work(self.log, &scope.at, chain.end.max(scope.low), scope.high)?;
         self.report.pending += pending.messages;
@@ -284,15 +345,26 @@ impl<'a> Audit<'a> {
         let Some(Answers { at, scan, settled, .. }) = answers else { return Ok(()) };
         let end = self.log.watermarks(at)?.high;
         let mut spot = Spot { at: at.clone(), offset: 0, settled: true };
-        let interim = self.request.interim;
+        // Work ends in any order: what has ended before the offset could pass it is accounted for when it does.
+        let ahead = match self.request.interim {
+            true => recount.end()..self.log.watermarks(&recount.at)?.high,
+            false => 0..0,
+        };
+        let (interim, second) = (self.request.interim, self.request.second.as_ref().map(|second| &*second.topic));
         scan.until(end, |message| {
             let kind = kind(message);
-            if interim && kind == Answer::Result && message.headers.get(SOURCE).is_none() {
+            let source = source_of(kind, message);
+            let no_answer = interim && kind == Answer::Result && message.headers.get(SOURCE).is_none();
+            let early = |source: &Source<'_>| source.topic == &*recount.at.topic && ahead.contains(&source.offset);
+            if no_answer
+                || source.as_ref().is_some_and(early)
+                || source.is_some_and(|source| Some(source.topic) == second)
+            {
                 return Ok::<(), LogError>(());
             }
             spot.offset = message.offset;
             spot.settled = message.offset < *settled;
-            recount.answer(kind, &spot, source_of(kind, message), &mut self.findings);
+            recount.answer(kind, &spot, source, &mut self.findings);
             self.tick();
             Ok::<(), LogError>(())
         })

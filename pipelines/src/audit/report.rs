@@ -35,6 +35,8 @@ pub enum FindingKind {
     Count,
     /// A checksum of a range that differs from the records.
     Checksum,
+    /// A training task that has not exactly one end.
+    Task,
 }
 
 impl fmt::Display for FindingKind {
@@ -50,6 +52,7 @@ impl fmt::Display for FindingKind {
             FindingKind::WrongSource => "wrong-source",
             FindingKind::Count => "count",
             FindingKind::Checksum => "checksum",
+            FindingKind::Task => "task",
         })
     }
 }
@@ -146,6 +149,25 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
+    /// Both together, of one pipeline with two input topics.
+    pub fn and(mut self, other: Self) -> Self {
+        self.topic = format!("{} and {}", self.topic, other.topic);
+        self.proven &= other.proven;
+        self.messages.add(&other.messages);
+        self.rows.add(&other.rows);
+        self.pending += other.pending;
+        self.pending_exact &= other.pending_exact;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.unprovable += other.unprovable;
+        self.redriven += other.redriven;
+        self.ranges += other.ranges;
+        other.faults.into_iter().for_each(|(kind, count)| *self.faults.entry(kind).or_default() += count);
+        self.findings.extend(other.findings);
+        self.notes.extend(other.notes);
+        self
+    }
+
     /// True where something is wrong, as opposed to merely unprovable.
     pub fn faulty(&self) -> bool {
         !self.faults.is_empty()

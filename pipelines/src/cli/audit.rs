@@ -76,6 +76,7 @@ fn request(context: &Context, args: &Args) -> AuditRequest {
     if let Some(topic) = &args.topic {
         request.topic = topic.as_str().into();
         request.dead = format!("{topic}.dead").into();
+        request.second = None;
     }
     if let Some(results) = &args.results {
         request.results = Arc::from(results.as_str());

@@ -62,17 +62,19 @@ impl<'a> Section<'a> {
 pub(super) fn checked(document: &Table) -> Result<Config, ConfigError> {
     let embedded = Section::of(document, "embedded")?;
     let listen = Section::of(document, "http")?.text("listen")?;
+    let topics = topics(&Section::of(document, "topics")?)?;
+    let artifacts = artifacts(&Section::of(document, "store")?, embedded.text("data")?, &topics.prefix)?;
     let config = Config {
         instance: instance(document)?,
         data: PathBuf::from(embedded.text("data")?),
         sync_os: embedded.choice("sync", &[("disk", false), ("os", true)])?,
         kafka: kafka(&Section::of(document, "kafka")?)?,
-        topics: topics(&Section::of(document, "topics")?)?,
+        topics,
         create_topics: create_topics(document)?,
         score: score(&Section::of(document, "score")?)?,
         train: train(&Section::of(document, "train")?)?,
         store: store(&Section::of(document, "store")?),
-        artifacts: artifacts(&Section::of(document, "store")?, embedded.text("data")?)?,
+        artifacts,
         mongodb: mongodb(&Section::of(document, "catalog")?)?,
         listen: (!listen.is_empty()).then(|| listen.to_owned()),
         metrics_interval: Section::of(document, "metrics")?.duration("interval")?,
@@ -158,6 +160,8 @@ fn train(section: &Section<'_>) -> Result<TrainConfig, ConfigError> {
         datasets: section.text("datasets")?.to_owned(),
         save: section.text("save")?.to_owned(),
         max_dataset_bytes: section.number("max_dataset_bytes", 1024)?,
+        max_crashes: section.number("max_crashes", 1)?,
+        project_jobs: section.number("project_jobs", 0)?,
     })
 }
 
@@ -184,11 +188,16 @@ fn store(section: &Section<'_>) -> BTreeMap<String, String> {
     filled.filter(|(_, value)| !value.is_empty()).collect()
 }
 
-fn artifacts(section: &Section<'_>, data: &str) -> Result<String, ConfigError> {
-    match section.text("url")? {
-        "" => Ok(format!("{}/store", data.trim_end_matches('/'))),
-        url if url.starts_with("file:///") || url.starts_with("s3://") => Ok(url.to_owned()),
-        url => Err(section.refuse("url", &format!("is `{url}`: write file:///folder or s3://bucket/prefix"))),
+/// Lunaparks that share a store are told apart by the prefix of their topics: each sweeps and resumes its own alone.
+fn artifacts(section: &Section<'_>, data: &str, prefix: &str) -> Result<String, ConfigError> {
+    let root = match section.text("url")? {
+        "" => format!("{}/store", data.trim_end_matches('/')),
+        url if url.starts_with("file:///") || url.starts_with("s3://") => url.to_owned(),
+        url => return Err(section.refuse("url", &format!("is `{url}`: write file:///folder or s3://bucket/prefix"))),
+    };
+    match prefix {
+        "" => Ok(root),
+        prefix => Ok(format!("{}/topics-{prefix}", root.trim_end_matches('/'))),
     }
 }
 

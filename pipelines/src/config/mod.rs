@@ -105,6 +105,10 @@ pub struct TrainConfig {
     pub save: String,
     /// Bytes of a data set in memory, at most.
     pub max_dataset_bytes: u64,
+    /// Workers that a job may take with it, before it fails.
+    pub max_crashes: u32,
+    /// Jobs of one project at once, over all instances; 0 is any number.
+    pub project_jobs: usize,
 }
 
 /// One model of a pipeline.
@@ -175,6 +179,13 @@ mod tests {
     }
 
     #[test]
+    fn lunaparks_that_share_a_store_have_folders_of_their_own() {
+        let artifacts = |text: &str| load(text, &[]).unwrap().artifacts;
+        assert_eq!(artifacts("[store]\nurl = \"s3://b/k/\""), "s3://b/k/");
+        assert_eq!(artifacts("[store]\nurl = \"s3://b/k/\"\n[topics]\nprefix = \"cms.\""), "s3://b/k/topics-cms.");
+    }
+
+    #[test]
     fn secrets_are_not_shown() {
         let text = "[kafka]\nbootstrap = \"b:1\"\n\"sasl.password\" = \"hunter2\"\nssl.key.password = \"hunter2\"\n";
         let text = format!("{text}[catalog]\nmongodb = \"mongodb://user:hunter2@host/db\"\n");
@@ -198,6 +209,7 @@ mod tests {
             ("[score]\nmodels = []", "score.models"),
             ("[store]\nurl = \"relative\"", "store.url"),
             ("[catalog]\nmongodb = \"http://host\"", "catalog.mongodb"),
+            ("[train]\nmax_crashes = 0", "train.max_crashes"),
         ] {
             let error = load(text, &[]).unwrap_err();
             assert!(error.contains(key), "{text}: {error}");

@@ -1,13 +1,15 @@
-//! Which tasks have ended: read from the topic of statuses when a partition is taken over, kept up to date since.
+//! Which tasks have ended, and which messages are answered: read from the topic of statuses when a partition is taken over, kept up to date since.
 //!
 //! A request whose task has ended is not trained again. Requests of one task have one key, so one partition, and only
-//! the owner of a partition ends its tasks: what the book says of a partition that is ours is the whole truth.
+//! the owner of a partition ends its tasks: what the book says of a partition that is ours is the whole truth. A message
+//! may be answered before the offset passes it: then it is read again, and not worked on again.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lunapark_schemas::headers::SOURCE;
 use lunapark_schemas::training::TrainingStatus;
-use lunapark_schemas::{Message, TopicPartition};
+use lunapark_schemas::{Message, Position, TopicPartition};
 use lunapark_topics::{Log, LogError};
 
 use crate::audit::scan::Scan;
@@ -15,41 +17,89 @@ use crate::audit::scan::Scan;
 /// The tasks that have ended, by partition.
 pub(crate) struct Book {
     topic: Arc<str>,
-    ended: Mutex<HashMap<i32, HashSet<String>>>,
+    pages: Mutex<HashMap<i32, Page>>,
+}
+
+/// What was read of one partition.
+#[derive(Default)]
+struct Page {
+    /// Where to read on.
+    next: i64,
+    ended: HashSet<String>,
+    /// Positions of the messages that are answered.
+    answered: HashSet<String>,
 }
 
 impl Book {
     pub(crate) fn new(topic: Arc<str>) -> Self {
-        Self { topic, ended: Mutex::default() }
+        Self { topic, pages: Mutex::default() }
     }
 
-    /// Reads a partition to its end. What the last owner committed is visible by then: this one was told where to read on
-    /// from only after that.
-    pub(crate) fn read(&self, log: &dyn Log, partition: i32) -> Result<(), LogError> {
+    /// Reads a partition to its end, from where this process read it last; the number of records read. Open transactions
+    /// are waited for: the markers of the last owner's may reach the group's offsets before they come here.
+    pub(crate) fn read(&self, log: &dyn Log, partition: i32) -> Result<u64, LogError> {
         let at = TopicPartition::new(self.topic.clone(), partition);
-        let mut ended = HashSet::new();
-        Scan::open(log, &at, 0)?.until(log.watermarks(&at)?.high, |message| {
-            ended.extend(ended_task(message));
-            Ok::<(), LogError>(())
-        })?;
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, ended);
-        Ok(())
+        let end = log.ends(std::slice::from_ref(&at))?.first().copied().unwrap_or_default();
+        let known = self.pages().get(&partition).map_or(0, |page| page.next);
+        // A topic that ends before what was read of it is another one of that name.
+        let mut news = Page { next: if known <= end { known } else { 0 }, ..Page::default() };
+        let mut records = 0;
+        if news.next < end {
+            let mut scan = Scan::open(log, &at, news.next)?;
+            scan.until(end, |message| {
+                records += 1;
+                news.take(message);
+                Ok::<(), LogError>(())
+            })?;
+            news.next = scan.position();
+        }
+        self.merge(partition, news, known > end);
+        Ok(records)
+    }
+
+    /// Another thread of this process may have noted something of this partition meanwhile: it stays.
+    fn merge(&self, partition: i32, news: Page, anew: bool) {
+        let mut pages = self.pages();
+        let page = pages.entry(partition).or_default();
+        if anew {
+            *page = Page::default();
+        }
+        page.next = news.next;
+        page.ended.extend(news.ended);
+        page.answered.extend(news.answered);
     }
 
     /// A task of this partition has ended, and that is committed.
-    pub(crate) fn note(&self, partition: i32, task_id: &str) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.entry(partition).or_default().insert(task_id.to_owned());
+    pub(crate) fn note(&self, message: &Position, task_id: &str) {
+        let mut pages = self.pages();
+        let page = pages.entry(message.partition).or_default();
+        page.ended.insert(task_id.to_owned());
+        page.answered.insert(message.to_string());
+    }
+
+    /// Whether this message is answered.
+    pub(crate) fn answered(&self, message: &Position) -> bool {
+        self.pages().get(&message.partition).is_some_and(|page| page.answered.contains(&message.to_string()))
     }
 
     /// Whether a task of this partition has ended.
     pub(crate) fn ended(&self, partition: i32, task_id: &str) -> bool {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.get(&partition).is_some_and(|tasks| tasks.contains(task_id))
+        self.pages().get(&partition).is_some_and(|page| page.ended.contains(task_id))
+    }
+
+    fn pages(&self) -> MutexGuard<'_, HashMap<i32, Page>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn ended_task(message: &Message<'_>) -> Option<String> {
-    let status: TrainingStatus = serde_json::from_slice(message.value?).ok()?;
-    status.task_status.terminal().then_some(status.task_id)
+impl Page {
+    /// A search that has been answered goes on by itself: its request is not to be answered again.
+    fn take(&mut self, message: &Message<'_>) {
+        let Some(Ok(status)) = message.value.map(serde_json::from_slice::<TrainingStatus>) else { return };
+        let source = message.headers.get_str(SOURCE);
+        self.answered.extend(source.map(str::to_owned));
+        if status.task_status.terminal() || source.is_some() {
+            self.ended.insert(status.task_id);
+        }
+    }
 }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lunapark_schemas::control::ControlRecord;
-use lunapark_schemas::{Messages, Position, TopicPartition};
+use lunapark_schemas::{Message, Messages, Position, TopicPartition};
 use lunapark_topics::{Catalog, Limit, Log, LogError, LogErrorKind, Reader};
 
+use super::seats::Seats;
 use crate::audit::scan::Scan;
 use crate::stop::Stop;
 
@@ -19,19 +20,25 @@ const AFTER_ERROR: Duration = Duration::from_secs(1);
 const LIMIT: Limit = Limit { messages: 1000, bytes: 1 << 20 };
 
 /// Tasks that are to end as cancelled.
-#[derive(Default)]
 pub struct Cancels {
     tasks: Mutex<HashSet<String>>,
+    /// The same ear hears of seats.
+    seats: Arc<Seats>,
 }
 
 impl Cancels {
     /// Reads what is on the topic, then goes on listening on a thread of its own until a stop is asked for.
-    pub fn listen(log: &Arc<dyn Log>, catalog: &Catalog, stop: &Stop) -> Result<Arc<Self>, LogError> {
-        let cancels = Arc::new(Self::default());
+    pub(super) fn listen(
+        log: &Arc<dyn Log>,
+        catalog: &Catalog,
+        seats: Arc<Seats>,
+        stop: &Stop,
+    ) -> Result<Arc<Self>, LogError> {
+        let cancels = Arc::new(Self { tasks: Mutex::default(), seats });
         let at = TopicPartition::new(catalog.control.name().clone(), 0);
         let mut scan = Scan::open(&**log, &at, 0)?;
         scan.until(log.watermarks(&at)?.high, |message| {
-            cancels.hear(message.value);
+            cancels.hear(message);
             Ok::<(), LogError>(())
         })?;
         let (next, log, heard, stop) = (at.at(scan.position()), log.clone(), cancels.clone(), stop.clone());
@@ -46,10 +53,14 @@ impl Cancels {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).contains(task_id)
     }
 
-    fn hear(&self, value: Option<&[u8]>) {
-        if let Some(ControlRecord::Cancel { task_id }) = value.and_then(ControlRecord::read) {
-            tracing::info!(task_id, "cancel heard");
-            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert(task_id);
+    fn hear(&self, message: &Message<'_>) {
+        match message.value.and_then(ControlRecord::read) {
+            Some(ControlRecord::Cancel { task_id }) => {
+                tracing::info!(task_id, "cancel heard");
+                self.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert(task_id);
+            }
+            Some(ControlRecord::Seat(seat)) => self.seats.hear(message.offset, seat),
+            _ => {}
         }
     }
 
@@ -72,7 +83,7 @@ impl Cancels {
             messages.clear();
             reader.poll(&mut messages, LIMIT, WAIT)?;
             for message in messages.iter() {
-                self.hear(message.value);
+                self.hear(&message);
                 next.offset = message.offset + 1;
             }
         }

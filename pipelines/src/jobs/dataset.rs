@@ -6,42 +6,19 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
-use lunapark_schemas::training::{Dataset, TrainingRequest};
+use lunapark_schemas::training::{Dataset, TopicRange, TrainingRequest};
 use lunapark_stores::Address;
 use lunapark_tables::{Kind, ReadOptions, Table, TableError};
-use lunapark_topics::{Log, LogError, LogErrorKind};
+use lunapark_topics::Log;
 use lunapark_train::{Refusal, Tables};
 
 use super::JobSettings;
-use super::slices::{Range, Slices};
+use super::fault::Fault;
+use super::slices::{self, Slices};
 
 /// Folders and `s3://` prefixes in which data sets may lie, or copies of models.
 #[derive(Clone, Debug, Default)]
 pub struct Allowed(Vec<String>);
-
-/// Why a data set is not there: for good, or because the log does not answer.
-pub(super) enum Missing {
-    Refused(Refusal),
-    Log(LogError),
-}
-
-impl From<Refusal> for Missing {
-    fn from(refusal: Refusal) -> Self {
-        Missing::Refused(refusal)
-    }
-}
-
-impl From<LogError> for Missing {
-    /// What the request's topic is to blame for fails the task; only what may pass is tried again.
-    fn from(error: LogError) -> Self {
-        match error.kind {
-            LogErrorKind::Invalid | LogErrorKind::TopicMissing | LogErrorKind::Unauthorised => {
-                Missing::Refused(Refusal::data(format!("the data set cannot be read: {error}")))
-            }
-            _ => Missing::Log(error),
-        }
-    }
-}
 
 impl Allowed {
     /// Reads a list with commas.
@@ -75,9 +52,9 @@ impl Allowed {
 }
 
 /// Where a data set of a topic begins and ends: decided once per task, so that a later try reads the same.
-pub(super) fn range_of(dataset: &Dataset, log: &dyn Log) -> Result<Option<Range>, Missing> {
+pub(super) fn range_of(dataset: &Dataset, log: &dyn Log) -> Result<Option<TopicRange>, Fault> {
     match dataset.path.strip_prefix("topic://") {
-        Some(rest) => Range::resolve(rest, log).map(Some),
+        Some(rest) => slices::resolve(rest, log).map(Some),
         None => Ok(None),
     }
 }
@@ -86,9 +63,9 @@ pub(super) fn range_of(dataset: &Dataset, log: &dyn Log) -> Result<Option<Range>
 pub(super) fn load(
     request: &TrainingRequest,
     settings: &JobSettings,
-    range: Option<&Range>,
+    range: Option<&TopicRange>,
     log: &dyn Log,
-) -> Result<Tables, Missing> {
+) -> Result<Tables, Fault> {
     check_storage(&request.dataset)?;
     let (batches, unlabelled) = match range {
         Some(range) => of_topic(range, &request.dataset, log, settings)?,
@@ -117,7 +94,7 @@ fn check_storage(dataset: &Dataset) -> Result<(), Refusal> {
     }
 }
 
-fn open(dataset: &Dataset, settings: &JobSettings) -> Result<Table, Refusal> {
+fn open(dataset: &Dataset, settings: &JobSettings) -> Result<Table, Fault> {
     let kind = dataset.format.as_deref().map(str::parse::<Kind>).transpose();
     let kind = kind.map_err(|what| Refusal::request(format!("`dataset.format`: {what}")))?;
     let options = ReadOptions { kind, ..Default::default() };
@@ -125,12 +102,12 @@ fn open(dataset: &Dataset, settings: &JobSettings) -> Result<Table, Refusal> {
     match &address {
         Address::File(path) => {
             let file = settings.allowed.file(path).ok_or_else(|| not_allowed(&dataset.path))?;
-            Table::open(&file, options).map_err(unreadable)
+            Ok(Table::open(&file, options).map_err(unreadable)?)
         }
-        Address::S3 { .. } if !settings.allowed.object(&dataset.path) => Err(not_allowed(&dataset.path)),
+        Address::S3 { .. } if !settings.allowed.object(&dataset.path) => Err(not_allowed(&dataset.path).into()),
         Address::S3 { .. } => {
-            let bytes = lunapark_stores::read(&address, &settings.s3);
-            of_object(&dataset.path, &bytes.map_err(|e| Refusal::data(e.to_string()))?, options)
+            let bytes = lunapark_stores::read(&address, &settings.s3)?;
+            Ok(of_object(&dataset.path, &bytes, options)?)
         }
     }
 }
@@ -164,16 +141,16 @@ fn of_object(address: &str, bytes: &[u8], options: ReadOptions) -> Result<Table,
 
 /// The rows of a range, and how many records it has beside them that nobody gave a label.
 fn of_topic(
-    range: &Range,
+    range: &TopicRange,
     dataset: &Dataset,
     log: &dyn Log,
     settings: &JobSettings,
-) -> Result<(Vec<RecordBatch>, u64), Missing> {
+) -> Result<(Vec<RecordBatch>, u64), Fault> {
     let mut slices = Slices::new(settings.max_dataset_bytes);
     slices.read(range, dataset, log)?;
     let unlabelled = slices.unlabelled;
     let options = ReadOptions { kind: Some(Kind::Ndjson), ..Default::default() };
-    let table = Table::pipe(Cursor::new(slices.lines()), &range.to_string(), options).map_err(unreadable)?;
+    let table = Table::pipe(Cursor::new(slices.lines()), &slices::address(range), options).map_err(unreadable)?;
     let columns: Vec<usize> = (0..table.schema().fields().len()).collect();
     let numbers = integers(table.schema(), &columns);
     Ok((collect(table, &columns, &numbers, settings)?, unlabelled))

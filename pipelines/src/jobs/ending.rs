@@ -1,48 +1,90 @@
 //! The end of a task: the artifact is stored first, then the records that name it are made.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lunapark_schemas::Signature;
 use lunapark_schemas::catalog::{CatalogRecord, Lineage, ModelVersion, Stage};
-use lunapark_schemas::training::{DatasetReport, ModelReference, TrainingRequest, TrainingStatus};
-use lunapark_stores::artifacts::ArtifactStore;
+use lunapark_schemas::training::{
+    DatasetReport, Epoch, ModelReference, TopicRange, TrainingRequest, TrainingStatus, TrialRecord,
+};
+use lunapark_stores::StoreError;
+use lunapark_stores::artifacts::{ArtifactStore, Stored};
 use lunapark_stores::catalog::decision_id;
 use lunapark_topics::catalog::Encoded;
 use lunapark_topics::{LogError, Topic};
 use lunapark_train::{Refusal, Trained};
+use serde::{Deserialize, Serialize};
 
-use super::Shared;
-use super::dataset::Missing;
-use super::job::Assignment;
-use super::slices::Range;
+use super::fault::Fault;
+use super::{Shared, slices};
 use crate::clock;
 
 /// What a record needs beside its value: key, headers, frame.
-const RECORD_ROOM: usize = 2048;
+const RECORD_ROOM: usize = 4096;
 /// Longest text that a request decides about, in characters.
 const MAX_TEXT: usize = 1_000;
 /// Features and classes that a status tells of, at most.
 const MAX_ROWS: usize = 1_000;
+/// So many trials stay on a leaderboard that is too long.
+const MANY_TRIALS: usize = 10;
 /// So many epochs stay in a status before the features go.
 const MANY_EPOCHS: usize = 100;
 
-/// Stores artifact, pictures and copy, and gives the entry of the catalog, with whether it is not there yet.
-pub(super) fn store(
-    shared: &Shared,
-    assignment: &Assignment,
-    request: &TrainingRequest,
-    range: Option<&Range>,
-    trained: &Trained,
-) -> Result<(ModelVersion, bool), Missing> {
-    let stored = shared.shelf.put(&trained.artifact)?;
-    for (file, text) in &trained.pictures {
-        shared.shelf.put_picture(&stored.digest, file, text)?;
+/// A trained model whose artifact is in the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Made {
+    digest: String,
+    address: String,
+    format: String,
+    signature: Signature,
+    pub(super) evaluation: BTreeMap<String, f64>,
+    pub(super) history: Vec<Epoch>,
+    pub(super) dataset: DatasetReport,
+    pictures: Vec<(String, String)>,
+}
+
+impl Made {
+    /// Stores the artifact. Nothing names it yet: where this worker dies now, another one makes the same bytes.
+    pub(super) fn store(shared: &Shared, trained: &Trained) -> Result<Self, Fault> {
+        let Stored { digest, address } = shared.shelf.put(&trained.artifact)?;
+        // What is not finite cannot be read back.
+        let finite = trained.evaluation.iter().filter(|(_, value)| value.is_finite());
+        Ok(Self {
+            digest,
+            address,
+            format: trained.format.to_owned(),
+            signature: trained.signature.clone(),
+            evaluation: finite.map(|(name, value)| (name.clone(), *value)).collect(),
+            history: trained.history.clone(),
+            dataset: trained.dataset.clone(),
+            pictures: trained.pictures.clone(),
+        })
     }
-    let version = shared.shelf.reserve(&request.model.name, &assignment.task_id)?;
+}
+
+/// What is registered under which task.
+pub(super) struct Registered<'a> {
+    pub(super) task_id: &'a str,
+    pub(super) request_position: &'a str,
+    pub(super) request: &'a TrainingRequest,
+    pub(super) range: Option<&'a TopicRange>,
+}
+
+/// Stores pictures and copy, and gives the entry of the catalog, with whether it is not there yet.
+pub(super) fn register(shared: &Shared, task: &Registered<'_>, made: &Made) -> Result<(ModelVersion, bool), Fault> {
+    let request = task.request;
+    for (file, text) in &made.pictures {
+        shared.shelf.put_picture(&made.digest, file, text)?;
+    }
+    let version = shared.shelf.reserve(&request.model.name, task.task_id)?;
     if let Some(known) = shared.shelf.version(&request.model.name, version)? {
-        return same(known, &stored.digest);
+        return same(known, &made.digest);
     }
-    copy(shared, request, trained)?;
-    let dataset = range.map_or_else(|| request.dataset.path.clone(), Range::to_string);
+    copy(shared, request, made)?;
+    let dataset = task.range.map_or_else(|| request.dataset.path.clone(), slices::address);
     let lineage = Lineage {
-        request: Some(assignment.position.to_string()),
+        request: Some(task.request_position.to_owned()),
         dataset: Some(cut(dataset)),
         file: None,
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -50,17 +92,17 @@ pub(super) fn store(
     let entry = ModelVersion {
         name: request.model.name.clone(),
         version,
-        task_id: assignment.task_id.clone(),
+        task_id: task.task_id.to_owned(),
         stage: Stage::Registered,
         decision: decision_id(),
         objective: request.model.objective.clone(),
-        format: trained.format.to_owned(),
+        format: made.format.clone(),
         description: cut(format!("trained on {}", request.dataset.path)),
-        inputs: trained.signature.inputs.clone(),
-        outputs: trained.signature.outputs.clone(),
-        metrics: trained.evaluation.iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.clone(), *v)).collect(),
-        digest: stored.digest,
-        artifact: stored.address,
+        inputs: made.signature.inputs.clone(),
+        outputs: made.signature.outputs.clone(),
+        metrics: made.evaluation.clone(),
+        digest: made.digest.clone(),
+        artifact: made.address.clone(),
         dataset_digest: None,
         lineage,
         created_at: clock::now_millis(),
@@ -69,7 +111,7 @@ pub(super) fn store(
 }
 
 /// A version never changes: an earlier task of this name may have made the same bytes, and no others.
-fn same(known: ModelVersion, digest: &str) -> Result<(ModelVersion, bool), Missing> {
+fn same(known: ModelVersion, digest: &str) -> Result<(ModelVersion, bool), Fault> {
     if known.digest == digest {
         return Ok((known, false));
     }
@@ -99,13 +141,17 @@ pub(super) fn check_save(shared: &Shared, request: &TrainingRequest) -> Result<(
 }
 
 /// `model_save`: a copy for people, where the configuration allows one.
-fn copy(shared: &Shared, request: &TrainingRequest, trained: &Trained) -> Result<(), Refusal> {
+fn copy(shared: &Shared, request: &TrainingRequest, made: &Made) -> Result<(), Fault> {
     let Some(save) = &request.model_save else { return Ok(()) };
     check_save(shared, request)?;
-    let failed = |error: lunapark_stores::StoreError| Refusal::training(format!("`model_save.path`: {error}"));
-    let store = ArtifactStore::open(&save.path, &shared.settings.s3).map_err(failed)?;
-    let pictures = trained.pictures.iter().map(|(file, text)| (file.as_str(), text.as_bytes()));
-    let files = std::iter::once(("model.safetensors", &trained.artifact[..])).chain(pictures);
+    let failed = |error: StoreError| match error.passes() {
+        true => Fault::Away(error.to_string()),
+        false => Refusal::training(format!("`model_save.path`: {error}")).into(),
+    };
+    let store = ArtifactStore::open(&save.path, &shared.settings.s3).map_err(failed)?.with_patience(Duration::ZERO);
+    let artifact = shared.shelf.artifact(&made.digest)?;
+    let pictures = made.pictures.iter().map(|(file, text)| (file.as_str(), text.as_bytes()));
+    let files = std::iter::once(("model.safetensors", &artifact[..])).chain(pictures);
     files.into_iter().try_for_each(|(file, bytes)| store.put_named(file, bytes)).map_err(failed)
 }
 
@@ -115,15 +161,25 @@ pub(super) fn reference(version: &ModelVersion) -> ModelReference {
 }
 
 /// The record of `models`; a model that its topic does not take is refused.
-pub(super) fn record(shared: &Shared, version: ModelVersion) -> Result<Encoded, Missing> {
+pub(super) fn record(shared: &Shared, version: ModelVersion) -> Result<Encoded, Fault> {
     let topic = &shared.catalog.models;
-    let encoded = topic.encode(&CatalogRecord::Version(Box::new(version))).map_err(Missing::Log)?;
+    let encoded = topic.encode(&CatalogRecord::Version(Box::new(version))).map_err(Fault::Log)?;
     match fits(&encoded, topic.spec.max_message_bytes) {
         true => Ok(encoded),
         false => Err(Refusal::request(
             "the model's entry is too large for the catalog; name fewer `dataset.features`, or give columns shorter names",
         )
         .into()),
+    }
+}
+
+/// A trial as a record of `training.trials`; a request that leaves no room for what is added to it is refused.
+pub(super) fn trial(shared: &Shared, record: &TrialRecord) -> Result<Encoded, Fault> {
+    let topic = &shared.catalog.training_trials;
+    let encoded = topic.encode(record).map_err(Fault::Log)?;
+    match fits(&encoded, topic.spec.max_message_bytes) {
+        true => Ok(encoded),
+        false => Err(Refusal::request("the request is too large for a search; name fewer `dataset.features`").into()),
     }
 }
 
@@ -143,7 +199,7 @@ fn fits(encoded: &Encoded, most: usize) -> bool {
     encoded.record(None).wire_size() + RECORD_ROOM <= most
 }
 
-fn cut(mut text: String) -> String {
+pub(super) fn cut(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
         text.truncate(end);
     }
@@ -166,6 +222,10 @@ fn shorten(status: &mut TrainingStatus) {
 fn lighten(status: &mut TrainingStatus) -> bool {
     let full = |report: &DatasetReport| !report.features.is_empty() || !report.class_balance.is_empty();
     let full = status.dataset.as_ref().is_some_and(full);
+    if let Some(search) = status.search.as_mut().filter(|search| search.leaderboard.len() > MANY_TRIALS) {
+        search.leaderboard.truncate(MANY_TRIALS);
+        return true;
+    }
     if status.history.len() > MANY_EPOCHS {
         thin(status);
     } else if full && let Some(report) = &mut status.dataset {

@@ -10,36 +10,51 @@
 //!
 //! The runner of long work commits the end (`runner/long.rs`); nothing here does.
 
+mod board;
 mod book;
 mod cancels;
+mod claim;
 mod dataset;
+mod desk;
 mod ending;
+mod fault;
 mod job;
 mod joined;
 mod progress;
+mod search;
+mod searches;
+mod seats;
 mod shelf;
 mod slices;
 #[cfg(test)]
 mod tests;
+mod thread;
+mod trials;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_schemas::catalog::{MAX_NAME_BYTES, Reservation};
 use lunapark_schemas::training::{RequestError, TrainingRequest};
-use lunapark_schemas::{ErrorClass, Message, Position, Rejection, SkipReason, TopicPartition};
+use lunapark_schemas::{ErrorClass, Message, Rejection, TopicPartition};
 use lunapark_stores::S3Options;
 use lunapark_topics::{Catalog, Log, LogError};
 use lunapark_train::{Refusal, Trainer};
 
 use crate::clock;
-use crate::runner::{Begun, LongWork};
 use crate::stop::Stop;
 use book::Book;
 pub use cancels::Cancels;
 pub use dataset::Allowed;
-use job::{Assignment, Running};
+pub use desk::{Desk, Side, Slot};
+use job::{Assignment, Task};
+use searches::Searches;
+pub use seats::Bench;
+use seats::Seats;
+use shelf::Folder;
 pub use shelf::{Shelf, picture};
+use waiting::Waiting;
 
 /// How jobs are run.
 #[derive(Clone, Debug)]
@@ -54,6 +69,12 @@ pub struct JobSettings {
     pub max_dataset_bytes: u64,
     /// How to reach `s3://` data sets.
     pub s3: S3Options,
+    /// Workers that a job may take with it.
+    pub max_crashes: u32,
+    /// Who runs jobs, and how many of one project at once.
+    pub bench: Bench,
+    /// A job that is left ends within this, or is not waited for.
+    pub leave_within: Duration,
 }
 
 /// What all jobs of a process share.
@@ -70,6 +91,9 @@ pub(crate) struct Shared {
     shelf: Shelf,
     cancels: Arc<Cancels>,
     book: Book,
+    searches: Searches,
+    seats: Arc<Seats>,
+    waiting: Waiting,
 }
 
 impl Jobs {
@@ -82,41 +106,53 @@ impl Jobs {
         shelf: Shelf,
         stop: &Stop,
     ) -> Result<Self, LogError> {
-        let cancels = Cancels::listen(&log, catalog, stop)?;
+        let seats = Arc::new(Seats::new(&settings.bench, log.clone(), catalog.control.clone()));
+        let cancels = Cancels::listen(&log, catalog, seats.clone(), stop)?;
+        let waiting = Waiting::default();
         let book = Book::new(catalog.training_status.name().clone());
+        let searches = Searches::default();
         let catalog = catalog.clone();
-        Ok(Self { shared: Arc::new(Shared { log, catalog, settings, trainers, shelf, cancels, book }) })
+        let shared = Shared { log, catalog, settings, trainers, shelf, cancels, book, searches, seats, waiting };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Where the jobs of one topic are worked on; one at a time of all that share the slot.
+    pub fn desk(&self, slot: Arc<Slot>, side: Side) -> Desk {
+        Desk::new(self.shared.clone(), slot, side)
     }
 }
 
-impl LongWork for Jobs {
-    fn name(&self) -> &'static str {
-        "train"
-    }
+/// Why nothing is done about a message.
+enum Left {
+    Rejected(Rejection),
+    /// Its task has ended before, or is under way as a search.
+    Repeated,
+}
 
-    fn assigned(&self, starts: &[Position]) -> Result<(), LogError> {
-        starts.iter().try_for_each(|start| self.shared.book.read(&*self.shared.log, start.partition))
-    }
-
-    fn begin(&self, message: &Message<'_>) -> Result<Begun, LogError> {
+impl Shared {
+    fn request(&self, message: &Message<'_>) -> Result<Assignment, Left> {
         let position = message.position();
         let (named, request) = match read(message) {
             Ok(request) => (request.task_id.clone(), Ok(request)),
-            Err(Unreadable::Broken(rejection)) => return Ok(Begun::Reject(rejection)),
+            Err(Unreadable::Broken(rejection)) => return Err(Left::Rejected(rejection)),
             Err(Unreadable::Invalid { task_id, refusal }) => (task_id, Err(refusal)),
         };
         if let Some(rejection) = named.as_deref().and_then(unfit) {
-            return Ok(Begun::Reject(rejection));
+            return Err(Left::Rejected(rejection));
         }
         let task_id = named.unwrap_or_else(|| position.to_string());
-        if self.shared.book.ended(position.partition, &task_id) {
+        if self.book.ended(position.partition, &task_id) {
             tracing::info!(task_id, %position, "this task has ended before");
-            return Ok(Begun::Skip(SkipReason::Repeated));
+            return Err(Left::Repeated);
         }
         let submitted = if message.timestamp >= 0 { message.timestamp } else { clock::now_millis() };
         let request = request.and_then(|request| checked(request, &task_id));
-        let assignment = Assignment { task_id, position, submitted, request };
-        Ok(Begun::Work(Box::new(Running::start(self.shared.clone(), assignment)?)))
+        let project = request.as_ref().ok().and_then(|request| request.project.clone());
+        let task = request.map(Box::new).map(|request| match request.search {
+            Some(_) => Task::Search(request),
+            None => Task::Train(request),
+        });
+        Ok(Assignment { task_id, project, position, folder: Folder::of(message), submitted, task })
     }
 }
 

@@ -10,7 +10,7 @@ use super::Shared;
 /// Not more often than this, however short the epochs are.
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
 /// A word that is not acknowledged by then is left to its fate: work does not wait for it.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Tells how far a task is.
 pub(super) struct Teller<'a> {

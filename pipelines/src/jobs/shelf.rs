@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use lunapark_schemas::Message;
 use lunapark_schemas::catalog::ModelVersion;
-use lunapark_stores::StoreError;
 use lunapark_stores::artifacts::{ArtifactStore, Stored, digest_of};
-use lunapark_stores::catalog::{Catalog, CatalogError};
-use lunapark_topics::{LogError, LogErrorKind};
+use lunapark_stores::catalog::Catalog;
+
+use super::fault::Fault;
 
 /// The store and the catalog.
 #[derive(Clone)]
@@ -15,68 +16,96 @@ pub struct Shelf {
     catalog: Arc<dyn Catalog>,
 }
 
+/// Digits of a folder's name.
+const DIGITS: usize = 32;
+
+/// Where the things of one request lie: of its topic, its place, its time and its bytes, so that no other request, be it
+/// another Lunapark's that shares the store, finds or removes them.
+#[derive(Clone, Debug)]
+pub(super) struct Folder(String);
+
+impl Folder {
+    /// A task's name may hold anything; a digest is a folder anywhere.
+    pub(super) fn of(message: &Message<'_>) -> Self {
+        let value = digest_of(message.value.unwrap_or_default());
+        let text = format!("{} {} {value}", message.position(), message.timestamp);
+        Self(digest_of(text.as_bytes())[..DIGITS].to_owned())
+    }
+
+    /// The folder of this name, as a record has it; `None` where no folder of ours has that name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let ours = name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        ours.then(|| Self(name.to_owned()))
+    }
+
+    /// Its name in records.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The folder of a trial, within that of its search.
+    pub(super) fn of_trial(&self, trial: u32) -> Self {
+        Self(format!("{}/trial-{trial}", self.0))
+    }
+
+    fn path(&self) -> String {
+        format!("checkpoints/{}", self.0)
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{}/{what}", self.path())
+    }
+}
+
 impl Shelf {
     /// Over this store and this catalog.
     pub fn new(store: Arc<ArtifactStore>, catalog: Arc<dyn Catalog>) -> Self {
         Self { store, catalog }
     }
 
-    /// What was saved of a task under this name.
-    pub(super) fn saved(&self, task_id: &str, what: &str) -> Result<Option<Vec<u8>>, LogError> {
-        self.store.get_named(&name(task_id, what)).map_err(store)
+    /// What was saved of a request under this name.
+    pub(super) fn saved(&self, folder: &Folder, what: &str) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self.store.get_named(&folder.name(what))?)
     }
 
-    /// Saves something of a task for its next try.
-    pub(super) fn save(&self, task_id: &str, what: &str, bytes: &[u8]) -> Result<(), LogError> {
-        self.store.put_named(&name(task_id, what), bytes).map_err(store)
+    /// Saves something of a request for its next try.
+    pub(super) fn save(&self, folder: &Folder, what: &str, bytes: &[u8]) -> Result<(), Fault> {
+        Ok(self.store.put_named(&folder.name(what), bytes)?)
     }
 
-    /// Removes everything saved of a task.
-    pub(super) fn forget(&self, task_id: &str) -> Result<(), LogError> {
-        let saved = self.store.list_named(&folder(task_id)).map_err(store)?;
-        saved.iter().try_for_each(|object| self.store.delete_named(&object.name).map_err(store))
+    /// Removes everything saved of a request.
+    pub(super) fn forget(&self, folder: &Folder) -> Result<(), Fault> {
+        let saved = self.store.list_named(&folder.path())?;
+        Ok(saved.iter().try_for_each(|object| self.store.delete_named(&object.name))?)
     }
 
     /// Stores an artifact under its digest.
-    pub(super) fn put(&self, artifact: &[u8]) -> Result<Stored, LogError> {
-        self.store.put(artifact).map_err(store)
+    pub(super) fn put(&self, artifact: &[u8]) -> Result<Stored, Fault> {
+        Ok(self.store.put(artifact)?)
+    }
+
+    /// An artifact that was stored.
+    pub(super) fn artifact(&self, digest: &str) -> Result<Vec<u8>, Fault> {
+        Ok(self.store.get(digest)?)
     }
 
     /// Stores a picture beside its model.
-    pub(super) fn put_picture(&self, digest: &str, file: &str, text: &str) -> Result<(), LogError> {
-        self.store.put_named(&picture(digest, file), text.as_bytes()).map_err(store)
+    pub(super) fn put_picture(&self, digest: &str, file: &str, text: &str) -> Result<(), Fault> {
+        Ok(self.store.put_named(&picture(digest, file), text.as_bytes())?)
     }
 
     /// The version number of a task: the same however often it asks.
-    pub(super) fn reserve(&self, model: &str, task_id: &str) -> Result<u32, LogError> {
-        self.catalog.reserve(model, task_id).map_err(|error: CatalogError| unreachable(&error))
+    pub(super) fn reserve(&self, model: &str, task_id: &str) -> Result<u32, Fault> {
+        Ok(self.catalog.reserve(model, task_id)?)
     }
 
     /// The version of this number, where the catalog has it.
-    pub(super) fn version(&self, model: &str, version: u32) -> Result<Option<ModelVersion>, LogError> {
-        self.catalog.get(model, Some(version)).map_err(|error: CatalogError| unreachable(&error))
+    pub(super) fn version(&self, model: &str, version: u32) -> Result<Option<ModelVersion>, Fault> {
+        Ok(self.catalog.get(model, Some(version))?)
     }
 }
 
 /// Name of a picture of a model in the store.
 pub fn picture(digest: &str, file: &str) -> String {
     format!("pictures/{digest}/{file}")
-}
-
-/// A task's name may hold anything; its digest is a folder anywhere.
-fn folder(task_id: &str) -> String {
-    format!("checkpoints/{}", &digest_of(task_id.as_bytes())[..32])
-}
-
-fn name(task_id: &str, what: &str) -> String {
-    format!("{}/{what}", folder(task_id))
-}
-
-fn store(error: StoreError) -> LogError {
-    unreachable(&error)
-}
-
-/// The stream thread is opened again with back-off, as where the log itself does not answer.
-fn unreachable(error: &dyn std::fmt::Display) -> LogError {
-    LogError::new(LogErrorKind::Unreachable, error.to_string())
 }

@@ -1,14 +1,12 @@
 //! Data sets from topics: `topic://NAME?from=…&to=…`, a JSON object of columns per record.
 
-use std::fmt;
-
+use lunapark_schemas::training::{Dataset, TopicRange};
 use lunapark_schemas::{Message, TopicPartition};
-use lunapark_schemas::training::Dataset;
-use lunapark_topics::{Log, LogError, LogErrorKind};
+use lunapark_topics::{Log, LogError, LogErrorKind, Watermarks};
 use lunapark_train::Refusal;
-use serde::{Deserialize, Serialize};
 
-use super::dataset::{Missing, too_large};
+use super::dataset::too_large;
+use super::fault::Fault;
 use super::joined::{self, Labels};
 use crate::audit::scan::Scan;
 use crate::clock;
@@ -19,80 +17,71 @@ const MAX_TOPIC_BYTES: usize = 249;
 /// Memory that a label takes in a book.
 const LABEL_BYTES: u64 = 64;
 
-/// A range of a topic: offsets `[from, to)` of each partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Range {
-    topic: String,
-    partitions: Vec<(i64, i64)>,
-    /// The labels of these records, as they were when the task began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    labels: Option<Box<Range>>,
+/// The address of a range, for people.
+pub(super) fn address(range: &TopicRange) -> String {
+    let parts =
+        range.partitions.iter().enumerate().map(|(partition, (from, to))| {
+            format!("{}{partition}:{from}-{to}", if partition == 0 { "?" } else { "&" })
+        });
+    let labels = range.labels.as_ref().map(|labels| format!("&labels={}", address(labels)));
+    format!("topic://{}{}{}", range.topic, parts.collect::<String>(), labels.unwrap_or_default())
 }
 
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "topic://{}", self.topic)?;
-        self.partitions.iter().enumerate().try_for_each(|(partition, (from, to))| {
-            write!(f, "{}{partition}:{from}-{to}", if partition == 0 { "?" } else { "&" })
-        })?;
-        self.labels.as_ref().map_or(Ok(()), |labels| write!(f, "&labels={labels}"))
+/// Reads `NAME?from=…&to=…&labels=NAME`, where the first two are an offset of every partition or a time; without them the
+/// whole topic as it is now.
+pub(super) fn resolve(text: &str, log: &dyn Log) -> Result<TopicRange, Fault> {
+    let (topic, query) = text.split_once('?').unwrap_or((text, ""));
+    check_topic(topic)?;
+    let (mut from, mut to, mut labels) = (None, None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("from", value)) => from = Some(Bound::parse(value)?),
+            Some(("to", value)) => to = Some(Bound::parse(value)?),
+            Some(("labels", value)) => labels = Some(Box::new(whole(value, log)?)),
+            _ => {
+                let what = format!("`dataset.path`: `{pair}` is neither from=… nor to=… nor labels=…");
+                return Err(Refusal::request(what).into());
+            }
+        }
+    }
+    let info = log.topic(topic).map_err(|error| missing(topic, error))?;
+    let ends = |partition| -> Result<(i64, i64), LogError> {
+        let at = TopicPartition::new(topic, partition);
+        let ends = log.watermarks(&at)?;
+        let place = |bound: Option<Bound>, default| bound.map_or(Ok(default), |bound| bound.offset(log, &at));
+        let from = place(from, ends.low)?.max(ends.low).min(ends.high);
+        Ok((from, place(to, ends.high)?.min(ends.high)))
+    };
+    let partitions = (0..info.partitions).map(ends).collect::<Result<_, _>>()?;
+    Ok(TopicRange { topic: topic.to_owned(), partitions, labels })
+}
+
+/// All that a topic holds now.
+fn whole(topic: &str, log: &dyn Log) -> Result<TopicRange, Fault> {
+    match topic.contains('?') {
+        true => Err(Refusal::request("`dataset.path`: labels=… takes the name of a topic alone").into()),
+        false => resolve(topic, log),
     }
 }
 
-impl Range {
-    /// Reads `NAME?from=…&to=…&labels=NAME`, where the first two are an offset of every partition or a time; without them
-    /// the whole topic as it is now.
-    pub(super) fn resolve(text: &str, log: &dyn Log) -> Result<Self, Missing> {
-        let (topic, query) = text.split_once('?').unwrap_or((text, ""));
-        check_topic(topic)?;
-        let (mut from, mut to, mut labels) = (None, None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("from", value)) => from = Some(Bound::parse(value)?),
-                Some(("to", value)) => to = Some(Bound::parse(value)?),
-                Some(("labels", value)) => labels = Some(Box::new(Self::whole(value, log)?)),
-                _ => {
-                    let what = format!("`dataset.path`: `{pair}` is neither from=… nor to=… nor labels=…");
-                    return Err(Refusal::request(what).into());
-                }
-            }
+/// Visits every record of a range, in the order of partition and offset.
+fn each(
+    range: &TopicRange,
+    log: &dyn Log,
+    mut visit: impl FnMut(&Message<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    for (partition, (from, to)) in range.partitions.iter().enumerate() {
+        let at = TopicPartition::new(range.topic.as_str(), partition as i32);
+        let Watermarks { low, high } = log.watermarks(&at)?;
+        if low > *from && from < to {
+            return Err(Refusal::data(format!("{at}: retention has deleted records before offset {low}")).into());
         }
-        let info = log.topic(topic).map_err(|error| missing(topic, error))?;
-        let ends = |partition| -> Result<(i64, i64), LogError> {
-            let at = TopicPartition::new(topic, partition);
-            let ends = log.watermarks(&at)?;
-            let place = |bound: Option<Bound>, default| bound.map_or(Ok(default), |bound| bound.offset(log, &at));
-            let from = place(from, ends.low)?.max(ends.low).min(ends.high);
-            Ok((from, place(to, ends.high)?.min(ends.high)))
-        };
-        let partitions = (0..info.partitions).map(ends).collect::<Result<_, _>>()?;
-        Ok(Self { topic: topic.to_owned(), partitions, labels })
-    }
-
-    /// All that a topic holds now.
-    fn whole(topic: &str, log: &dyn Log) -> Result<Self, Missing> {
-        match topic.contains('?') {
-            true => Err(Refusal::request("`dataset.path`: labels=… takes the name of a topic alone").into()),
-            false => Self::resolve(topic, log),
+        if *to > high {
+            return Err(Refusal::data(format!("{at} ends at offset {high}, before the data set does")).into());
         }
+        Scan::open(log, &at, *from)?.until(*to, &mut visit)?;
     }
-
-    /// Visits every record of the range, in the order of partition and offset.
-    fn each(
-        &self,
-        log: &dyn Log,
-        mut visit: impl FnMut(&Message<'_>) -> Result<(), Missing>,
-    ) -> Result<(), Missing> {
-        for (partition, (from, to)) in self.partitions.iter().enumerate() {
-            let at = TopicPartition::new(self.topic.as_str(), partition as i32);
-            let low = log.watermarks(&at)?.low;
-            if low > *from && from < to {
-                return Err(Refusal::data(format!("{at}: retention has deleted records before offset {low}")).into());
-            }
-            Scan::open(log, &at, *from)?.until(*to, &mut visit)?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// A name that no log takes is not asked for.
@@ -107,7 +96,7 @@ fn check_topic(topic: &str) -> Result<(), Refusal> {
     }
 }
 
-fn missing(topic: &str, error: LogError) -> Missing {
+fn missing(topic: &str, error: LogError) -> Fault {
     match error.kind {
         LogErrorKind::TopicMissing => Refusal::data(format!("`dataset.path`: there is no topic `{topic}`")).into(),
         _ => error.into(),
@@ -156,12 +145,12 @@ impl Slices {
         self.lines
     }
 
-    pub(super) fn read(&mut self, range: &Range, dataset: &Dataset, log: &dyn Log) -> Result<(), Missing> {
+    pub(super) fn read(&mut self, range: &TopicRange, dataset: &Dataset, log: &dyn Log) -> Result<(), Fault> {
         let mut labels = match &range.labels {
             Some(of) => Some(self.labels(of, dataset, log)?),
             None => None,
         };
-        range.each(log, |message| Ok(joined::rows(message, labels.as_mut(), |line| self.push(line))?))?;
+        each(range, log, |message| Ok(joined::rows(message, labels.as_mut(), |line| self.push(line))?))?;
         let Some(labels) = labels else { return Ok(()) };
         self.unlabelled = labels.unlabelled;
         if labels.labelled == 0 && labels.unlabelled > 0 {
@@ -175,9 +164,9 @@ impl Slices {
     }
 
     /// All labels, which must fit into the same memory.
-    fn labels(&self, range: &Range, dataset: &Dataset, log: &dyn Log) -> Result<Labels, Missing> {
+    fn labels(&self, range: &TopicRange, dataset: &Dataset, log: &dyn Log) -> Result<Labels, Fault> {
         let mut book = LabelBook::new(usize::try_from(self.most / LABEL_BYTES).unwrap_or(usize::MAX));
-        range.each(log, |message| {
+        each(range, log, |message| {
             book.take(message);
             Ok(())
         })?;

@@ -8,6 +8,8 @@
 //!                        ├────────────────────────────────────────▶ training.requests.dead
 //!                        └────────────────────────────────────────▶ ledger
 //! control ┄┄ cancels ┄┄▶ job
+//!
+//! training.requests ──▶ search ──▶ training.trials ──▶ trial, by any worker ──▶ training.trials ──▶ the next rung, or the end
 //! ```
 
 use std::sync::Arc;
@@ -18,15 +20,22 @@ use lunapark_train::Trainer;
 
 use crate::config::Config;
 use crate::health::Health;
-use crate::jobs::{Allowed, JobSettings, Jobs, Shelf};
+use crate::jobs::{Allowed, Bench, JobSettings, Jobs, Shelf, Side, Slot};
 use crate::metrics::PipelineMetrics;
 use crate::models::s3_options;
 use crate::runner::{LongThread, Routes, RunError, Settings, supervise_long};
 use crate::stop::Stop;
 
+/// The group of a training pipeline's trials.
+pub fn group_of_trials(group: &str) -> String {
+    format!("{group}.trials")
+}
+
 /// The training pipeline, ready to run any number of stream threads.
 pub struct Train {
     jobs: Jobs,
+    /// Of each stream thread: requests and trials share it.
+    slots: Vec<Arc<Slot>>,
     name: String,
     instance: String,
     catalog: Catalog,
@@ -48,45 +57,60 @@ impl Train {
             save: Allowed::parse(&config.train.save),
             max_dataset_bytes: config.train.max_dataset_bytes,
             s3: s3_options(&config.store),
+            max_crashes: config.train.max_crashes,
+            bench: Bench {
+                limit: config.train.project_jobs,
+                pipeline: format!("{}{}", catalog.prefix(), config.train.name),
+                instance: config.instance.clone(),
+            },
+            // The other half is for the transaction and for leaving the group.
+            leave_within: config.score.drain_budget / 2,
         };
         let jobs = Jobs::open(log, catalog, settings, trainers, shelf, stop)?;
         let (name, instance, catalog) = (config.train.name.clone(), config.instance.clone(), catalog.clone());
-        Ok(Self { jobs, name, instance, catalog })
+        let slots = (0..config.train.threads).map(|_| Arc::default()).collect();
+        Ok(Self { jobs, slots, name, instance, catalog })
     }
 
-    /// The pipeline's name among all that share the log: its consumer group, and its name in the ledger.
-    pub fn group(&self) -> String {
-        format!("{}{}", self.catalog.prefix(), self.name)
+    /// The name among all that share the log: the consumer group, and the name in the ledger.
+    pub fn group(&self, side: Side) -> String {
+        let group = format!("{}{}", self.catalog.prefix(), self.name);
+        match side {
+            Side::Requests => group,
+            Side::Trials => group_of_trials(&group),
+        }
     }
 
     /// Stable name of a stream thread: static group member and transactional id.
-    pub fn member(&self, thread: usize) -> String {
-        format!("{}-{}-{thread}", self.group(), self.instance)
+    pub fn member(&self, thread: usize, side: Side) -> String {
+        format!("{}-{}-{thread}", self.group(side), self.instance)
     }
 
-    /// Runs one stream thread until a stop is asked for.
+    /// Runs one side of a stream thread until a stop is asked for.
     pub fn run_thread(
         &self,
-        thread: usize,
+        (thread, side): (usize, Side),
         log: Arc<dyn Log>,
         metrics: Arc<PipelineMetrics>,
         health: Arc<Health>,
         stop: &Stop,
     ) -> Result<(), RunError> {
-        let member = self.member(thread);
-        let (spec, settings) = (self.spec(&member), self.settings(&member));
-        supervise_long(&LongThread { log, spec, settings, work: &self.jobs, metrics, health }, stop)
+        let desk = self.jobs.desk(self.slots.get(thread).cloned().unwrap_or_default(), side);
+        let (spec, settings) = (self.spec(thread, side), self.settings(thread, side));
+        supervise_long(&LongThread { log, spec, settings, work: &desk, metrics, health }, stop)
     }
 
-    fn spec(&self, member: &str) -> StreamSpec {
+    fn spec(&self, thread: usize, side: Side) -> StreamSpec {
         let catalog = &self.catalog;
+        let (topic, dead) = self.input(side);
         StreamSpec {
-            group: self.group(),
-            member: member.to_owned(),
-            topics: vec![catalog.training_requests.name().clone()],
+            group: self.group(side),
+            member: self.member(thread, side),
+            topics: vec![topic],
             outputs: vec![
+                catalog.training_trials.name().clone(),
                 catalog.training_status.name().clone(),
-                catalog.training_requests.dead().name().clone(),
+                dead,
                 catalog.models.name().clone(),
                 catalog.ledger.name().clone(),
             ],
@@ -96,17 +120,27 @@ impl Train {
         }
     }
 
+    /// What a side reads, and where it puts what is broken.
+    fn input(&self, side: Side) -> (Arc<str>, Arc<str>) {
+        let (requests, trials) = (&self.catalog.training_requests, &self.catalog.training_trials);
+        match side {
+            Side::Requests => (requests.name().clone(), requests.dead().name().clone()),
+            Side::Trials => (trials.name().clone(), trials.dead().name().clone()),
+        }
+    }
+
     /// One message is one transaction; what shapes batches plays no part.
-    fn settings(&self, member: &str) -> Settings {
+    fn settings(&self, thread: usize, side: Side) -> Settings {
+        let member = self.member(thread, side);
         Settings {
-            pipeline: self.group(),
-            member: member.to_owned(),
+            pipeline: self.group(side),
             routes: Routes {
                 results: self.catalog.training_status.name().clone(),
-                dead: self.catalog.training_requests.dead().name().clone(),
+                dead: self.input(side).1,
                 ledger: self.catalog.ledger.clone(),
                 ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
             },
+            member,
             commit_interval: std::time::Duration::ZERO,
             commit_messages: 1,
             commit_bytes: usize::MAX,

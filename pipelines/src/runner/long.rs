@@ -1,15 +1,19 @@
 //! The runner of long work: one message at a time, worked on by a thread beside while the stream is polled.
 //!
 //! ```text
-//! poll one → look → pause → (work beside, polls go on) → result, ledger, offset in one transaction → resume
+//! poll one → into its line → (work beside, polls go on) → result, and what its line allows: ledger, offset, one transaction
 //! ```
 //!
-//! The paused partitions stay this member's: it polls and its heartbeats go on, however long the work takes. Where they are
+//! The partitions stay this member's: it polls and its heartbeats go on, however long the work takes. Where they are
 //! taken away all the same, the work saves its state and stops; whoever owns the partition next reads the message again.
 //! So only the owner ever commits, and a member that was expelled is refused by the coordinator: each message ends once.
+//!
+//! A message that must wait lets those behind it pass. Their results are committed when they end, with the offset of their
+//! partition as it stands; the offset passes them when all before them have ended. Whoever reads them again finds their
+//! results ([`Begun::Answered`]).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lunapark_schemas::headers::SOURCE;
 use lunapark_schemas::ledger::LedgerRecord;
@@ -20,6 +24,7 @@ use lunapark_topics::{Limit, LogError, LogErrorKind, Polled, Stream};
 
 use super::account::{Account, Ending, RowCounts};
 use super::dead_letter::DeadLetter;
+use super::lines::{Entry, Lines, Place, State};
 use super::{PATIENCE, RunError, Settings};
 use crate::clock;
 use crate::metrics::{BatchTimes, PipelineMetrics};
@@ -27,6 +32,12 @@ use crate::stop::Stop;
 
 /// One message, whatever its size: the next one is another job.
 const ONE: Limit = Limit { messages: 1, bytes: 1 };
+/// Those that wait are looked at this often; and at once where something has changed here.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Further back in the queue a place says little, and each step forward would be a record.
+const MOST_TOLD: u64 = 50;
+/// A request has one answer.
+const RESULT: Ending = Ending::Result(RowCounts { results: 1, dead: 0 });
 
 /// What is done to messages that take long.
 pub trait LongWork: Send + Sync {
@@ -36,8 +47,11 @@ pub trait LongWork: Send + Sync {
     /// These partitions are this member's from now on, read from these positions.
     fn assigned(&self, starts: &[Position]) -> Result<(), LogError>;
 
-    /// Looks at a message and begins its work.
+    /// Looks at a message and begins its work where that can begin now.
     fn begin(&self, message: &Message<'_>) -> Result<Begun, LogError>;
+
+    /// Tells whom it concerns that a message waits, at this place in the queue; 1 is next.
+    fn waits(&self, _message: &Message<'_>, _place: u64) {}
 }
 
 /// What the look at a message came to.
@@ -46,6 +60,10 @@ pub enum Begun {
     Skip(SkipReason),
     /// It cannot be understood.
     Reject(Rejection),
+    /// Its result is committed already.
+    Answered,
+    /// It must wait, and others may pass it.
+    Wait,
     /// It is worked on, beside.
     Work(Box<dyn Work>),
 }
@@ -66,8 +84,23 @@ pub trait Work: Send {
 pub struct Ended {
     /// The answer, for the result topic's partition of the message.
     pub result: Encoded,
-    /// Records of other topics, to the partitions of their keys.
-    pub others: Vec<Encoded>,
+    /// Records of other topics.
+    pub others: Vec<Other>,
+}
+
+/// A record that goes with an answer.
+pub struct Other {
+    /// What.
+    pub record: Encoded,
+    /// Where; the partition of its key where absent.
+    pub partition: Option<i32>,
+}
+
+impl Other {
+    /// To the partition of its key.
+    pub fn by_key(record: Encoded) -> Self {
+        Self { record, partition: None }
+    }
 }
 
 /// One stream thread of a pipeline of long work.
@@ -79,20 +112,34 @@ pub struct LongRunner<'a, W> {
     account: Account,
     /// Ours, paused or not.
     owned: Vec<TopicPartition>,
+    paused: bool,
+    lines: Lines,
     current: Option<Current>,
+    /// When those that wait were last looked at.
+    looked: Option<Instant>,
 }
 
 /// The message being worked on.
 struct Current {
-    message: Messages,
+    place: Place,
     work: Box<dyn Work>,
-    read_millis: i64,
 }
 
 impl<'a, W: LongWork> LongRunner<'a, W> {
     /// A runner that owns its stream.
     pub fn new(work: &'a W, stream: Box<dyn Stream>, settings: &'a Settings, metrics: Arc<PipelineMetrics>) -> Self {
-        Self { work, stream, settings, metrics, account: Account::default(), owned: Vec::new(), current: None }
+        Self {
+            work,
+            stream,
+            settings,
+            metrics,
+            account: Account::default(),
+            owned: Vec::new(),
+            paused: false,
+            lines: Lines::default(),
+            current: None,
+            looked: None,
+        }
     }
 
     /// Runs until asked to stop; what is under way then is saved, and goes on at the next start or elsewhere.
@@ -124,21 +171,32 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
         let mut messages = Messages::new();
         match self.stream.poll(&mut messages, ONE, PATIENCE)? {
             Polled::Messages(0) => {}
-            Polled::Messages(_) => self.begin(messages)?,
+            Polled::Messages(_) => self.take(messages),
             Polled::Assigned(starts) => self.assigned(&starts)?,
             Polled::Revoked(partitions) | Polled::Lost(partitions) => self.give_up(&partitions)?,
         }
         self.metrics.partitions(&self.settings.member, self.account.assigned());
-        self.finish_if_ended()
+        self.finish_if_ended()?;
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+            self.start_next()?;
+            self.looked = Some(Instant::now());
+        }
+        self.pause_or_resume()
+    }
+
+    fn take(&mut self, messages: Messages) {
+        self.lines.take(messages, clock::now_millis());
+        self.looked = None;
     }
 
     fn assigned(&mut self, starts: &[Position]) -> Result<(), RunError> {
         let partitions: Vec<_> = starts.iter().map(Position::topic_partition).collect();
         tracing::info!(member = %self.settings.member, partitions = partitions.len(), "partitions assigned");
-        if self.current.is_some() {
+        if self.paused {
             self.stream.pause(&partitions)?;
         }
         self.account.assign(starts);
+        self.lines.forget(&partitions);
         self.owned.retain(|held| !partitions.contains(held));
         self.owned.extend(partitions);
         Ok(self.work.assigned(starts)?)
@@ -147,57 +205,92 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
     /// Nothing is ever open here: a transaction begins and ends in one turn.
     fn give_up(&mut self, partitions: &[TopicPartition]) -> Result<(), RunError> {
         tracing::info!(member = %self.settings.member, partitions = partitions.len(), "partitions given up");
-        let concerned = |current: &Current| partitions.contains(&current.message.get(0).topic_partition());
-        let interrupted = self.current.as_ref().is_some_and(concerned);
-        if interrupted {
+        if self.current.as_ref().is_some_and(|current| partitions.contains(&current.place.0)) {
             self.leave();
         }
         self.account.forget(partitions);
+        self.lines.forget(partitions);
         self.owned.retain(|held| !partitions.contains(held));
         self.stream.release(partitions)?;
-        if interrupted {
-            self.stream.resume(&self.owned)?;
+        self.looked = None;
+        Ok(())
+    }
+
+    /// Reads on while there is room.
+    fn pause_or_resume(&mut self) -> Result<(), RunError> {
+        let full = self.lines.full();
+        if full != self.paused {
+            match full {
+                true => self.stream.pause(&self.owned)?,
+                false => self.stream.resume(&self.owned)?,
+            }
+            self.paused = full;
         }
         Ok(())
     }
 
-    fn begin(&mut self, messages: Messages) -> Result<(), RunError> {
-        if self.current.is_some() {
-            let what = "a message came of a paused partition";
-            return Err(LogError::new(LogErrorKind::Rebalanced, what).into());
+    /// Begins the first work that can begin, where none is under way, and passes what needs none.
+    fn start_next(&mut self) -> Result<(), RunError> {
+        let mut place = 0;
+        for waiting in self.lines.waiting() {
+            let waits = match self.current {
+                None => self.begin(&waiting)?,
+                Some(_) => true,
+            };
+            if waits {
+                place += 1;
+                self.tell(&waiting, place);
+            }
         }
-        let message = messages.get(0);
-        match self.work.begin(&message)? {
-            Begun::Skip(reason) => self.end(&messages, Ending::Filtered(reason), clock::now_millis()),
-            Begun::Reject(rejection) => {
-                self.write_dead(&message, &rejection)?;
-                self.end(&messages, Ending::Dead, clock::now_millis())
-            }
+        if self.lines.any_ended() { self.commit(None) } else { Ok(()) }
+    }
+
+    /// Looks at one that waits; whether it still does.
+    fn begin(&mut self, place: &Place) -> Result<bool, RunError> {
+        let Some(entry) = self.lines.get(place) else { return Ok(false) };
+        entry.state = match self.work.begin(&entry.message.get(0))? {
+            Begun::Wait => return Ok(true),
+            Begun::Skip(reason) => State::Ended(Ending::Filtered(reason)),
+            Begun::Reject(rejection) => State::Dead(rejection),
+            Begun::Answered => State::Ended(RESULT),
             Begun::Work(work) => {
-                let read_millis = clock::now_millis();
-                self.current = Some(Current { message: messages, work, read_millis });
-                Ok(self.stream.pause(&self.owned)?)
+                self.current = Some(Current { place: place.clone(), work });
+                State::Worked
             }
+        };
+        Ok(false)
+    }
+
+    fn tell(&mut self, place: &Place, number: u64) {
+        let Some(entry) = self.lines.get(place).filter(|entry| entry.told != Some(number)) else { return };
+        if number <= MOST_TOLD {
+            entry.told = Some(number);
+            self.work.waits(&entry.message.get(0), number);
         }
     }
 
     fn finish_if_ended(&mut self) -> Result<(), RunError> {
         let Some(current) = &mut self.current else { return Ok(()) };
         let Some(ended) = current.work.ended()? else { return Ok(()) };
-        let Some(Current { message, work, read_millis }) = self.current.take() else { return Ok(()) };
-        self.write_result(&message.get(0), &ended)?;
-        self.end(&message, Ending::Result(RowCounts { results: 1, dead: 0 }), read_millis)?;
+        let Some(Current { place, work }) = self.current.take() else { return Ok(()) };
+        let position = place.0.at(place.1);
+        self.write_result(&position, &ended)?;
+        if let Some(entry) = self.lines.get(&place) {
+            entry.state = State::Ended(RESULT);
+        }
+        self.looked = None;
+        self.commit(Some(&place.0))?;
         work.committed();
-        Ok(self.stream.resume(&self.owned)?)
+        Ok(())
     }
 
     /// The answer goes to the partition number of its message and names it as its source.
-    fn write_result(&mut self, message: &Message<'_>, ended: &Ended) -> Result<(), RunError> {
+    fn write_result(&mut self, source: &Position, ended: &Ended) -> Result<(), RunError> {
         let mut headers = HeadersBuf::new();
-        headers.push_str(SOURCE, &message.position().to_string());
-        let record = Record { headers: headers.view(), ..ended.result.record(Some(message.partition)) };
+        headers.push_str(SOURCE, &source.to_string());
+        let record = Record { headers: headers.view(), ..ended.result.record(Some(source.partition)) };
         self.produce(&record)?;
-        ended.others.iter().try_for_each(|other| self.produce(&other.record(None)))
+        ended.others.iter().try_for_each(|other| self.produce(&other.record.record(other.partition)))
     }
 
     /// A record that its topic does not take is refused here: to work again would only come to the same.
@@ -222,34 +315,59 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
         self.produce(&Record { topic: &topic, partition, key, value, headers: headers.view(), timestamp: None })
     }
 
-    /// Takes the message's ending down and commits it.
-    fn end(&mut self, messages: &Messages, ending: Ending, read_millis: i64) -> Result<(), RunError> {
-        let message = messages.get(0);
-        if let Err(unfit) = self.account.record(&message, ending, None) {
-            let what = format!("{} cannot be taken down: {unfit:?}", message.position());
-            return Err(LogError::new(LogErrorKind::Rebalanced, what).into());
+    /// Takes down what has ended at the heads of the lines, and commits. The offset of the partition that an answer is of
+    /// is committed even where it has not moved: so a member that has lost the partition cannot answer.
+    fn commit(&mut self, answered: Option<&TopicPartition>) -> Result<(), RunError> {
+        let (started, mut times) = (Instant::now(), BatchTimes::default());
+        for entry in self.lines.pass() {
+            self.account_for(&entry)?;
+            times.read(&entry.message, entry.read_millis);
         }
-        let started = Instant::now();
         let routes = &self.settings.routes;
         for range in self.account.ranges(&self.settings.pipeline, &self.settings.member, |_| None) {
-            let entry = routes.ledger.encode(&LedgerRecord::Range(range))?;
-            self.stream.produce(&entry.record(Some(routes.ledger_partition)), None)?;
+            let record = routes.ledger.encode(&LedgerRecord::Range(range))?;
+            self.stream.produce(&record.record(Some(routes.ledger_partition)), None)?;
         }
-        self.stream.commit_while(&self.account.next(), &mut |_| Ok(()))?;
-        let mut times = BatchTimes::default();
-        times.read(messages, read_millis);
+        let next = self.next(answered);
+        self.stream.commit_while(&next, &mut |_| Ok(()))?;
         self.metrics.committed(&self.account, &mut times, started.elapsed());
         self.account.committed();
         Ok(())
+    }
+
+    fn account_for(&mut self, entry: &Entry) -> Result<(), RunError> {
+        let message = entry.message.get(0);
+        let ending = match &entry.state {
+            State::Ended(ending) => *ending,
+            State::Dead(rejection) => {
+                self.write_dead(&message, rejection)?;
+                Ending::Dead
+            }
+            State::Waits | State::Worked => return Ok(()),
+        };
+        self.account.record(&message, ending, None).map_err(|unfit| {
+            let what = format!("{} cannot be taken down: {unfit:?}", message.position());
+            LogError::new(LogErrorKind::Rebalanced, what).into()
+        })
+    }
+
+    fn next(&self, answered: Option<&TopicPartition>) -> Vec<Position> {
+        let mut next = self.account.next();
+        let moved = |at: &TopicPartition| next.iter().any(|position| position.topic_partition() == *at);
+        let unmoved = answered.filter(|at| !moved(at));
+        next.extend(self.account.ends().into_iter().filter(|end| Some(&end.topic_partition()) == unmoved));
+        next
     }
 
     /// Throws the open transaction away and reads on from the committed offsets; what was under way is saved.
     fn abort(&mut self, cause: &LogError) -> Result<(), RunError> {
         tracing::warn!(member = %self.settings.member, %cause, "transaction aborted, reading again");
         self.leave();
+        self.lines.clear();
         self.stream.abort(&self.account.firsts())?;
         self.account.aborted();
         self.metrics.aborted();
+        self.paused = false;
         Ok(self.stream.resume(&self.owned)?)
     }
 

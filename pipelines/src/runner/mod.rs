@@ -11,6 +11,7 @@ mod account;
 mod batch;
 mod breaker;
 mod dead_letter;
+mod lines;
 mod long;
 mod settings;
 mod supervise;
@@ -22,7 +23,7 @@ mod tests_ahead;
 
 pub use account::{Account, Ending, RowCounts};
 pub use breaker::Breaker;
-pub use long::{Begun, Ended, LongRunner, LongWork, Work};
+pub use long::{Begun, Ended, LongRunner, LongWork, Other, Work};
 pub use settings::{Routes, RunError, Settings};
 pub use supervise::{LongThread, StreamThread, Swap, supervise, supervise_long};
 

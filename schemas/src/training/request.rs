@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Search;
 use crate::Event;
 
 /// One event of `training.requests`.
@@ -30,6 +31,9 @@ pub struct TrainingRequest {
     /// Where a copy of the model is to go, besides the artifact store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_save: Option<ModelSave>,
+    /// Trains many models instead of one and keeps the best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
 }
 
 /// The model to be trained.

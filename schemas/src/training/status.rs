@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{SearchReport, TrialReference};
 use crate::Event;
 
 /// One event of `training.status`. Each task has exactly one whose status is terminal.
@@ -40,6 +41,12 @@ pub struct TrainingStatus {
     /// Why it failed and what to change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Of a search: how its trials stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchReport>,
+    /// Of a trial: the search that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialReference>,
 }
 
 impl Event for TrainingStatus {

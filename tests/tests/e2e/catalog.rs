@@ -150,7 +150,7 @@ fn two_versions_are_compared(backend: Backend) {
 fn artifacts_that_nothing_names_are_swept(backend: Backend) {
     let place = place_with_models(backend);
     let named = add(&place, "trees.json", &[])["artifact"].as_str().unwrap().to_owned();
-    let folder = place.dir().join("store/artifacts/sha256/00");
+    let folder = Path::new(named.strip_prefix("file://").unwrap()).parent().unwrap().with_file_name("00");
     std::fs::create_dir_all(&folder).unwrap();
     let [old, young] = ["1", "2"].map(|last| folder.join(format!("{}{last}", "0".repeat(63))));
     for file in [&old, &young, Path::new(named.strip_prefix("file://").unwrap())] {

@@ -16,6 +16,7 @@ mod lag;
 mod metrics;
 mod models;
 mod scoring;
+mod searches;
 mod security;
 mod start_up;
 mod swap;

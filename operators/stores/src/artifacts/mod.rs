@@ -18,7 +18,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
-use crate::retry::with_back_off;
+use crate::retry::{passing, with_back_off};
 use crate::{Address, MAX_ARTIFACT_BYTES, S3Options, StoreError, s3_store};
 
 /// Below the store's root. Two digits of the digest make folders that no file system finds too large.
@@ -105,6 +105,12 @@ impl ArtifactStore {
         let runtime = runtime.worker_threads(1).thread_name("object-store").enable_all().build();
         let runtime = runtime.map_err(|e| unreadable(url, &e))?;
         Ok(Self { store, root, base, folder, patience, runtime })
+    }
+
+    /// The same store, whose calls give a server's trouble this long before they fail: callers that have more to look
+    /// after than the store try again themselves.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// What and where, for people.
@@ -264,11 +270,6 @@ impl ArtifactStore {
     }
 }
 
-/// Trouble that may pass: a server error, a broken connection. All other errors are answers.
-fn passing(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
-}
-
 /// SHA-256 in 64 hex digits.
 pub fn digest_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -285,5 +286,6 @@ fn unreadable(address: &str, cause: &dyn std::fmt::Display) -> StoreError {
 }
 
 fn failed(address: &str, error: &object_store::Error) -> StoreError {
-    StoreError::Failed { address: address.to_owned(), cause: error.to_string() }
+    let (address, cause) = (address.to_owned(), error.to_string());
+    if passing(error) { StoreError::Away { address, cause } } else { StoreError::Failed { address, cause } }
 }

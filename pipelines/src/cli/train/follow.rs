@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use lunapark_schemas::training::{Epoch, TaskStatus, TrainingStatus};
+use lunapark_schemas::training::{Epoch, SearchReport, TaskStatus, TrainingStatus, TrialState};
 use lunapark_schemas::{Messages, TopicPartition};
 use lunapark_topics::{Catalog, Limit, Log, Reader};
 
-use super::curve;
+use super::{board, curve};
 use crate::cli::output::{self, Output, Table};
 
 const LIMIT: Limit = Limit { messages: 1000, bytes: 4 << 20 };
@@ -83,7 +83,13 @@ impl View {
     }
 
     fn show(&mut self, status: &TrainingStatus) {
-        self.taken = true;
+        self.taken |= status.queue_position.is_none();
+        if let Some(place) = status.queue_position.filter(|_| !self.silent) {
+            self.bar.set_message(format!("waits, place {place} in the queue"));
+        }
+        if let Some(report) = &status.search {
+            return self.show_search(report);
+        }
         let Some(progress) = &status.progress else { return };
         self.bar.set_length(progress.steps.max(1));
         self.bar.set_position(progress.step);
@@ -95,6 +101,18 @@ impl View {
             output::note(format_args!("epoch {:>4}/{}  {}", epoch.epoch, progress.epochs, figures(epoch)));
         }
         self.bar.set_message(text);
+    }
+
+    fn show_search(&self, report: &SearchReport) {
+        let line = board::line(report);
+        if self.bar.is_hidden() && !self.silent {
+            output::note(&line);
+        }
+        let all = report.leaderboard.len() as u64;
+        let open = report.leaderboard.iter().filter(|row| row.state == TrialState::Open).count() as u64;
+        self.bar.set_length(all.max(1));
+        self.bar.set_position(all - open);
+        self.bar.set_message(line);
     }
 
     fn end(&self) {
@@ -117,6 +135,9 @@ fn figures(epoch: &Epoch) -> String {
 pub fn conclude(status: &TrainingStatus, kept: Option<&std::path::Path>, out: &mut Output<'_>) -> anyhow::Result<()> {
     if out.json {
         return Ok(());
+    }
+    if let Some(report) = &status.search {
+        board::table(report, out)?;
     }
     match status.task_status {
         TaskStatus::Succeeded => succeeded(status, kept, out),

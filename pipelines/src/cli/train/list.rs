@@ -52,7 +52,8 @@ fn last(context: &Context) -> Result<BTreeMap<String, TrainingStatus>, LogError>
         let end = context.log.watermarks(&at)?.high;
         Scan::open(&*context.log, &at, 0)?.until(end, |message| {
             let read = message.value.and_then(|value| serde_json::from_slice::<TrainingStatus>(value).ok());
-            if let Some(status) = read
+            // Trials stand on the leaderboard of their search.
+            if let Some(status) = read.filter(|status| status.trial.is_none())
                 && !tasks.get(&status.task_id).is_some_and(|known| known.task_status.terminal())
             {
                 tasks.insert(status.task_id.clone(), status);
@@ -66,5 +67,10 @@ fn last(context: &Context) -> Result<BTreeMap<String, TrainingStatus>, LogError>
 fn status(task: &TrainingStatus) -> String {
     let progress = task.progress.as_ref().filter(|_| task.task_status == TaskStatus::Running);
     let percent = progress.map(|p| format!(" {:.0} %", 100.0 * p.step as f64 / p.steps.max(1) as f64));
-    format!("{}{}", format!("{:?}", task.task_status).to_lowercase(), percent.unwrap_or_default())
+    let place = task.queue_position.filter(|_| task.task_status == TaskStatus::Submitted);
+    let place = place.map(|place| format!(" #{place}"));
+    let search = task.search.as_ref().filter(|_| task.task_status == TaskStatus::Running);
+    let rung = search.map(|search| format!(" rung {}/{}", search.rung, search.rungs));
+    let more = percent.or(place).or(rung).unwrap_or_default();
+    format!("{}{more}", format!("{:?}", task.task_status).to_lowercase())
 }

@@ -1,5 +1,6 @@
 //! `lunapark train`: send a training request, follow it, cancel it, list what there is.
 
+mod board;
 mod curve;
 pub mod follow;
 mod list;

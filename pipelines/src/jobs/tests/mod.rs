@@ -1,5 +1,9 @@
 //! Jobs on the embedded log, with a trainer that does as its gate says.
 
+mod faults;
+mod projects;
+mod search;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +20,7 @@ use lunapark_topics::{Catalog, Log, LogError};
 use lunapark_train::{Job, Progress, Refusal, Tables, Trained, Trainer};
 use serde_json::{Value, json};
 
-use super::Shelf;
+use super::{Shelf, Side};
 use crate::audit::scan::Scan;
 use crate::audit::{AuditRequest, audit};
 use crate::catalog::TopicCatalog;
@@ -29,10 +33,20 @@ use crate::service::check_training_topics;
 use crate::stop::Stop;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A batch size with which a trainer does not come back while its gate is closed.
+const HELD_UP: u32 = 17;
 
 /// Trains "steps": an epoch of one step each, as many as the gate lets through.
 struct Stepper {
     gate: Arc<AtomicUsize>,
+    running: Arc<Running>,
+}
+
+/// Jobs at once.
+#[derive(Default)]
+struct Running {
+    now: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 struct Steps {
@@ -41,6 +55,13 @@ struct Steps {
     seed: u64,
     history: Vec<Epoch>,
     gate: Arc<AtomicUsize>,
+    running: Arc<Running>,
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.running.now.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Trainer for Stepper {
@@ -53,7 +74,12 @@ impl Trainer for Stepper {
         let history: Vec<Epoch> = resume.map_or_else(Vec::new, |bytes| serde_json::from_slice(bytes).unwrap());
         let (done, all) = (history.len(), train.epochs as usize);
         assert!(train.batch_size != 13, "a trainer may panic");
-        Ok(Box::new(Steps { done, all, seed: train.seed, history, gate: self.gate.clone() }))
+        while train.batch_size == HELD_UP && self.gate.load(Ordering::Acquire) == 0 {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        let (gate, running) = (self.gate.clone(), self.running.clone());
+        running.peak.fetch_max(running.now.fetch_add(1, Ordering::AcqRel) + 1, Ordering::AcqRel);
+        Ok(Box::new(Steps { done, all, seed: train.seed, history, gate, running }))
     }
 }
 
@@ -84,7 +110,7 @@ impl Job for Steps {
             format: "steps",
             signature: Signature { inputs: Vec::new(), outputs: Vec::new() },
             evaluation: [("auc".to_owned(), 0.75)].into(),
-            history: self.history,
+            history: self.history.clone(),
             dataset: Default::default(),
             roc: Vec::new(),
             pictures: vec![("loss.svg".to_owned(), "<svg/>".to_owned())],
@@ -99,36 +125,42 @@ struct Place {
     topics: Catalog,
     log: Arc<dyn Log>,
     gate: Arc<AtomicUsize>,
+    running: Arc<Running>,
 }
 
 /// A stream thread of training.
 struct Worker {
     stop: Stop,
-    thread: JoinHandle<Result<(), RunError>>,
+    threads: Vec<JoinHandle<Result<(), RunError>>>,
 }
 
 impl Worker {
     fn end(self) {
         self.stop.request();
-        self.thread.join().unwrap().unwrap();
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
     }
 }
 
 impl Place {
     fn new(partitions: i32) -> Self {
+        Self::with(partitions, "", "")
+    }
+
+    /// With more lines in the sections `train` and `store`, and other sections after them.
+    fn with(partitions: i32, train: &str, store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("t.csv"), csv()).unwrap();
         std::fs::create_dir(folder.path().join("saved")).unwrap();
         let path = folder.path().display();
         let text = format!(
             "[topics]\npartitions = {partitions}\n[train]\nthreads = 1\ndatasets = \"{path}\"\nsave = \"{path}/saved\"\n\
-             checkpoint_interval = \"20ms\"\n[store]\nurl = \"file://{path}/store\""
+             checkpoint_interval = \"20ms\"\n{train}\n[store]\nurl = \"file://{path}/store\"\n{store}"
         );
         let config = Config::from_texts(&text, std::iter::empty()).unwrap();
         let topics = Catalog::new(&config.topics);
         let log = embedded::open(&folder.path().join("data"), &EmbeddedOptions::default()).unwrap();
         check_training_topics(&*log, &topics, true).unwrap();
-        Self { folder, config, topics, log, gate: Arc::new(AtomicUsize::new(usize::MAX)) }
+        Self { folder, config, topics, log, gate: Arc::new(AtomicUsize::new(usize::MAX)), running: Arc::default() }
     }
 
     fn store(&self) -> ArtifactStore {
@@ -140,12 +172,17 @@ impl Place {
         let stop = Stop::new();
         let catalog = Arc::new(TopicCatalog::new(self.log.clone(), &self.topics));
         let shelf = Shelf::new(Arc::new(self.store()), catalog);
-        let trainers: Vec<Box<dyn Trainer>> = vec![Box::new(Stepper { gate: self.gate.clone() })];
-        let train = Train::open(&config, &self.topics, self.log.clone(), trainers, shelf, &stop).unwrap();
-        let metrics = Arc::new(PipelineMetrics::new("train", instance).unwrap());
-        let (log, stopped) = (self.log.clone(), stop.clone());
-        let run = move || train.run_thread(0, log, metrics, Arc::new(Health::default()), &stopped);
-        Worker { stop, thread: std::thread::spawn(run) }
+        let trainers: Vec<Box<dyn Trainer>> =
+            vec![Box::new(Stepper { gate: self.gate.clone(), running: self.running.clone() })];
+        let train = Arc::new(Train::open(&config, &self.topics, self.log.clone(), trainers, shelf, &stop).unwrap());
+        let run = |side| {
+            let metrics = Arc::new(PipelineMetrics::new("train", instance).unwrap());
+            let (train, log, stopped) = (train.clone(), self.log.clone(), stop.clone());
+            let run = move || train.run_thread((0, side), log, metrics, Arc::new(Health::default()), &stopped);
+            std::thread::spawn(run)
+        };
+        let threads = [Side::Requests, Side::Trials].map(run).into_iter().collect();
+        Worker { stop, threads }
     }
 
     fn dataset(&self) -> PathBuf {
@@ -175,7 +212,11 @@ impl Place {
     }
 
     fn cancel(&self, task: &str) {
-        let event = self.topics.control.encode(&ControlRecord::Cancel { task_id: task.to_owned() }).unwrap();
+        self.say(&ControlRecord::Cancel { task_id: task.to_owned() });
+    }
+
+    fn say(&self, word: &ControlRecord) {
+        let event = self.topics.control.encode(word).unwrap();
         let mut writer = self.log.writer().unwrap();
         writer.produce(&event.record(Some(0))).unwrap();
         writer.flush(PATIENCE).unwrap();
