@@ -43,7 +43,7 @@ impl Event for ControlRecord {
         match self {
             ControlRecord::Cancel { task_id } => task_id.clone(),
             ControlRecord::Alive(alive) => format!("{}/{}", alive.pipeline, alive.instance),
-            ControlRecord::Stopped { pipeline, instance } => format!("{pipeline}/{instance}"),
+            ControlRecord::Stopped { pipeline, instance, .. } => format!("{pipeline}/{instance}"),
             ControlRecord::Ready(answer) | ControlRecord::CannotSwitch(answer) => {
                 format!("{}/{}", answer.pipeline, answer.instance)
             }

@@ -173,6 +173,8 @@ pub struct Catalog {
     pub inference_events: Topic<InferenceEvent>,
     /// Scores; key, partition and timestamp of their events.
     pub inference_results: Topic<InferenceResult>,
+    /// Scores of shadows, as results are written: nobody acts on them.
+    pub inference_shadow: Topic<InferenceResult>,
     /// The account of every transaction.
     pub ledger: Topic<LedgerRecord>,
     /// Counters and latency digests of every pipeline.
@@ -204,6 +206,7 @@ impl Catalog {
             prefix: options.prefix.clone(),
             inference_events: Topic::new(spec("inference.events", options.partitions)),
             inference_results: Topic::new(spec("inference.results", options.partitions)),
+            inference_shadow: Topic::new(spec("inference.shadow", options.partitions)),
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
             models: Topic::new(compacted(spec("models", 1))),
@@ -234,6 +237,7 @@ impl Catalog {
         vec![
             self.inference_events.spec.clone(),
             self.inference_results.spec.clone(),
+            self.inference_shadow.spec.clone(),
             self.inference_events.dead().spec,
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),

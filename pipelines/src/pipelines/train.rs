@@ -103,6 +103,7 @@ impl Train {
             member: member.to_owned(),
             routes: Routes {
                 results: self.catalog.training_status.name().clone(),
+                shadow: None,
                 dead: self.catalog.training_requests.dead().name().clone(),
                 ledger: self.catalog.ledger.clone(),
                 ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
@@ -114,6 +115,7 @@ impl Train {
             batch_bytes: usize::MAX,
             reject_share: 0.0,
             reject_window: 0,
+            shadow_patience: std::time::Duration::ZERO,
             accept_rejects_until: None,
         }
     }

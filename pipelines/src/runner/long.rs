@@ -231,7 +231,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
         }
         let started = Instant::now();
         let routes = &self.settings.routes;
-        for range in self.account.ranges(&self.settings.pipeline, &self.settings.member, |_| None) {
+        for range in self.account.ranges(&self.settings.pipeline, &self.settings.member, false, |_| None) {
             let entry = routes.ledger.encode(&LedgerRecord::Range(range))?;
             self.stream.produce(&entry.record(Some(routes.ledger_partition)), None)?;
         }
