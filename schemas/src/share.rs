@@ -65,10 +65,12 @@ impl JsonSchema for Share {
 impl Share {
     /// Whether this event belongs to the share.
     pub fn takes(self, message: &Message<'_>) -> bool {
-        match message.key {
-            Some(key) => self.takes_key(key),
-            None => self.takes_place(message.partition, message.offset),
-        }
+        self.takes_event(message.key, message.partition, message.offset)
+    }
+
+    /// As [`takes`](Self::takes), of the event with this key at this place.
+    pub fn takes_event(self, key: Option<&[u8]>, partition: i32, offset: i64) -> bool {
+        key.map_or_else(|| self.takes_place(partition, offset), |key| self.takes_key(key))
     }
 
     fn takes_key(self, key: &[u8]) -> bool {

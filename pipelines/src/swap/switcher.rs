@@ -135,7 +135,7 @@ impl Switcher {
     }
 
     fn configured_cut(&self, at: &Position) -> Option<CutRecord> {
-        let held = self.held.get(&at.partition).filter(|_| self.board.cuts())?;
+        let held = self.held.get(&at.partition)?;
         let governing = held.governing(at.offset).map(|held| &held.cut);
         if governing.is_some_and(|cut| cut.promotion > 0) {
             return None;

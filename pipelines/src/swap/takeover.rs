@@ -90,9 +90,14 @@ impl Takeovers {
 
     /// The partitions that have become ready.
     pub(super) fn arrived(&mut self) -> Vec<Taken> {
-        let answers: Vec<Answer> = self.tries.iter().flat_map(|each| each.answers.try_iter()).collect();
+        // A try that had ended before its answers were taken has no more of them.
+        let mut answers: Vec<Answer> = Vec::new();
+        self.tries.retain(|each| {
+            let ended = each.thread.is_finished();
+            answers.extend(each.answers.try_iter());
+            !ended
+        });
         let taken = answers.into_iter().filter_map(|answer| self.settle(answer)).collect();
-        self.tries.retain(|each| !each.thread.is_finished() || each.answers.try_iter().next().is_some());
         self.try_due();
         taken
     }

@@ -215,7 +215,7 @@ fn at_least_once_makes_no_cuts() {
     let (mut switcher, _) = place.switcher();
     place.board.want(promotion(1, "2", &[]), None);
     assert!(!switcher.due());
-    assert_eq!(switcher.configured(&place.at([5, 7])), []);
+    assert_eq!(offsets(&switcher.configured(&place.at([5, 7]))), [5, 7], "but says which configured model scores");
     assert_eq!(switcher.cut(&place.at([5, 7])), []);
 }
 
