@@ -315,6 +315,15 @@ mod tests {
         assert_eq!(account.firsts(), [TopicPartition::new("t", 1).at(5)]);
     }
 
+    /// Otherwise an audit would wait for the account of a committed offset.
+    #[test]
+    fn where_all_offsets_are_committed_all_have_an_account() {
+        let account = account();
+        assert!(account.ranges("score", "a-0", false, |_| None).is_empty());
+        let ranges = account.ranges("score", "a-0", true, |_| None);
+        assert_eq!((ranges.len(), ranges[0].first, ranges[0].next, ranges[0].messages.input), (1, 5, 5, 0));
+    }
+
     #[test]
     fn a_message_of_a_partition_that_is_not_ours_is_not_taken_down() {
         let mut account = account();
