@@ -89,7 +89,9 @@ impl Health {
     /// True where every thread polls and no partition stands still.
     pub fn ready(&self) -> bool {
         let threads = self.threads();
-        self.standing().is_empty() && !threads.is_empty() && threads.values().all(|state| *state == ThreadState::Running)
+        self.standing().is_empty()
+            && !threads.is_empty()
+            && threads.values().all(|state| *state == ThreadState::Running)
     }
 
     /// False where a thread failed for good.

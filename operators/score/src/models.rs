@@ -31,7 +31,15 @@ impl ModelEntry {
         let short = digest.get(..8).unwrap_or(digest);
         let tag = format!("{name}/{version}#{short}");
         let (signature, lent) = (model.signature().clone(), RwLock::new(Arc::downgrade(&model)));
-        Self { name: name.into(), version: version.into(), tag, digest: digest.into(), signature, kept: Some(model), lent }
+        Self {
+            name: name.into(),
+            version: version.into(),
+            tag,
+            digest: digest.into(),
+            signature,
+            kept: Some(model),
+            lent,
+        }
     }
 
     /// The model; none where nobody keeps it loaded any more.

@@ -14,7 +14,7 @@ use lunapark_schemas::{
     Datatype, ErrorClass, HeadersBuf, Messages, Outcome, RowsBuilder, Share, Signature, TensorSpec,
 };
 
-use crate::{Cut, CutTable, Cuts, ShadowCut, Taker, InferenceCodec, ModelEntry, ModelSet, NotAdded, Scorer};
+use crate::{Cut, CutTable, Cuts, InferenceCodec, ModelEntry, ModelSet, NotAdded, Scorer, ShadowCut, Taker};
 
 /// Adds up a row of two.
 struct Sum {
@@ -220,9 +220,8 @@ fn what_an_instance_has_loaded_besides_makes_no_difference_to_a_pinned_event() {
     let model = set.get(0).unwrap().model().unwrap();
     let kept = set.add(ModelEntry::new("sum", "3", "feed", model)).unwrap();
     let messages = events(&[None; 6]);
-    let wanted = |live: &[Cut], offset: usize| {
-        set.resolve(b"sum/3", &Cuts::live(live.to_vec()), &messages.get(offset)).ok()
-    };
+    let wanted =
+        |live: &[Cut], offset: usize| set.resolve(b"sum/3", &Cuts::live(live.to_vec()), &messages.get(offset)).ok();
     assert_eq!(wanted(&[], 5), None, "loaded, but no cut of this partition names it");
     let cut = [Cut::to(kept.index, 3)];
     assert_eq!((wanted(&cut, 2), wanted(&cut, 3)), (None, Some(kept.index)), "from its cut on");

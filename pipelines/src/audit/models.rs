@@ -23,20 +23,15 @@ struct Ruled {
 
 impl CutBook {
     /// All cuts of offsets that were committed before this call; none where there is no such topic.
-    pub fn read(
-        log: &dyn Log,
-        cuts: &str,
-        pipeline: &str,
-        source: &str,
-        partitions: &[i32],
-    ) -> Result<Self, LogError> {
+    pub fn read(log: &dyn Log, cuts: &str, pipeline: &str, source: &str, partitions: &[i32]) -> Result<Self, LogError> {
         let there = match log.topic(cuts) {
             Err(error) if error.kind == LogErrorKind::TopicMissing => 0,
             found => found?.partitions,
         };
         let partitions: Vec<i32> = partitions.iter().copied().filter(|partition| *partition < there).collect();
         let tracks = history::read(log, cuts, pipeline, source, &partitions)?;
-        let ruled = |(partition, tracks): (i32, history::Tracks)| (partition, tracks.live.iter().map(Ruled::new).collect());
+        let ruled =
+            |(partition, tracks): (i32, history::Tracks)| (partition, tracks.live.iter().map(Ruled::new).collect());
         Ok(Self { partitions: tracks.into_iter().map(ruled).collect() })
     }
 
@@ -54,7 +49,8 @@ impl Ruled {
         let tag = |model: &str, version: &str, digest: &str| {
             format!("{model}/{version}#{}", digest.get(..8).unwrap_or(digest))
         };
-        let canary = cut.canary.as_ref().map(|canary| (canary.share, tag(&canary.model, &canary.version, &canary.digest)));
+        let canary =
+            cut.canary.as_ref().map(|canary| (canary.share, tag(&canary.model, &canary.version, &canary.digest)));
         Self { from: cut.next_offset, tag: tag(&cut.model, &cut.version, &cut.digest), canary }
     }
 }

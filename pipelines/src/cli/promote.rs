@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use lunapark_schemas::Share;
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::Stage;
-use lunapark_schemas::Share;
 use lunapark_schemas::promotion::{Planned, Promotion, PromotionKind, PromotionStage};
 use lunapark_topics::LogErrorKind;
 use serde_json::{Value, json};
@@ -189,8 +189,7 @@ fn wanted(
     address: Option<&str>,
     places: &models::Places,
 ) -> anyhow::Result<Wanted> {
-    let (name, version) =
-        reference.split_once('/').map_or((reference, None), |(name, version)| (name, Some(version)));
+    let (name, version) = reference.split_once('/').map_or((reference, None), |(name, version)| (name, Some(version)));
     if name.is_empty() || version.is_some_and(str::is_empty) || reference.contains(char::is_whitespace) {
         bail!("`{reference}` is no model: write NAME or NAME/VERSION, for example higgs/2");
     }

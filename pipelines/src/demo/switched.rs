@@ -70,15 +70,13 @@ impl Switched {
 
     /// Topic, model, number of scores, AUC.
     pub(super) fn rows(&self) -> impl Iterator<Item = (String, String, u64, f64)> {
-        self.scores.iter().map(|((topic, model), scores)| {
-            (topic.clone(), model.clone(), scores.len() as u64, auc(scores))
-        })
+        self.scores
+            .iter()
+            .map(|((topic, model), scores)| (topic.clone(), model.clone(), scores.len() as u64, auc(scores)))
     }
 
     pub(super) fn document(&self) -> Value {
-        let row = |(topic, model, events, auc): (String, String, u64, f64)| {
-            json!({ "topic": topic, "model": model, "events": events, "auc": auc })
-        };
+        let row = |(topic, model, events, auc): (String, String, u64, f64)| json!({ "topic": topic, "model": model, "events": events, "auc": auc });
         self.rows().map(row).collect()
     }
 }

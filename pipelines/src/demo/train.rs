@@ -141,12 +141,7 @@ fn stream(
     Ok((promoted, cut))
 }
 
-fn switch(
-    config: &Config,
-    context: &Context,
-    service: &Service,
-    promoted: &str,
-) -> anyhow::Result<BTreeMap<i32, i64>> {
+fn switch(config: &Config, context: &Context, service: &Service, promoted: &str) -> anyhow::Result<BTreeMap<i32, i64>> {
     let catalog = &context.catalog;
     promote::make(context, config, promoted, Some(Share::try_from(SHADOWED)?), WITHIN)?;
     let shadowed = || Ok(records(&*context.log, catalog.inference_shadow.name())? >= ENOUGH);
@@ -277,6 +272,10 @@ fn show(stream: &Streamed, out: &mut Output<'_>) -> anyhow::Result<()> {
         table.row([model, what, number(events), format!("{auc:.4}")]);
     }
     out.table(&table)?;
-    let verdict = if stream.seen.obeyed { "every result is by the model that its cut says" } else { "RESULTS DO NOT FIT THE CUTS" };
+    let verdict = if stream.seen.obeyed {
+        "every result is by the model that its cut says"
+    } else {
+        "RESULTS DO NOT FIT THE CUTS"
+    };
     Ok(out.line(format_args!("\n{verdict}"))?)
 }

@@ -319,7 +319,12 @@ fn out_of_rows() -> [lunapark_schemas::outcome::FailedRow; 0] {
 }
 
 /// A result or dead letter: key, partition number and timestamp of its source.
-pub(super) fn answer<'a>(message: &Message<'a>, topic: &'a str, value: Option<&'a [u8]>, headers: &'a HeadersBuf) -> Record<'a> {
+pub(super) fn answer<'a>(
+    message: &Message<'a>,
+    topic: &'a str,
+    value: Option<&'a [u8]>,
+    headers: &'a HeadersBuf,
+) -> Record<'a> {
     Record {
         topic,
         partition: Some(message.partition),

@@ -84,11 +84,7 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     }
 
     /// Writes the scores of the shadow, as results are written.
-    pub(super) fn write_shadow(
-        &mut self,
-        messages: &Messages,
-        scored: Vec<Shadowed<O::Out>>,
-    ) -> Result<(), RunError> {
+    pub(super) fn write_shadow(&mut self, messages: &Messages, scored: Vec<Shadowed<O::Out>>) -> Result<(), RunError> {
         let Some(topic) = self.settings.routes.shadow.clone() else { return Ok(()) };
         let limit = self.stream.max_message_bytes(&topic).unwrap_or(usize::MAX).saturating_sub(MARGIN);
         let mut reply = std::mem::take(&mut self.reply);

@@ -265,8 +265,7 @@ fn run(told: Told) -> Ran {
     for spec in catalog.specs() {
         log.create_topic(&spec).unwrap();
     }
-    let one =
-        ModelConfig { name: "higgs".into(), version: "1".into(), path: "builtin:higgs-xgb".into(), sha256: None };
+    let one = ModelConfig { name: "higgs".into(), version: "1".into(), path: "builtin:higgs-xgb".into(), sha256: None };
     let set = Arc::new(models::load_all(&[one], &s3().into()).unwrap());
     let premises = Premises {
         log,
@@ -347,15 +346,15 @@ fn taken(share: Share, offset: i64) -> bool {
 #[test]
 fn what_was_read_ahead_of_a_switch_is_scored_by_the_new_model() {
     for reads_on in 0..4 {
-        let ran = run(Told {
-            reads_on,
-            promotes: vec![(5, promotion(1, PromotionKind::Switch, None))],
-            ..Told::default()
-        });
+        let ran =
+            run(Told { reads_on, promotes: vec![(5, promotion(1, PromotionKind::Switch, None))], ..Told::default() });
         ran.assert_obeyed();
         ran.assert_at_boundaries();
         let cuts = ran.cuts(Role::Live);
-        assert_eq!(cuts.iter().map(|cut| (cut.promotion, cut.version.as_str())).collect::<Vec<_>>(), [(0, "1"), (1, "2")]);
+        assert_eq!(
+            cuts.iter().map(|cut| (cut.promotion, cut.version.as_str())).collect::<Vec<_>>(),
+            [(0, "1"), (1, "2")]
+        );
         assert!(cuts[1].next_offset < MESSAGES / 2, "it came early: {cuts:?}");
     }
 }

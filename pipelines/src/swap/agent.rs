@@ -110,7 +110,9 @@ impl Agent {
 
     /// Results and shadows are two sides: a promotion of one does not overtake one of the other.
     fn act(&self, heard: &mut Heard, writer: &mut dyn Writer) -> Result<(), LogError> {
-        [PromotionKind::Switch, PromotionKind::Shadow].into_iter().try_for_each(|side| self.act_on(side, heard, writer))?;
+        [PromotionKind::Switch, PromotionKind::Shadow]
+            .into_iter()
+            .try_for_each(|side| self.act_on(side, heard, writer))?;
         let Heard { promotions, ready, .. } = heard;
         let decided = |id: &u64| promotions.get(id).is_none_or(|p| p.stage != PromotionStage::Announced);
         ready.retain(|id, _| !decided(id));

@@ -155,7 +155,8 @@ impl Switchboard {
             return Ok(HeldCut::bare(cut));
         }
         let model = Some(self.load(&cut.model, &cut.version, &cut.artifact, &cut.digest)?);
-        let canary = cut.canary.as_ref().map(|c| self.load(&c.model, &c.version, &c.artifact, &c.digest)).transpose()?;
+        let canary =
+            cut.canary.as_ref().map(|c| self.load(&c.model, &c.version, &c.artifact, &c.digest)).transpose()?;
         Ok(HeldCut { cut, model, canary })
     }
 

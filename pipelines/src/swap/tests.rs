@@ -279,7 +279,8 @@ fn every_version_that_a_cut_has_named_is_loaded_and_none_other() {
     assert!(loaded(&fresh, "2") && loaded(&fresh, "3"));
     place.board.load_promoted(&promotion(3, "4", &[])).map(drop).unwrap();
     assert!(!loaded(&fresh, "4"), "a promotion that was not made keeps nothing");
-    switcher.forget(&[0, 1].map(|partition| TopicPartition::new(place.catalog.inference_events.name().clone(), partition)));
+    switcher
+        .forget(&[0, 1].map(|partition| TopicPartition::new(place.catalog.inference_events.name().clone(), partition)));
     assert!(!loaded(&fresh, "2") && loaded(&fresh, "1"), "nobody holds it; the default stays");
 }
 
@@ -365,7 +366,10 @@ fn a_shadow_has_cuts_of_its_own_and_undoes_no_plan() {
     let cuts = switcher.cut(&place.at([6, 8]));
     assert!(cuts.iter().all(|cut| cut.role == Role::Shadow && cut.share == share(0.2)));
     let taker = Some(Taker { model: 2, share: cuts[0].share.unwrap() });
-    assert_eq!((live(&table, 0), table.of(0).shadow.clone()), (vec![Cut::to(1, 50)], vec![ShadowCut { from: 6, taker }]));
+    assert_eq!(
+        (live(&table, 0), table.of(0).shadow.clone()),
+        (vec![Cut::to(1, 50)], vec![ShadowCut { from: 6, taker }])
+    );
     switcher.committed();
     // It fails: it ends where it stands, once, and by its cut whoever takes over knows.
     let ends = switcher.end_shadows(&place.at([9, 9]), "it panicked");

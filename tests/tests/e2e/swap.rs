@@ -264,12 +264,7 @@ fn shadow_and_canary_take_their_shares(backend: Backend) {
 }
 
 /// The shadow's scores are those that its cuts and the hash say, and are written as results are.
-fn assert_shadowed(
-    place: &Workplace,
-    book: &CutBook,
-    free: &[OwnedRecord],
-    events: &HashMap<String, OwnedRecord>,
-) {
+fn assert_shadowed(place: &Workplace, book: &CutBook, free: &[OwnedRecord], events: &HashMap<String, OwnedRecord>) {
     let offset = |source: &str| source.rsplit('/').next().unwrap().parse::<i64>().unwrap();
     let due = free.iter().filter(|result| {
         let source = result.header("lunapark-source").unwrap();

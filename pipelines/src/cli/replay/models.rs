@@ -93,7 +93,8 @@ impl Replayed {
             return Ok(());
         };
         let mut cuts = (*self.table.of(message.partition)).clone();
-        let known = |named: &Named| self.set.get(named.model).is_some_and(|e| (&*e.name, &*e.version) == (name, version));
+        let known =
+            |named: &Named| self.set.get(named.model).is_some_and(|e| (&*e.name, &*e.version) == (name, version));
         let failed = |(n, v): &(String, String)| (n.as_str(), v.as_str()) == (name, version);
         if cuts.named.iter().any(known) || self.missing.iter().any(failed) {
             return Ok(());
