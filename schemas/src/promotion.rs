@@ -21,8 +21,8 @@ pub struct Promotion {
     pub digest: String,
     /// Address of the artifact: a path, `file://`, `s3://` or `builtin:`.
     pub artifact: String,
-    /// What the model is to do.
-    #[serde(default, skip_serializing_if = "PromotionKind::is_switch")]
+    /// What the model is to do. `kind` is what the topic's records are told apart by.
+    #[serde(default, rename = "intent", skip_serializing_if = "PromotionKind::is_switch")]
     pub kind: PromotionKind,
     /// Of a canary or a shadow: which events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,6 +103,7 @@ impl Event for Promotion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::CatalogRecord;
 
     #[test]
     fn a_promotion_reads_back() {
@@ -124,5 +125,8 @@ mod tests {
         assert_eq!(promotion.key(), "promotion/score/1");
         let text = serde_json::to_string(&promotion).unwrap();
         assert_eq!(serde_json::from_str::<Promotion>(&text).unwrap(), promotion);
+        let record = CatalogRecord::Promotion(promotion);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<CatalogRecord>(&text).unwrap(), record, "{text}");
     }
 }

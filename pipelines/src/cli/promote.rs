@@ -433,7 +433,7 @@ fn document(decided: &Promotion, gathered: &gather::Gathered, cut: Value) -> Val
     json!({
         "promotion": decided.id,
         "promoted": format!("{}/{}", decided.model, decided.version),
-        "kind": decided.kind,
+        "intent": decided.kind,
         "share": decided.share,
         "digest": decided.digest,
         "artifact": decided.artifact,
