@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
 /// Rows per second of so many threads that do nothing but score.
 fn bare_model(workload: &Workload, rows: usize, threads: usize, spell: Duration) -> anyhow::Result<f64> {
     let batch = model_rows(&workload.models, rows)?;
-    let model = &workload.entry()?.model;
+    let model = &workload.entry()?.model().ok_or_else(|| anyhow::anyhow!("the model is not loaded"))?;
     let started = Instant::now();
     let score = || -> anyhow::Result<usize> {
         let mut done = 0;

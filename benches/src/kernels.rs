@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     }
     for (kind, name) in [(ModelKind::Mlp, "MLP 28-128-64-1"), (ModelKind::Xgb, "XGBoost, 151 trees of depth 6")] {
         let models = load_model(kind)?;
-        let model = models.entries().next().map(|entry| entry.model.clone());
+        let model = models.entries().next().and_then(|entry| entry.model());
         let model = model.ok_or_else(|| anyhow::anyhow!("no model loaded"))?;
         for rows in BATCHES {
             let batch = model_rows(&models, rows)?;

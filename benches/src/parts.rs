@@ -38,19 +38,20 @@ impl Parts {
     /// Measures all three on the workload's own messages.
     pub fn measure(workload: &Workload, payload: Payload, window: Duration) -> anyhow::Result<Self> {
         let entry = workload.entry()?;
+        let model = entry.model().context("the model is loaded")?;
         let messages = workload.messages(BATCH / payload.rows());
         let (rows, requests) = decode(entry, &messages)?;
-        let outputs = entry.model.infer(&rows)?;
+        let outputs = model.infer(&rows)?;
         Ok(Self {
             decode: nanos_per(BATCH, window, || decode(entry, &messages).map(drop))?,
-            model: nanos_per(BATCH, window, || Ok(entry.model.infer(&rows).map(black_box).map(drop)?))?,
+            model: nanos_per(BATCH, window, || Ok(model.infer(&rows).map(black_box).map(drop)?))?,
             encode: nanos_per(BATCH, window, || encode(entry, &requests, &outputs))?,
         })
     }
 }
 
 fn decode(entry: &ModelEntry, messages: &Messages) -> anyhow::Result<(RecordBatch, Vec<Request>)> {
-    let mut rows = RowsBuilder::new(entry.model.signature().clone(), BATCH);
+    let mut rows = RowsBuilder::new(entry.signature.clone(), BATCH);
     let limits = Limits::default();
     let requests = messages.iter().map(|message| inference::decode(&message, &mut rows, &limits));
     let requests = requests.collect::<Result<Vec<_>, _>>().map_err(refused)?;
@@ -59,7 +60,7 @@ fn decode(entry: &ModelEntry, messages: &Messages) -> anyhow::Result<(RecordBatc
 
 fn encode(entry: &ModelEntry, requests: &[Request], outputs: &RecordBatch) -> anyhow::Result<()> {
     let (model_name, model_version) = (entry.name.as_str(), entry.version.as_str());
-    let context = ReplyContext { model_name, model_version, signature: entry.model.signature() };
+    let context = ReplyContext { model_name, model_version, signature: &entry.signature };
     let (mut value, mut start) = (Vec::new(), 0);
     for request in requests {
         let rows = start..start + request.rows as usize;

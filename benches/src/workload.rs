@@ -135,7 +135,7 @@ fn batch(
     from: usize,
     rows: usize,
 ) -> anyhow::Result<arrow_array::RecordBatch> {
-    let mut builder = RowsBuilder::new(entry.model.signature().clone(), rows);
+    let mut builder = RowsBuilder::new(entry.signature.clone(), rows);
     for row in from..from + rows {
         for text in &sample[row % sample.len()] {
             builder.columns_mut()[0].push(text.parse()?);

@@ -1,8 +1,9 @@
 //! What `/healthz` and `/readyz` say: each stream thread's state, with the reason where it is not running.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use lunapark_schemas::TopicPartition;
 use serde::Serialize;
 
 /// State of one stream thread.
@@ -31,6 +32,8 @@ pub enum ThreadState {
 #[derive(Debug, Default)]
 pub struct Health {
     threads: Mutex<BTreeMap<String, ThreadState>>,
+    /// Partitions that stand still, by thread and name, and why.
+    paused: Mutex<BTreeMap<(String, String), String>>,
 }
 
 impl Health {
@@ -59,15 +62,36 @@ impl Health {
         self.set(member, ThreadState::Stopped);
     }
 
+    /// A partition of a thread stands still.
+    pub fn waits(&self, member: &str, at: &TopicPartition, reason: &str) {
+        self.standing().insert((member.to_owned(), at.to_string()), reason.to_owned());
+    }
+
+    /// It stands still no longer, or is another's.
+    pub fn goes_on(&self, member: &str, at: &TopicPartition) {
+        self.standing().remove(&(member.to_owned(), at.to_string()));
+    }
+
+    /// Partitions that stand still, and why.
+    pub fn paused(&self) -> BTreeMap<String, String> {
+        self.standing().iter().map(|((_, at), reason)| (at.clone(), reason.clone())).collect()
+    }
+
+    fn standing(&self) -> MutexGuard<'_, BTreeMap<(String, String), String>> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All states, by thread.
     pub fn threads(&self) -> BTreeMap<String, ThreadState> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// True where every thread polls.
+    /// True where every thread polls and no partition stands still.
     pub fn ready(&self) -> bool {
         let threads = self.threads();
-        !threads.is_empty() && threads.values().all(|state| *state == ThreadState::Running)
+        self.standing().is_empty()
+            && !threads.is_empty()
+            && threads.values().all(|state| *state == ThreadState::Running)
     }
 
     /// False where a thread failed for good.

@@ -76,12 +76,12 @@ async fn healthz(State(shown): State<Shown>) -> impl IntoResponse {
     answer(shown.health.alive(), &shown.health)
 }
 
-/// Whether every thread polls; says why where one does not.
+/// Whether every thread polls and no partition stands still; says why where one does not.
 async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     answer(shown.health.ready(), &shown.health)
 }
 
 fn answer(ok: bool, health: &Health) -> (StatusCode, Json<serde_json::Value>) {
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "ok": ok, "threads": health.threads() })))
+    (status, Json(serde_json::json!({ "ok": ok, "threads": health.threads(), "paused": health.paused() })))
 }

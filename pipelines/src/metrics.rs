@@ -54,6 +54,7 @@ pub struct PipelineMetrics {
     commits: IntCounter,
     aborts: IntCounter,
     restarts: IntCounter,
+    shadows: IntCounterVec,
     partitions: IntGaugeVec,
     stages: HistogramVec,
     batch_rows: Histogram,
@@ -88,6 +89,7 @@ impl PipelineMetrics {
             commits: one("lunapark_commits_total", "Transactions committed.")?,
             aborts: one("lunapark_aborts_total", "Transactions aborted and read again.")?,
             restarts: one("lunapark_restarts_total", "Stream threads restarted in place.")?,
+            shadows: vec("lunapark_shadow_total", "Events that a shadow scored, and shadows that failed.", "outcome")?,
             partitions: IntGaugeVec::new(labels("lunapark_partitions", "Partitions assigned."), &["member"])?,
             stages: HistogramVec::new(
                 histogram("lunapark_stage_seconds", "Time of a batch by stage.", seconds),
@@ -103,13 +105,14 @@ impl PipelineMetrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 9] = [
+        let all: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(self.messages.clone()),
             Box::new(self.rows.clone()),
             Box::new(self.dead_letters.clone()),
             Box::new(self.commits.clone()),
             Box::new(self.aborts.clone()),
             Box::new(self.restarts.clone()),
+            Box::new(self.shadows.clone()),
             Box::new(self.partitions.clone()),
             Box::new(self.stages.clone()),
             Box::new(self.batch_rows.clone()),
@@ -132,7 +135,7 @@ impl PipelineMetrics {
     pub fn committed(&self, account: &Account, times: &mut BatchTimes, took: Duration) {
         self.stage(Stage::Commit, took);
         self.commits.inc();
-        for range in account.ranges("", "", |_| None) {
+        for range in account.ranges("", "", false, |_| None) {
             for (label, messages, rows) in [
                 ("result", range.messages.results, range.rows.results),
                 ("filtered", range.messages.filtered, range.rows.filtered),
@@ -158,6 +161,16 @@ impl PipelineMetrics {
     /// One restart of a stream thread.
     pub fn restarted(&self) {
         self.restarts.inc();
+    }
+
+    /// Events that a shadow scored.
+    pub fn shadowed(&self, events: usize) {
+        self.shadows.with_label_values(&["scored"]).inc_by(events as u64);
+    }
+
+    /// One shadow that failed and was ended.
+    pub fn shadow_failed(&self) {
+        self.shadows.with_label_values(&["failed"]).inc();
     }
 
     /// Partitions that a stream thread holds.

@@ -131,6 +131,15 @@ pub struct Step {
 /// Cascades within cascades: more is a cascade that names itself.
 const MAX_NESTING: usize = 4;
 
+/// The same address, good in every folder: instances run in folders of their own.
+pub fn absolute(address: &str) -> String {
+    if address.contains("://") || address.starts_with("builtin:") || address.starts_with(SCHEME) {
+        return address.to_owned();
+    }
+    let path = std::path::absolute(address).ok().and_then(|path| path.to_str().map(str::to_owned));
+    path.unwrap_or_else(|| address.to_owned())
+}
+
 /// Loads one model or cascade from a path, `file://`, `s3://`, `builtin:` or `catalog:` address.
 pub fn load(path: &str, sha256: Option<&str>, places: &Places) -> Result<Loaded, String> {
     load_nested(path, sha256, places, 0)

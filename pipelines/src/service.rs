@@ -17,6 +17,7 @@ use lunapark_stores::artifacts::ArtifactStore;
 
 use crate::catalog::TopicCatalog;
 use crate::catalog::library::Library;
+use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
@@ -27,7 +28,7 @@ use crate::pipelines::score::Score;
 use crate::pipelines::train::Train;
 use crate::runner::RunError;
 use crate::stop::Stop;
-use crate::swap::{Agent, Switchboard};
+use crate::swap::{Agent, Premises, Switchboard};
 
 /// Why a service does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +89,9 @@ pub fn check_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> Result<()
     let (events, results) = (&catalog.inference_events, catalog.inference_results.name());
     fit_together(log, events.name(), results, events.dead().name())?;
     let (models, cuts) = (log.topic(catalog.models.name())?, log.topic(catalog.model_cuts.name())?);
-    same_partitions(&log.topic(events.name())?, &cuts)?;
+    let source = log.topic(events.name())?;
+    same_partitions(&source, &cuts)?;
+    same_partitions(&source, &log.topic(catalog.inference_shadow.name())?)?;
     [&models, &cuts].into_iter().try_for_each(kept_for_ever)
 }
 
@@ -105,13 +108,27 @@ pub fn check_training_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> 
 }
 
 fn ensure_topics(log: &dyn Log, specs: &[TopicSpec], create: bool) -> Result<(), LogError> {
+    if create {
+        return specs.iter().try_for_each(|spec| log.create_topic(spec).map(drop));
+    }
+    let mut missing = Vec::new();
     for spec in specs {
-        match create {
-            true => drop(log.create_topic(spec)?),
-            false => drop(log.topic(&spec.name)?),
+        match log.topic(&spec.name) {
+            Err(error) if error.kind == LogErrorKind::TopicMissing => missing.push(spec),
+            found => drop(found?),
         }
     }
-    Ok(())
+    if missing.is_empty() { Ok(()) } else { Err(all_missing(&missing)) }
+}
+
+/// An upgrade may need topics that the version before did not.
+fn all_missing(missing: &[&TopicSpec]) -> LogError {
+    let names: Vec<_> = missing.iter().map(|spec| format!("topic `{}` does not exist", spec.name)).collect();
+    let message = format!(
+        "{}, and topics.create is false; `lunapark topics create` creates those that are missing",
+        names.join(", ")
+    );
+    LogError::new(LogErrorKind::TopicMissing, message)
 }
 
 fn fit_together(log: &dyn Log, source: &str, results: &str, dead: &str) -> Result<(), LogError> {
@@ -309,7 +326,8 @@ impl Service {
     fn follow(&mut self, instance: &str, board: Arc<Switchboard>) -> Result<(), ServiceError> {
         let (models, control) = (self.catalog.models.clone(), self.catalog.control.clone());
         let spoken = Arc::new(AtomicBool::new(false));
-        let agent = Agent { board, models, control, instance: instance.to_owned(), spoken: spoken.clone() };
+        let run = format!("{:x}-{:x}", clock::now_millis(), std::process::id());
+        let agent = Agent { board, models, control, instance: instance.to_owned(), run, spoken: spoken.clone() };
         let stop = self.stop.clone();
         let spawned = std::thread::Builder::new().name("promotions".into()).spawn(move || agent.run(&stop));
         let following = spawned.map_err(|e| ServiceError::Thread(e.to_string()))?;
@@ -392,9 +410,16 @@ impl Service {
 }
 
 fn switchboard(config: &Config, log: &Arc<dyn Log>, catalog: &Catalog, score: &Score) -> Switchboard {
-    let (cuts, source) = (catalog.model_cuts.clone(), catalog.inference_events.name().clone());
     let places = Places { s3: models::s3_options(&config.store), library: Library::on(log.clone(), catalog) };
-    Switchboard::new(log.clone(), cuts, source, score.group(), score.models(), places, config.score.delivery)
+    let premises = Premises {
+        log: log.clone(),
+        cuts: catalog.model_cuts.clone(),
+        source: catalog.inference_events.name().clone(),
+        pipeline: score.group(),
+        default_artifact: config.score.models.first().map(|model| models::absolute(&model.path)).unwrap_or_default(),
+        delivery: config.score.delivery,
+    };
+    Switchboard::new(premises, score.models(), places)
 }
 
 /// An instance starts without its first sign of life after so long.

@@ -21,6 +21,9 @@ pub enum ControlRecord {
         pipeline: String,
         /// Stable instance name.
         instance: String,
+        /// Which run of the instance: the late word of a process says nothing of its namesake after it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        run: String,
     },
     /// An instance has loaded and checked the model of a promotion.
     Ready(Answer),
@@ -54,6 +57,9 @@ pub struct Alive {
     pub pipeline: String,
     /// Stable instance name.
     pub instance: String,
+    /// Which run of the instance said it: a restarted one is another. Empty in records of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub run: String,
     /// When it was sent, milliseconds since 1970.
     pub sent_at: i64,
 }
@@ -65,6 +71,9 @@ pub struct Answer {
     pub pipeline: String,
     /// Stable instance name.
     pub instance: String,
+    /// Which run of the instance said it: a restarted one is another. Empty in records of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub run: String,
     /// Number of the promotion.
     pub promotion: u64,
     /// Why it cannot; empty where it can.

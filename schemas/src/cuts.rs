@@ -5,10 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
+use crate::share::Share;
 
 /// One entry of the topic `model.cuts`: the partition's owner wrote it inside the transaction that took effect with it.
 ///
-/// Events of the partition from `next_offset` on that pin no version are scored by this model, until the next cut.
+/// Events of the partition from `next_offset` on that pin no version are scored by this model, until the next cut; those
+/// that a canary takes are scored by it. A cut of the role `shadow` says which model scores some of them besides.
 /// Each cut has a key of its own, so that compaction keeps them all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CutRecord {
@@ -28,20 +30,66 @@ pub struct CutRecord {
     pub digest: String,
     /// Address of the artifact: a path, `file://`, `s3://` or `builtin:`.
     pub artifact: String,
-    /// Number of the promotion that asked for it.
+    /// Number of the promotion that asked for it; 0 where no promotion did and this is the model of the configuration.
     pub promotion: u64,
+    /// What it decides.
+    #[serde(default, skip_serializing_if = "Role::is_live")]
+    pub role: Role,
+    /// Role `live`: the version that scores a share of the events in place of the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// Role `shadow`: the share that the model scores besides; without one the shadow ends here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
+    /// Why a shadow ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a cut decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Whose scores are the results.
+    #[default]
+    Live,
+    /// Whose scores go to `inference.shadow`.
+    Shadow,
+}
+
+impl Role {
+    /// True for the role that records do not spell out.
+    pub fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
+}
+
+/// A version whose scores are the results of a share of the events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Canary {
+    /// Model name.
+    pub model: String,
+    /// Model version.
+    pub version: String,
+    /// SHA-256 of the artifact, 64 hex digits.
+    pub digest: String,
+    /// Address of the artifact.
+    pub artifact: String,
+    /// Which events.
+    pub share: Share,
 }
 
 impl Event for CutRecord {
     fn key(&self) -> String {
-        format!("{}/{}/{}/{}", self.pipeline, self.topic, self.partition, self.next_offset)
+        let role = if self.role.is_live() { "" } else { "/shadow" };
+        format!("{}/{}/{}/{}{role}", self.pipeline, self.topic, self.partition, self.next_offset)
     }
 }
 
-/// The cuts that take effect, ascending: of one partition's, in any order. A later promotion's cut undoes what earlier
-/// ones planned for its offset and for those behind it; nothing that was scored already changes by that.
+/// The cuts that take effect, ascending: of one partition's of one role, in any order. A later promotion's cut undoes what
+/// earlier ones planned for its offset and for those behind it; nothing that was scored already changes by that.
 pub fn effective(mut cuts: Vec<CutRecord>) -> Vec<CutRecord> {
-    cuts.sort_by_key(|cut| cut.promotion);
+    cuts.sort_by_key(|cut| (cut.promotion, cut.next_offset));
     let mut stairs: Vec<CutRecord> = Vec::with_capacity(cuts.len());
     for cut in cuts {
         while stairs.last().is_some_and(|planned| planned.next_offset >= cut.next_offset) {
@@ -72,6 +120,10 @@ mod tests {
             digest: "0".repeat(64),
             artifact: "builtin:m".into(),
             promotion: 1,
+            role: Role::Live,
+            canary: None,
+            share: None,
+            reason: None,
         }
     }
 
@@ -91,11 +143,25 @@ mod tests {
     }
 
     #[test]
+    fn cuts_of_the_configuration_follow_each_other_and_undo_no_promotion() {
+        let of = |promotion, next_offset| CutRecord { promotion, ..cut(next_offset) };
+        let found = effective(vec![of(0, 30), of(0, 5), of(1, 50)]);
+        assert_eq!(found.iter().map(|cut| cut.next_offset).collect::<Vec<_>>(), [5, 30, 50]);
+    }
+
+    #[test]
     fn every_cut_has_its_own_key_and_reads_back() {
         assert_eq!((cut(5).key(), cut(9).key()), ("score/t/2/5".into(), "score/t/2/9".into()));
+        assert_eq!(CutRecord { role: Role::Shadow, ..cut(5) }.key(), "score/t/2/5/shadow");
         let example: CutRecord =
             serde_json::from_str(include_str!("../examples/records/model.cuts/ok-cut.json")).unwrap();
         assert_eq!(example.key(), "score/inference.events/1/48000");
+        let canary: CutRecord =
+            serde_json::from_str(include_str!("../examples/records/model.cuts/ok-canary.json")).unwrap();
+        assert_eq!(canary.canary.map(|canary| f64::from(canary.share)), Some(0.1));
+        let shadow: CutRecord =
+            serde_json::from_str(include_str!("../examples/records/model.cuts/ok-shadow.json")).unwrap();
+        assert_eq!((shadow.role, shadow.share.map(f64::from)), (Role::Shadow, Some(0.2)));
         let text = serde_json::to_string(&cut(5)).unwrap();
         assert_eq!(serde_json::from_str::<CutRecord>(&text).unwrap(), cut(5));
     }

@@ -44,7 +44,7 @@ impl Event for ControlRecord {
             ControlRecord::Cancel { task_id } => task_id.clone(),
             ControlRecord::Seat(seat) => format!("{}/{}", seat.project, seat.job),
             ControlRecord::Alive(alive) => format!("{}/{}", alive.pipeline, alive.instance),
-            ControlRecord::Stopped { pipeline, instance } => format!("{pipeline}/{instance}"),
+            ControlRecord::Stopped { pipeline, instance, .. } => format!("{pipeline}/{instance}"),
             ControlRecord::Ready(answer) | ControlRecord::CannotSwitch(answer) => {
                 format!("{}/{}", answer.pipeline, answer.instance)
             }

@@ -19,6 +19,7 @@ pub mod position;
 pub mod promotion;
 pub mod publish;
 pub mod rows;
+pub mod share;
 pub mod signature;
 pub mod training;
 
@@ -28,4 +29,5 @@ pub use messages::{Message, Messages, Record};
 pub use outcome::{ErrorClass, Outcome, Rejection, SkipReason};
 pub use position::{Position, TopicPartition};
 pub use rows::RowsBuilder;
+pub use share::Share;
 pub use signature::{Datatype, Signature, TensorSpec};

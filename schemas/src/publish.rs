@@ -72,6 +72,11 @@ fn asyncapi() -> Value {
         "channels": {
             "inferenceEvents": channel("inference.events", "Events to score, of any number of rows each.", &REQUESTS),
             "inferenceResults": channel("inference.results", "Scores, in the format of their event.", &REPLIES),
+            "inferenceShadow": channel(
+                "inference.shadow",
+                "Scores of a shadow for a share of the events, as results are written; nobody acts on them.",
+                &REPLIES,
+            ),
             "inferenceEventsDead": channel(
                 "inference.events.dead",
                 "Events that cannot be scored, whole or in some rows: key, value and headers as they were, and why.",
@@ -96,6 +101,7 @@ fn asyncapi() -> Value {
         "operations": {
             "receiveEvents": operation("receive", "inferenceEvents"),
             "sendResults": operation("send", "inferenceResults"),
+            "sendShadow": operation("send", "inferenceShadow"),
             "sendDeadLetters": operation("send", "inferenceEventsDead"),
             "sendLedger": operation("send", "ledger"),
             "sendMetrics": operation("send", "metrics"),

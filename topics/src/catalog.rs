@@ -244,6 +244,7 @@ impl Catalog {
         vec![
             self.inference_events.spec.clone(),
             self.inference_results.spec.clone(),
+            self.inference_shadow.spec.clone(),
             self.inference_events.dead().spec,
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),

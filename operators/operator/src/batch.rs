@@ -59,6 +59,8 @@ pub struct Decoded {
     pub batches: Vec<Batch>,
     /// Message index and reason of what does not decode.
     pub rejected: Vec<(usize, Rejection)>,
+    /// Some of the messages once more, for models whose scores are not the results.
+    pub shadow: Vec<Batch>,
 }
 
 /// Rows of a result batch that belong to one message.

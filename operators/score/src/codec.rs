@@ -36,19 +36,40 @@ struct Collecting {
     members: Vec<Member>,
 }
 
+/// What is decoded of some messages.
+struct Decoding<'a> {
+    cuts: View<'a>,
+    /// How many messages there are.
+    expected: usize,
+    live: Vec<Collecting>,
+    shadow: Vec<Collecting>,
+}
+
 impl InferenceCodec {
-    fn decode_one(
+    fn decode_one(&self, message: &Message<'_>, index: usize, into: &mut Decoding<'_>) -> Result<(), Rejection> {
+        let (model, shadow) = match message.headers.get(MODEL) {
+            None => {
+                let span = into.cuts.span(message.partition, message.offset);
+                (self.models.live(span.scorer(message))?, span.shadow)
+            }
+            Some(header) => (self.models.resolve(header, into.cuts.cuts(message.partition), message)?, None),
+        };
+        self.collect(message, index, model, into.expected, &mut into.live)?;
+        if let Some(taker) = shadow.filter(|taker| taker.share.takes(message)) {
+            // What the shadow does not understand has no score of it; that is nobody else's business.
+            self.collect(message, index, taker.model, into.expected, &mut into.shadow).ok();
+        }
+        Ok(())
+    }
+
+    fn collect(
         &self,
         message: &Message<'_>,
         index: usize,
+        model: usize,
         expected: usize,
-        cuts: &mut View<'_>,
         all: &mut Vec<Collecting>,
     ) -> Result<(), Rejection> {
-        let model = match message.headers.get(MODEL) {
-            None => self.models.live(cuts.model(message.partition, message.offset))?,
-            Some(header) => self.models.resolve(header, cuts.cuts(message.partition), message.offset)?,
-        };
         let collecting = self.collecting(model, expected, all)?;
         let start = collecting.rows.rows();
         let request = inference::decode(message, &mut collecting.rows, &self.limits)?;
@@ -66,7 +87,7 @@ impl InferenceCodec {
             return Ok(&mut all[found]);
         }
         let unknown = || Rejection::new(ErrorClass::UnknownModel, format!("no model at index {model}"));
-        let signature = self.models.get(model).ok_or_else(unknown)?.model.signature().clone();
+        let signature = self.models.get(model).ok_or_else(unknown)?.signature.clone();
         let rows = RowsBuilder::new(signature, expected);
         all.push(Collecting { model, rows, members: Vec::with_capacity(expected) });
         let last = all.len() - 1;
@@ -76,14 +97,15 @@ impl InferenceCodec {
 
 impl Codec<Scored> for InferenceCodec {
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded {
-        let (mut all, mut cuts) = (Vec::new(), View::new(&self.cuts));
+        let cuts = View::new(&self.cuts);
+        let mut decoding = Decoding { cuts, expected: indices.len(), live: Vec::new(), shadow: Vec::new() };
         let mut decoded = Decoded::default();
         for &index in indices {
-            if let Err(rejection) = self.decode_one(&messages.get(index), index, indices.len(), &mut cuts, &mut all) {
+            if let Err(rejection) = self.decode_one(&messages.get(index), index, &mut decoding) {
                 decoded.rejected.push((index, rejection));
             }
         }
-        for Collecting { model, rows, members } in all.into_iter().filter(|c| !c.members.is_empty()) {
+        for Collecting { model, rows, members } in decoding.live.into_iter().filter(|c| !c.members.is_empty()) {
             match rows.finish() {
                 Ok(rows) => decoded.batches.push(Batch { model, rows, members }),
                 Err(error) => {
@@ -92,6 +114,9 @@ impl Codec<Scored> for InferenceCodec {
                 }
             }
         }
+        let shadow = decoding.shadow.into_iter().filter(|c| !c.members.is_empty());
+        let batch = |c: Collecting| Some(Batch { model: c.model, rows: c.rows.finish().ok()?, members: c.members });
+        decoded.shadow.extend(shadow.filter_map(batch));
         decoded
     }
 
@@ -106,7 +131,7 @@ impl Codec<Scored> for InferenceCodec {
         let unknown = || Rejection::new(ErrorClass::UnknownModel, format!("no model at index {model}"));
         let entry = self.models.get(model).ok_or_else(unknown)?;
         let context =
-            ReplyContext { model_name: &entry.name, model_version: &entry.version, signature: entry.model.signature() };
+            ReplyContext { model_name: &entry.name, model_version: &entry.version, signature: &entry.signature };
         let value = &mut reply.value;
         let encoded = inference::encode(&member.request, &context, &out.outputs, out.rows.clone(), &out.failed, value)?;
         reply.headers.push_str(MODEL, &entry.tag);

@@ -12,7 +12,7 @@ mod scorer;
 mod tests;
 
 pub use codec::InferenceCodec;
-pub use cuts::{Cut, CutTable};
-pub use models::{ModelEntry, ModelSet, NotAdded};
+pub use cuts::{Cut, CutTable, Cuts, Named, ShadowCut, Taker};
+pub use models::{Kept, ModelEntry, ModelSet, NotAdded};
 pub use refused::{Refused, refused_rows};
 pub use scorer::Scorer;

@@ -1,14 +1,13 @@
 //! The models that a scorer holds, and which one an event wants.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use lunapark_models::Model;
-use lunapark_schemas::{ErrorClass, Rejection};
+use lunapark_schemas::{ErrorClass, Message, Rejection, Signature};
 
-use crate::cuts::Cut;
+use crate::cuts::Cuts;
 
-/// One loaded model under its name and version.
-#[derive(Clone)]
+/// One model under its name and version.
 pub struct ModelEntry {
     /// Model name.
     pub name: String,
@@ -18,8 +17,12 @@ pub struct ModelEntry {
     pub tag: String,
     /// SHA-256, 64 hex digits.
     pub digest: String,
-    /// The model.
-    pub model: Arc<dyn Model>,
+    /// What it takes and gives.
+    pub signature: Arc<Signature>,
+    /// The model, where the entry itself keeps it loaded.
+    kept: Option<Arc<dyn Model>>,
+    /// The model, as long as somebody keeps it loaded.
+    lent: RwLock<Weak<dyn Model>>,
 }
 
 impl ModelEntry {
@@ -27,12 +30,44 @@ impl ModelEntry {
     pub fn new(name: &str, version: &str, digest: &str, model: Arc<dyn Model>) -> Self {
         let short = digest.get(..8).unwrap_or(digest);
         let tag = format!("{name}/{version}#{short}");
-        Self { name: name.into(), version: version.into(), tag, digest: digest.into(), model }
+        let (signature, lent) = (model.signature().clone(), RwLock::new(Arc::downgrade(&model)));
+        Self {
+            name: name.into(),
+            version: version.into(),
+            tag,
+            digest: digest.into(),
+            signature,
+            kept: Some(model),
+            lent,
+        }
+    }
+
+    /// The model; none where nobody keeps it loaded any more.
+    pub fn model(&self) -> Option<Arc<dyn Model>> {
+        self.kept.clone().or_else(|| self.lent.read().unwrap_or_else(PoisonError::into_inner).upgrade())
+    }
+
+    /// Takes a model up that was not loaded any more, or gives the one that is.
+    fn reload(&self, model: Arc<dyn Model>) -> Arc<dyn Model> {
+        let mut lent = self.lent.write().unwrap_or_else(PoisonError::into_inner);
+        lent.upgrade().unwrap_or_else(|| {
+            *lent = Arc::downgrade(&model);
+            model
+        })
     }
 }
 
-/// Models that a scorer may take up while it runs. Each stays loaded, since replays and pinned events may want it.
-const ROOM: usize = 1024;
+/// A model of a set that stays loaded as long as this is held.
+#[derive(Clone)]
+pub struct Kept {
+    /// Its index.
+    pub index: usize,
+    /// The model.
+    pub model: Arc<dyn Model>,
+}
+
+/// Models that a scorer may take up while it runs. Their names stay for ever, the models as long as somebody keeps them.
+const ROOM: usize = 4096;
 
 /// A model that a set does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +121,11 @@ impl ModelSet {
         self.slots.get(index).and_then(OnceLock::get)
     }
 
+    /// The model of events that name none and that no cut governs.
+    pub fn default_entry(&self) -> Option<&ModelEntry> {
+        self.get(0).filter(|_| self.configured > 0)
+    }
+
     /// All of them.
     pub fn entries(&self) -> impl Iterator<Item = &ModelEntry> {
         self.slots.iter().map_while(OnceLock::get)
@@ -96,26 +136,35 @@ impl ModelSet {
         self.entries().position(|entry| entry.name == name && entry.version == version)
     }
 
-    /// Adds a model, or finds the same one; its index.
-    pub fn add(&self, entry: ModelEntry) -> Result<usize, NotAdded> {
+    /// The model of this name, version and digest, where it is loaded.
+    pub fn keep(&self, name: &str, version: &str, digest: &str) -> Option<Kept> {
+        let index = self.find(name, version)?;
+        let entry = self.get(index).filter(|entry| entry.digest == digest)?;
+        Some(Kept { index, model: entry.model()? })
+    }
+
+    /// Adds a model, or finds the same one. It stays loaded as long as what this returns is held by somebody.
+    pub fn add(&self, mut entry: ModelEntry) -> Result<Kept, NotAdded> {
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(model) = entry.kept.take() else { return Err(NotAdded::Full) };
         if let Some(index) = self.find(&entry.name, &entry.version) {
-            return self.same(index, &entry);
+            let (index, loaded) = self.same(index, &entry)?;
+            return Ok(Kept { index, model: loaded.model().unwrap_or_else(|| loaded.reload(model)) });
         }
         let index = *filled;
         let slot = self.slots.get(index).ok_or(NotAdded::Full)?;
         slot.set(entry).map_err(|_| NotAdded::Full)?;
         *filled += 1;
-        Ok(index)
+        Ok(Kept { index, model })
     }
 
-    fn same(&self, index: usize, entry: &ModelEntry) -> Result<usize, NotAdded> {
-        let loaded = self.get(index).map(|loaded| loaded.digest.clone()).unwrap_or_default();
-        if loaded == entry.digest {
-            return Ok(index);
+    fn same(&self, index: usize, entry: &ModelEntry) -> Result<(usize, &ModelEntry), NotAdded> {
+        let found = self.get(index).ok_or(NotAdded::Full)?;
+        if found.digest == entry.digest {
+            return Ok((index, found));
         }
         let (name, version, wanted) = (entry.name.clone(), entry.version.clone(), entry.digest.clone());
-        Err(NotAdded::OtherDigest { name, version, loaded, wanted })
+        Err(NotAdded::OtherDigest { name, version, loaded: found.digest.clone(), wanted })
     }
 
     /// The model of an event without a header: that of the cut, or the default.
@@ -127,30 +176,42 @@ impl ModelSet {
         }
     }
 
-    /// Which model the header `lunapark-model: name[/version]` wants at this offset. A version is that version, whatever
-    /// is live. A name alone is what was last cut to of that name, or that name's last entry of the configuration.
-    pub fn resolve(&self, header: &[u8], cuts: &[Cut], offset: i64) -> Result<usize, Rejection> {
+    /// Which model the header `lunapark-model: name[/version]` wants. A version is that version, whatever is live: of the
+    /// configuration, or of a cut of the event's partition at or before it. A name alone is what was last cut to of
+    /// that name, or that name's last entry of the configuration. What this instance happens to have loaded besides makes no
+    /// difference: every instance says the same.
+    pub fn resolve(&self, header: &[u8], cuts: &Cuts, message: &Message<'_>) -> Result<usize, Rejection> {
         let wanted = std::str::from_utf8(header).map_err(|_| self.unknown("(not UTF-8)"))?.trim();
         let found = match wanted.split_once('/') {
-            Some((name, version)) => self.find(name, version),
-            None => self.named(wanted, cuts, offset),
+            Some((name, version)) => self.version(name, version, cuts, message.offset),
+            None => self.named(wanted, cuts, message),
         };
         found.ok_or_else(|| self.unknown(wanted))
     }
 
-    fn named(&self, name: &str, cuts: &[Cut], offset: i64) -> Option<usize> {
-        let fits = |index: usize| self.get(index).is_some_and(|entry| entry.name == name);
-        let cut = cuts.iter().rev().find(|cut| cut.from <= offset && fits(cut.model)).map(|cut| cut.model);
-        cut.or_else(|| (0..self.configured).rev().find(|index| fits(*index)))
+    fn version(&self, name: &str, version: &str, cuts: &Cuts, offset: i64) -> Option<usize> {
+        let fits = |index: &usize| self.get(*index).is_some_and(|e| e.name == name && e.version == version);
+        let named = cuts.named.iter().filter(|named| named.from <= offset).map(|named| named.model);
+        (0..self.configured).find(fits).or_else(|| named.into_iter().find(fits))
+    }
+
+    fn named(&self, name: &str, cuts: &Cuts, message: &Message<'_>) -> Option<usize> {
+        let fits = |index: &usize| self.get(*index).is_some_and(|entry| entry.name == name);
+        let before = &cuts.live[..cuts.live.partition_point(|cut| cut.from <= message.offset)];
+        let either = |cut: &crate::Cut| [cut.scorer(message), cut.model].into_iter().find(fits);
+        before.iter().rev().find_map(either).or_else(|| (0..self.configured).rev().find(fits))
     }
 
     fn unknown(&self, wanted: &str) -> Rejection {
-        // Not those taken up since: two instances would say different things.
         let configured = self.entries().take(self.configured);
         let known: Vec<_> = configured.map(|e| format!("{}/{}", e.name, e.version)).collect();
         let shown: String = wanted.chars().take(100).collect();
-        let message =
-            format!("header lunapark-model: no model `{}`; loaded are: {}", shown.escape_debug(), known.join(", "));
+        let message = format!(
+            "header lunapark-model: no model `{}`; there are: {}, and of each partition the versions that its cuts have \
+             named up to the event",
+            shown.escape_debug(),
+            known.join(", ")
+        );
         Rejection::new(ErrorClass::UnknownModel, message)
     }
 }

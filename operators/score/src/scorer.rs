@@ -1,11 +1,12 @@
 //! The operator: rows that the model cannot take are set aside, the rest is scored in one call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use lunapark_models::Model;
-use lunapark_operator::{Batch, Member, Operator, OperatorError, Scored};
+use lunapark_operator::{Batch, Member, Operator, OperatorError, Retry, Scored};
 use lunapark_schemas::outcome::FailedRow;
 use lunapark_schemas::{Outcome, Signature};
 
@@ -33,7 +34,7 @@ impl Operator for Scorer {
 
     async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Scored>>, OperatorError> {
         let unknown = || OperatorError::fatal(format!("no model at index {}", batch.model));
-        let model = &self.models.get(batch.model).ok_or_else(unknown)?.model;
+        let model = self.models.get(batch.model).ok_or_else(unknown)?.model().ok_or_else(away)?;
         match refused_rows(model.as_ref(), &batch.rows) {
             None => {
                 let outputs = Arc::new(infer(model.as_ref(), &batch.rows)?);
@@ -42,6 +43,12 @@ impl Operator for Scorer {
             Some(refused) => score_without(model.as_ref(), batch, &refused),
         }
     }
+}
+
+/// Whoever decoded for a model keeps it loaded; if not, nothing must be scored by another.
+fn away() -> OperatorError {
+    let retry = Retry::After(Duration::from_secs(1));
+    OperatorError { retry, message: "the model was unloaded while events waited for it; please report it".to_owned() }
 }
 
 fn infer(model: &dyn Model, rows: &RecordBatch) -> Result<RecordBatch, OperatorError> {

@@ -10,9 +10,11 @@ use lunapark_schemas::headers::MODEL;
 use lunapark_schemas::inference::{Format, Limits, Request};
 use lunapark_schemas::messages::At;
 use lunapark_schemas::rows::f32_values;
-use lunapark_schemas::{Datatype, ErrorClass, HeadersBuf, Messages, Outcome, RowsBuilder, Signature, TensorSpec};
+use lunapark_schemas::{
+    Datatype, ErrorClass, HeadersBuf, Messages, Outcome, RowsBuilder, Share, Signature, TensorSpec,
+};
 
-use crate::{Cut, CutTable, InferenceCodec, ModelEntry, ModelSet, NotAdded, Scorer};
+use crate::{Cut, CutTable, Cuts, InferenceCodec, ModelEntry, ModelSet, NotAdded, Scorer, ShadowCut, Taker};
 
 /// Adds up a row of two.
 struct Sum {
@@ -127,7 +129,7 @@ fn rows_that_fail_to_decode_and_rows_that_lack_values_are_told_together() {
 
 #[test]
 fn an_infinity_costs_its_row_alone() {
-    let mut rows = RowsBuilder::new(models().get(0).unwrap().model.signature().clone(), 3);
+    let mut rows = RowsBuilder::new(models().get(0).unwrap().signature.clone(), 3);
     [1.0, 2.0, 3.0, f64::INFINITY, 5.0, 6.0].into_iter().for_each(|value| rows.columns_mut()[0].push(value));
     assert!(rows.commit(3));
     let request = Request { format: Format::KserveV1, rows: 3, extra: None };
@@ -141,13 +143,8 @@ fn an_infinity_costs_its_row_alone() {
     assert!(failed.rejection.message.starts_with("row 1: `x`[1] is infinite"), "{}", failed.rejection.message);
 }
 
-#[test]
-fn cuts_decide_for_what_pins_no_version() {
-    let table = Arc::new(CutTable::default());
-    // `other/1` from offset 1 on, `sum/2` from offset 3 on.
-    table.set(0, vec![Cut { from: 1, model: 2 }, Cut { from: 3, model: 1 }]);
-    let codec = InferenceCodec::with_cuts(models(), table, Limits::default());
-    let wanted = [None, None, Some("sum/1"), None, Some("other"), Some("sum"), Some("sum/1")];
+/// Events of partition 0 with these headers and keys of their own, from offset 0 on.
+fn events(wanted: &[Option<&str>]) -> Messages {
     let mut messages = Messages::new();
     for (offset, model) in wanted.iter().enumerate() {
         let mut headers = HeadersBuf::new();
@@ -155,26 +152,104 @@ fn cuts_decide_for_what_pins_no_version() {
             headers.push_str(MODEL, name);
         }
         let at = At { topic: "t", partition: 0, offset: offset as i64, timestamp: 0 };
-        messages.push(at, None, Some(br#"{"instances":[[1,2]]}"#), headers.view());
+        let key = offset.to_string();
+        messages.push(at, Some(key.as_bytes()), Some(br#"{"instances":[[1,2]]}"#), headers.view());
     }
-    let decoded = codec.decode(&messages, &(0..wanted.len()).collect::<Vec<_>>());
-    let mut found = [usize::MAX; 7];
-    for batch in &decoded.batches {
-        batch.members.iter().for_each(|member| found[member.message] = batch.model);
+    messages
+}
+
+/// Which model scores each message, in batches like these.
+fn scorers(batches: &[Batch], count: usize) -> Vec<Option<usize>> {
+    let mut found = vec![None; count];
+    for batch in batches {
+        batch.members.iter().for_each(|member| found[member.message] = Some(batch.model));
     }
-    assert_eq!(found, [0, 2, 0, 1, 2, 1, 0]);
+    found
+}
+
+fn decode(cuts: Cuts, messages: &Messages) -> lunapark_operator::Decoded {
+    let table = Arc::new(CutTable::default());
+    table.set(0, cuts);
+    let codec = InferenceCodec::with_cuts(models(), table, Limits::default());
+    codec.decode(messages, &(0..messages.len()).collect::<Vec<_>>())
 }
 
 #[test]
-fn a_set_grows_and_keeps_one_model_for_a_version() {
+fn cuts_decide_for_what_pins_no_version() {
+    // `other/1` from offset 1 on, `sum/2` from offset 3 on.
+    let cuts = Cuts::live(vec![Cut::to(2, 1), Cut::to(1, 3)]);
+    let wanted = [None, None, Some("sum/1"), None, Some("other"), Some("sum"), Some("sum/1")];
+    let decoded = decode(cuts, &events(&wanted));
+    assert_eq!(scorers(&decoded.batches, 7), [0, 2, 0, 1, 2, 1, 0].map(Some));
+    assert!(decoded.shadow.is_empty());
+}
+
+#[test]
+fn a_canary_takes_its_share_and_a_name_alone_follows_it() {
+    let share = Share::try_from(0.5).unwrap();
+    let cut = Cut { canary: Some(Taker { model: 1, share }), ..Cut::to(0, 0) };
+    let messages = events(&[&[None; 40][..], &[Some("sum"); 40], &[Some("sum/1"), Some("other")]].concat());
+    let decoded = decode(Cuts::live(vec![cut]), &messages);
+    let found = scorers(&decoded.batches, 82);
+    for (message, model) in messages.iter().zip(&found).take(80) {
+        assert_eq!(*model, Some(usize::from(share.takes(&message))), "{}", message.offset);
+    }
+    assert!(found[..40].contains(&Some(0)) && found[..40].contains(&Some(1)));
+    assert_eq!(found[80..], [Some(0), Some(2)]);
+}
+
+#[test]
+fn a_shadow_scores_besides_and_changes_no_result() {
+    let taker = Taker { model: 1, share: Share::try_from(0.5).unwrap() };
+    let shadow = vec![ShadowCut { from: 10, taker: Some(taker) }, ShadowCut { from: 60, taker: None }];
+    let messages = events(&[&[None; 70][..], &[Some("sum/1")]].concat());
+    let decoded = decode(Cuts { shadow, ..Cuts::default() }, &messages);
+    assert_eq!(scorers(&decoded.batches, 71), vec![Some(0); 71]);
+    let found = scorers(&decoded.shadow, 71);
+    for (message, model) in messages.iter().zip(&found).take(70) {
+        let due = (10..60).contains(&message.offset) && taker.share.takes(&message);
+        assert_eq!(*model, due.then_some(1), "{}", message.offset);
+    }
+    assert!(found.iter().flatten().count() > 10);
+    assert_eq!(found[70], None, "a pinned event is outside the cuts");
+}
+
+#[test]
+fn what_an_instance_has_loaded_besides_makes_no_difference_to_a_pinned_event() {
     let set = models();
-    let again = set.get(1).unwrap().clone();
-    assert_eq!(set.add(again.clone()), Ok(1));
-    let new = ModelEntry::new("sum", "3", "feed", again.model.clone());
-    assert_eq!((set.add(new), set.find("sum", "3")), (Ok(3), Some(3)));
-    let other = ModelEntry::new("sum", "3", "beef", again.model);
-    assert!(matches!(set.add(other), Err(NotAdded::OtherDigest { .. })));
-    // A name alone is the configuration's, until a cut says otherwise.
-    assert_eq!(set.resolve(b"sum", &[], 0), Ok(1));
-    assert_eq!(set.resolve(b"sum", &[Cut { from: 5, model: 3 }], 5), Ok(3));
+    let model = set.get(0).unwrap().model().unwrap();
+    let kept = set.add(ModelEntry::new("sum", "3", "feed", model)).unwrap();
+    let messages = events(&[None; 6]);
+    let wanted =
+        |live: &[Cut], offset: usize| set.resolve(b"sum/3", &Cuts::live(live.to_vec()), &messages.get(offset)).ok();
+    assert_eq!(wanted(&[], 5), None, "loaded, but no cut of this partition names it");
+    let cut = [Cut::to(kept.index, 3)];
+    assert_eq!((wanted(&cut, 2), wanted(&cut, 3)), (None, Some(kept.index)), "from its cut on");
+    let canary = Some(Taker { model: kept.index, share: Share::try_from(0.1).unwrap() });
+    assert_eq!(wanted(&[Cut { canary, ..Cut::to(0, 0) }], 0), Some(kept.index));
+    let bare = |offset: usize| set.resolve(b"sum", &Cuts::live(cut.to_vec()), &messages.get(offset)).ok();
+    assert_eq!((bare(0), bare(5)), (Some(1), Some(kept.index)), "a name alone is the configuration's until the cut");
+}
+
+#[test]
+fn a_set_grows_keeps_one_model_for_a_version_and_lets_go_what_nobody_keeps() {
+    let set = models();
+    let model = set.get(1).unwrap().model().unwrap();
+    let [digest, name] = [&set.get(1).unwrap().digest, &set.get(1).unwrap().name].map(String::clone);
+    assert_eq!(set.add(ModelEntry::new(&name, "2", &digest, model)).unwrap().index, 1);
+    let new = || {
+        let (input, output) = (TensorSpec::new("x", Datatype::Fp32, 2), TensorSpec::new("y", Datatype::Fp32, 1));
+        let signature = Arc::new(Signature { inputs: vec![input], outputs: vec![output] });
+        Arc::new(Sum { signature, factor: 3.0 })
+    };
+    let kept = set.add(ModelEntry::new("sum", "3", "feed", new())).unwrap();
+    assert_eq!((kept.index, set.find("sum", "3")), (3, Some(3)));
+    let other = set.add(ModelEntry::new("sum", "3", "beef", new()));
+    assert!(matches!(other.map(|kept| kept.index), Err(NotAdded::OtherDigest { .. })));
+    assert!(set.keep("sum", "3", "feed").is_some() && set.keep("sum", "3", "beef").is_none());
+    drop(kept);
+    assert!(set.get(3).unwrap().model().is_none() && set.keep("sum", "3", "feed").is_none());
+    let again = set.add(ModelEntry::new("sum", "3", "feed", new())).unwrap();
+    assert_eq!(again.index, 3, "it comes back under its index");
+    assert!(set.get(3).unwrap().model().is_some() && set.get(0).unwrap().model().is_some());
 }

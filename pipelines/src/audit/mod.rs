@@ -12,6 +12,7 @@
 
 pub mod chain;
 pub mod ledger;
+pub mod models;
 pub mod recount;
 pub mod report;
 pub mod runs;
@@ -26,14 +27,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lunapark_schemas::headers::SOURCE;
+use lunapark_schemas::headers::{MODEL, SOURCE};
 use lunapark_schemas::{Message, TopicPartition};
 use lunapark_topics::{Catalog, Log, LogError, LogErrorKind};
 
 use chain::{Chain, Entry, Scope};
 use ledger::Ledger;
+use models::CutBook;
 use recount::{Answer, Recount, Spot};
-use report::{AuditReport, Findings};
+use report::{AuditReport, FindingKind, Findings};
 use scan::{Scan, Work, work};
 use source::Source;
 use verdict::{Expired, Verdict};
@@ -60,6 +62,8 @@ pub struct AuditRequest {
     pub dead: Arc<str>,
     /// Ledger topic.
     pub ledger: Arc<str>,
+    /// Topic of the cuts, which say who scores what; none for pipelines that switch no models.
+    pub cuts: Option<Arc<str>>,
     /// Whether to read the records themselves.
     pub deep: bool,
     /// Whether the result topic also holds records that answer no message, told by their lack of a source: progress.
@@ -91,6 +95,7 @@ impl AuditRequest {
             results: catalog.inference_results.name().clone(),
             dead: catalog.inference_events.dead().name().clone(),
             ledger: catalog.ledger.name().clone(),
+            cuts: Some(catalog.model_cuts.name().clone()),
             deep: false,
             interim: false,
             second: None,
@@ -104,6 +109,7 @@ impl AuditRequest {
             topic: catalog.training_requests.name().clone(),
             results: catalog.training_status.name().clone(),
             dead: catalog.training_requests.dead().name().clone(),
+            cuts: None,
             interim: true,
             second: Some(Second {
                 group: group_of_trials(pipeline),
@@ -170,6 +176,7 @@ struct Audit<'a> {
     filtered: HashMap<i32, Vec<(i64, i64)>>,
     /// Ends of the result partitions before the second input topic was looked at.
     begun: Vec<i64>,
+    cuts: CutBook,
     findings: Findings,
     report: AuditReport,
 }
@@ -194,6 +201,14 @@ impl<'a> Audit<'a> {
         // the next line sees.
         let (result_ends, dead_ends) = (ends(log, results)?, ends(log, dead)?);
         let committed = log.committed(&request.group, &inputs)?;
+        // After the offsets: every cut of what they cover is known.
+        let cuts = match &request.cuts {
+            Some(cuts) if request.deep => {
+                let numbers: Vec<i32> = inputs.iter().map(|at| at.partition).collect();
+                CutBook::read(log, cuts, pipeline, topic, &numbers)?
+            }
+            _ => CutBook::default(),
+        };
         let boundaries =
             inputs.iter().zip(&committed).filter_map(|(at, next)| Some((at.partition, (*next)?))).collect();
         Ok(Self {
@@ -210,6 +225,7 @@ impl<'a> Audit<'a> {
             ledger: Ledger::open(log, ledger, pipeline, topic.clone(), dead.clone())?.ending_ranges_at(boundaries),
             filtered: HashMap::new(),
             begun: Vec::new(),
+            cuts,
             findings: Findings::default(),
             report: AuditReport {
                 pipeline: pipeline.clone(),
@@ -312,7 +328,7 @@ impl<'a> Audit<'a> {
         let mut input = Scan::open(self.log, &scope.at, scope.low)?;
         let mut recount = Recount::new(scope.at.clone(), input.position(), end);
         input.until(end, |message| {
-            recount.message(message.offset);
+            recount.message(message.offset, message.headers.get(MODEL).is_some());
             self.tick();
             Ok::<(), LogError>(())
         })?;
@@ -365,6 +381,9 @@ impl<'a> Audit<'a> {
             spot.offset = message.offset;
             spot.settled = message.offset < *settled;
             recount.answer(kind, &spot, source, &mut self.findings);
+            if let Some(source) = source.filter(|source| kind == Answer::Result && recount.unpinned(source)) {
+                check_model(&self.cuts, message, &source, &recount.at, &mut self.findings);
+            }
             self.tick();
             Ok::<(), LogError>(())
         })
@@ -405,7 +424,7 @@ impl<'a> Audit<'a> {
         for (partition, entries) in std::mem::take(&mut self.ledger.entries) {
             let at = TopicPartition::new(self.request.topic.clone(), partition);
             let span = entries.first().map_or((0, 0), |entry| (entry.first, entry.next));
-            self.findings.add(report::FindingKind::BadLedger, &at, span, || {
+            self.findings.add(FindingKind::BadLedger, &at, span, || {
                 format!("{} ledger ranges are of a partition that the topic does not have", entries.len())
             });
         }
@@ -427,6 +446,23 @@ impl Answers {
         let at = TopicPartition::new(topic, partition);
         let low = log.watermarks(&at)?.low;
         Ok(Some(Self { scan: Scan::open(log, &at, low)?, at, settled, expired: low > 0 }))
+    }
+}
+
+/// A result names the model that the cuts give its event.
+fn check_model(
+    cuts: &CutBook,
+    message: &Message<'_>,
+    source: &Source<'_>,
+    at: &TopicPartition,
+    findings: &mut Findings,
+) {
+    let Some(due) = cuts.due(source.partition, source.offset, message.key) else { return };
+    let found = message.headers.get_str(MODEL).unwrap_or("nobody");
+    if found != due {
+        findings.add(FindingKind::WrongModel, at, (source.offset, source.offset + 1), || {
+            format!("its result at {} is by {found}, and the cuts say {due}", message.position())
+        });
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) const RESULT: u8 = 2;
 pub(super) const DEAD: u8 = 4;
 pub(super) const PARTIAL: u8 = 8;
 pub(super) const FILTERED: u8 = 16;
+/// It names a model in its header: the cuts do not decide.
+const PINNED: u8 = 32;
 
 /// Which of the two ends that leave a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +71,19 @@ impl Recount {
         self.base + self.state.len() as i64
     }
 
-    /// An input message.
-    pub fn message(&mut self, offset: i64) {
+    /// An input message, and whether it names a model.
+    pub fn message(&mut self, offset: i64, pinned: bool) {
         let index = usize::try_from(offset - self.base).ok();
         if let Some(state) = index.and_then(|index| self.state.get_mut(index)) {
-            *state |= MESSAGE;
+            *state |= MESSAGE | if pinned { PINNED } else { 0 };
         }
+    }
+
+    /// Whether this is a message of the account that names no model.
+    pub fn unpinned(&self, source: &Source<'_>) -> bool {
+        let ours = source.topic == &*self.at.topic && source.partition == self.at.partition;
+        let index = usize::try_from(source.offset - self.base).ok().filter(|_| ours);
+        index.and_then(|index| self.state.get(index)).is_some_and(|state| state & (MESSAGE | PINNED) == MESSAGE)
     }
 
     /// The filtered offsets of the ledger; call once all input messages are known.

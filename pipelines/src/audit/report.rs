@@ -31,6 +31,8 @@ pub enum FindingKind {
     Conflict,
     /// A result or dead letter that names no message of this topic and partition.
     WrongSource,
+    /// A result by another model than the cuts say.
+    WrongModel,
     /// Counts of a range that differ from the records.
     Count,
     /// A checksum of a range that differs from the records.
@@ -50,6 +52,7 @@ impl fmt::Display for FindingKind {
             FindingKind::Duplicate => "duplicate",
             FindingKind::Conflict => "conflict",
             FindingKind::WrongSource => "wrong-source",
+            FindingKind::WrongModel => "wrong-model",
             FindingKind::Count => "count",
             FindingKind::Checksum => "checksum",
             FindingKind::Task => "task",

@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, DEFAULT};
 use crate::{demo, service};
-use context::Context;
+pub use context::Context;
 use lunapark_topics::Catalog;
 
 /// Score detector streams exactly once, and prove it.

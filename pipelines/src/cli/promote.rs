@@ -2,14 +2,17 @@
 
 mod follow;
 mod gather;
+pub mod shadow;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use lunapark_schemas::Share;
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::Stage;
-use lunapark_schemas::promotion::{Planned, Promotion, PromotionStage};
+use lunapark_schemas::promotion::{Planned, Promotion, PromotionKind, PromotionStage};
 use lunapark_topics::LogErrorKind;
 use serde_json::{Value, json};
 
@@ -30,6 +33,7 @@ use crate::swap::promotions::{self, Known};
 #[command(after_help = "Examples:\n  lunapark models promote higgs/2 --model s3://models/higgs-2.json\n  \
                         lunapark models promote higgs/2 --model higgs-2.onnx --at 0:50000,1:48000\n  \
                         lunapark models promote higgs/2 --if \"auc>=0.80 and flipped<0.02\" --wait 10000\n  \
+                        lunapark models promote higgs/2 --share 0.1        (a canary; without --share, wholly)\n  \
                         lunapark models rollback")]
 pub struct Args {
     /// Name of the model, or name/version; without a version the newest of the catalog, or with --model the next number
@@ -41,6 +45,9 @@ pub struct Args {
     /// First offset that the new model scores, for some partitions: 0:50000,1:48000; the others switch at once
     #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',', value_parser = planned)]
     at: Vec<Planned>,
+    /// Only this share of the events is scored by the new model (a canary), chosen by a hash of their keys
+    #[arg(long, value_name = "0..1", value_parser = share)]
+    share: Option<Share>,
     #[command(flatten)]
     condition: condition::Condition,
     #[command(flatten)]
@@ -68,6 +75,11 @@ struct Patience {
     force: bool,
 }
 
+fn share(text: &str) -> Result<Share, String> {
+    let part: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    Share::try_from(part).map_err(|error| error.to_string())
+}
+
 fn planned(text: &str) -> Result<Planned, String> {
     let planned = |(partition, offset): (&str, &str)| {
         Some(Planned { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
@@ -87,6 +99,21 @@ struct Wanted {
     digest: String,
 }
 
+/// What it is to do, and where.
+#[derive(Clone, Debug)]
+struct Intent {
+    kind: PromotionKind,
+    share: Option<Share>,
+    at: Vec<Planned>,
+}
+
+impl Intent {
+    /// Scores everything at once.
+    fn whole() -> Self {
+        Self { kind: PromotionKind::Switch, share: None, at: Vec::new() }
+    }
+}
+
 /// Runs `promote`.
 pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     output::on_stdout(context.json, |out| promote(context, config, args, out))
@@ -102,11 +129,12 @@ fn promote(context: &Context, config: &Config, args: &Args, out: &mut Output<'_>
     let at = check_offsets(context, &args.at)?;
     let known = known(context)?;
     let places = models::Places::of(config);
-    let wanted = wanted(&known, config, args, &places)?;
+    let wanted = wanted(&known, config, &args.name, args.model.as_deref(), &places)?;
     if let Some(code) = condition::stops(context, config, &args.condition, (&wanted.name, &wanted.version), out)? {
         return Ok(code);
     }
-    switch(context, &wanted, at, &args.patience, out)
+    let kind = if args.share.is_some() { PromotionKind::Canary } else { PromotionKind::Switch };
+    switch(context, &wanted, &Intent { kind, share: args.share, at }, &args.patience, out)
 }
 
 fn roll_back(
@@ -117,7 +145,7 @@ fn roll_back(
 ) -> anyhow::Result<ExitCode> {
     prepare(context)?;
     let known = known(context)?;
-    if known.live().is_none() {
+    if known.live(false).is_none() {
         bail!("nothing was promoted, so there is nothing to go back to; `lunapark models promote` switches");
     }
     let places = models::Places::of(config);
@@ -130,7 +158,7 @@ fn roll_back(
         },
         None => configured(config.score.models.first().context("no model is configured")?, &places)?,
     };
-    switch(context, &wanted, Vec::new(), &args.patience, out)
+    switch(context, &wanted, &Intent::whole(), &args.patience, out)
 }
 
 fn known(context: &Context) -> anyhow::Result<Known> {
@@ -156,20 +184,25 @@ fn prepare(context: &Context) -> anyhow::Result<()> {
 /// The model of a configuration, under an address that holds in every folder.
 fn configured(model: &ModelConfig, places: &models::Places) -> anyhow::Result<Wanted> {
     let loaded = models::load(&model.path, model.sha256.as_deref(), places).map_err(anyhow::Error::msg)?;
-    let (name, version, artifact) = (model.name.clone(), model.version.clone(), absolute(&model.path)?);
+    let (name, version, artifact) = (model.name.clone(), model.version.clone(), models::absolute(&model.path));
     Ok(Wanted { name, version, artifact, digest: loaded.digest })
 }
 
 /// Which model the arguments name, loaded once here: a file that no instance could load is not announced at all.
-fn wanted(known: &Known, config: &Config, args: &Args, places: &models::Places) -> anyhow::Result<Wanted> {
-    let (name, version) =
-        args.name.split_once('/').map_or((&*args.name, None), |(name, version)| (name, Some(version)));
-    if name.is_empty() || version.is_some_and(str::is_empty) || args.name.contains(char::is_whitespace) {
-        bail!("`{}` is no model: write NAME or NAME/VERSION, for example higgs/2", args.name);
+fn wanted(
+    known: &Known,
+    config: &Config,
+    reference: &str,
+    address: Option<&str>,
+    places: &models::Places,
+) -> anyhow::Result<Wanted> {
+    let (name, version) = reference.split_once('/').map_or((reference, None), |(name, version)| (name, Some(version)));
+    if name.is_empty() || version.is_some_and(str::is_empty) || reference.contains(char::is_whitespace) {
+        bail!("`{reference}` is no model: write NAME or NAME/VERSION, for example higgs/2");
     }
-    let wanted = match &args.model {
+    let wanted = match address {
         Some(address) => {
-            let artifact = absolute(address)?;
+            let artifact = models::absolute(address);
             let loaded = models::load(&artifact, None, places).map_err(anyhow::Error::msg)?;
             let version = version.map_or_else(|| next_version(known, config, name), str::to_owned);
             Wanted { name: name.into(), version, artifact, digest: loaded.digest }
@@ -182,15 +215,6 @@ fn wanted(known: &Known, config: &Config, args: &Args, places: &models::Places) 
     };
     one_digest(known, &wanted)?;
     Ok(wanted)
-}
-
-/// Instances run in folders of their own.
-fn absolute(address: &str) -> anyhow::Result<String> {
-    if address.contains("://") || address.starts_with("builtin:") || address.starts_with("catalog:") {
-        return Ok(address.to_owned());
-    }
-    let path = std::path::absolute(address).with_context(|| format!("cannot find {address}"))?;
-    path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 fn next_version(known: &Known, config: &Config, name: &str) -> String {
@@ -271,17 +295,11 @@ fn check_offsets(context: &Context, at: &[Planned]) -> anyhow::Result<Vec<Planne
 fn switch(
     context: &Context,
     wanted: &Wanted,
-    at: Vec<Planned>,
+    intent: &Intent,
     patience: &Patience,
     out: &mut Output<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let ear = gather::Ear::open(context)?;
-    let announced = announce(context, wanted, at)?;
-    if !out.json {
-        output::note(format_args!("promotion {}: {}/{} announced", announced.id, wanted.name, wanted.version));
-    }
-    let gathered = ear.gather(&announced, patience.deadline, patience.force)?;
-    let decided = decide(context, &announced, &gathered)?;
+    let (decided, gathered) = ask(context, wanted, intent, patience, out.json)?;
     if decided.stage == PromotionStage::Refused {
         return refused(&decided, &gathered, out);
     }
@@ -289,7 +307,55 @@ fn switch(
     report(context, &decided, &gathered, &cuts, out)
 }
 
-fn announce(context: &Context, wanted: &Wanted, at: Vec<Planned>) -> anyhow::Result<Promotion> {
+/// Announces and waits for the instances; what was decided, and what they said.
+fn ask(
+    context: &Context,
+    wanted: &Wanted,
+    intent: &Intent,
+    patience: &Patience,
+    silent: bool,
+) -> anyhow::Result<(Promotion, gather::Gathered)> {
+    let ear = gather::Ear::open(context)?;
+    let announced = write_intent(context, wanted, intent, PromotionStage::Announced)?;
+    if !silent {
+        output::note(format_args!("promotion {}: {}/{} announced", announced.id, wanted.name, wanted.version));
+    }
+    let gathered = ear.gather(&announced, patience.deadline, patience.force)?;
+    Ok((decide(context, &announced, &gathered)?, gathered))
+}
+
+/// Makes a model of the catalog score, wholly or as a shadow of this share, and waits for the cuts of all partitions: their
+/// offsets.
+pub fn make(
+    context: &Context,
+    config: &Config,
+    reference: &str,
+    shadow: Option<Share>,
+    deadline: Duration,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
+    prepare(context)?;
+    let wanted = wanted(&known(context)?, config, reference, None, &models::Places::of(config))?;
+    let intent = match shadow {
+        None => Intent::whole(),
+        share => Intent { kind: PromotionKind::Shadow, share, at: Vec::new() },
+    };
+    let (decided, gathered) = ask(context, &wanted, &intent, &Patience { deadline, force: false }, true)?;
+    if decided.stage == PromotionStage::Refused {
+        bail!("promotion {} is not made: {}", decided.id, decided.reason.unwrap_or_default());
+    }
+    let cuts = follow::cuts(context, &decided, gathered.somebody(), deadline)?;
+    match cuts.missing.is_empty() {
+        true => Ok(cuts.made),
+        false => bail!("promotion {}: {} partitions have no cut yet", decided.id, cuts.missing.len()),
+    }
+}
+
+fn write_intent(
+    context: &Context,
+    wanted: &Wanted,
+    intent: &Intent,
+    stage: PromotionStage,
+) -> anyhow::Result<Promotion> {
     promotions::decide(&*context.log, &context.catalog.models, &context.group_of_pipeline, |known| {
         one_digest(known, wanted)?;
         Ok(Promotion {
@@ -299,8 +365,10 @@ fn announce(context: &Context, wanted: &Wanted, at: Vec<Planned>) -> anyhow::Res
             version: wanted.version.clone(),
             digest: wanted.digest.clone(),
             artifact: wanted.artifact.clone(),
-            stage: PromotionStage::Announced,
-            at: at.clone(),
+            kind: intent.kind,
+            share: intent.share,
+            stage,
+            at: intent.at.clone(),
             reason: None,
             created_at: clock::now_millis(),
         })
@@ -310,7 +378,9 @@ fn announce(context: &Context, wanted: &Wanted, at: Vec<Planned>) -> anyhow::Res
 /// On where the instances allow it and no later promotion has come; refused otherwise.
 fn decide(context: &Context, announced: &Promotion, gathered: &gather::Gathered) -> anyhow::Result<Promotion> {
     promotions::decide(&*context.log, &context.catalog.models, &context.group_of_pipeline, |known| {
-        let later = known.promotions.values().rev().find(|p| p.id > announced.id && p.stage != PromotionStage::Refused);
+        let same_side = |p: &&Promotion| p.kind.shadows() == announced.kind.shadows();
+        let mut later = known.promotions.values().rev().filter(same_side);
+        let later = later.find(|p| p.id > announced.id && p.stage != PromotionStage::Refused);
         let (stage, reason) = match (later, gathered.refusal()) {
             (Some(later), _) => (PromotionStage::Refused, Some(format!("promotion {} came after it", later.id))),
             (None, Some(reason)) => (PromotionStage::Refused, Some(reason)),
@@ -370,6 +440,8 @@ fn document(decided: &Promotion, gathered: &gather::Gathered, cut: Value) -> Val
     json!({
         "promotion": decided.id,
         "promoted": format!("{}/{}", decided.model, decided.version),
+        "intent": decided.kind,
+        "share": decided.share,
         "digest": decided.digest,
         "artifact": decided.artifact,
         "stage": decided.stage,

@@ -2,6 +2,8 @@
 
 pub(super) mod answers;
 mod compare;
+mod distributions;
+mod expired;
 mod models;
 mod recorded;
 mod sink;
@@ -22,6 +24,8 @@ use crate::audit::scan::Scan;
 use crate::config::Config;
 use answers::Answer;
 use compare::Comparison;
+use expired::Expired;
+use models::{Range, Replayed};
 use recorded::Recorded;
 use sink::Sink;
 
@@ -87,21 +91,32 @@ pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<Ex
 fn execute(context: &Context, config: &Config, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     let source = args.topic.as_deref().unwrap_or(context.catalog.inference_events.name());
     let partitions = partitions(&*context.log, source, args.partition)?;
-    let models = models::Replayed::load(context, config, args.model.as_deref(), &partitions)?;
+    // First the ends of what was recorded, then those of the events, then the cuts: so every recorded result that is compared
+    // was scored under cuts that are known, while the pipeline goes on.
+    let recorded = match args.diff {
+        true => partitions.iter().map(|at| Recorded::open(context, at)).collect::<anyhow::Result<Vec<_>>>()?,
+        false => Vec::new(),
+    };
+    let ranges = partitions.iter().map(|at| range(&*context.log, at, args)).collect::<anyhow::Result<Vec<_>>>()?;
+    let models = Replayed::load(context, config, args.model.as_deref(), &ranges)?;
     let limits = Limits { max_rows: config.score.max_rows, max_payload_bytes: config.score.max_payload_bytes };
     let mut replay = Replay {
+        context,
         codec: InferenceCodec::with_cuts(models.set.clone(), models.table.clone(), limits),
         scorer: Scorer::new(models.set.clone()),
+        models,
+        strict: args.model.is_none(),
+        expired: Expired::default(),
         sink: args.output.as_deref().map(|name| Sink::open(context, name)).transpose()?,
         comparison: args.diff.then(|| Comparison::new(args.threshold)),
         tally: Tally::default(),
     };
-    for at in &partitions {
-        let (from, to) = range(&*context.log, at, args)?;
-        replay.partition(context, at, from, to)?;
+    let mut recorded = recorded.into_iter();
+    for range in &ranges {
+        replay.partition(range, recorded.next())?;
     }
     replay.sink.as_mut().map_or(Ok(()), Sink::finish)?;
-    replay.report(&models.shown, out)
+    replay.report(out)
 }
 
 fn partitions(log: &dyn Log, topic: &str, only: Option<i32>) -> anyhow::Result<Vec<TopicPartition>> {
@@ -113,7 +128,7 @@ fn partitions(log: &dyn Log, topic: &str, only: Option<i32>) -> anyhow::Result<V
     Ok(wanted.map(|partition| TopicPartition::new(topic, partition)).collect())
 }
 
-fn range(log: &dyn Log, at: &TopicPartition, args: &Args) -> anyhow::Result<(i64, i64)> {
+fn range(log: &dyn Log, at: &TopicPartition, args: &Args) -> anyhow::Result<Range> {
     let ends = log.watermarks(at)?;
     let offset = |bound: Option<Bound>, otherwise: i64| {
         Ok::<i64, anyhow::Error>(match bound {
@@ -123,7 +138,7 @@ fn range(log: &dyn Log, at: &TopicPartition, args: &Args) -> anyhow::Result<(i64
         })
     };
     let (from, to) = (offset(args.from, ends.low)?, offset(args.to, ends.high)?);
-    Ok((from, to.max(from)))
+    Ok(Range { at: at.clone(), from, to: to.max(from) })
 }
 
 /// What became of the messages.
@@ -132,9 +147,15 @@ struct Tally {
     messages: u64,
     scored: u64,
     rejected: u64,
+    filtered: u64,
 }
 
-struct Replay {
+struct Replay<'a> {
+    context: &'a Context,
+    models: Replayed,
+    /// Every event is to be scored as it was: a model that is missing ends the replay.
+    strict: bool,
+    expired: Expired,
     codec: InferenceCodec,
     scorer: Scorer,
     sink: Option<Sink>,
@@ -142,17 +163,13 @@ struct Replay {
     tally: Tally,
 }
 
-impl Replay {
-    fn partition(&mut self, context: &Context, at: &TopicPartition, from: i64, to: i64) -> anyhow::Result<()> {
-        let mut recorded = match self.comparison {
-            Some(_) => Some(Recorded::open(context, at)?),
-            None => None,
-        };
-        let (mut scan, mut batch) = (Scan::open(&*context.log, at, from)?, Messages::new());
-        let mut next = from;
-        while next < to {
+impl Replay<'_> {
+    fn partition(&mut self, range: &Range, mut recorded: Option<Recorded>) -> anyhow::Result<()> {
+        let (mut scan, mut batch) = (Scan::open(&*self.context.log, &range.at, range.from)?, Messages::new());
+        let mut next = range.from;
+        while next < range.to {
             // In steps, so that no more than a batch is held.
-            next = (next + BATCH.messages as i64).min(to);
+            next = (next + BATCH.messages as i64).min(range.to);
             scan.until(next, |message| {
                 keep(&mut batch, message);
                 if batch.bytes() >= BATCH.bytes {
@@ -166,12 +183,20 @@ impl Replay {
     }
 
     fn batch(&mut self, batch: &mut Messages, mut recorded: Option<&mut Recorded>) -> anyhow::Result<()> {
-        let answers = answers::of(&self.codec, &self.scorer, batch);
+        let mut indices = Vec::with_capacity(batch.len());
+        for (index, message) in batch.iter().enumerate() {
+            if !self.expired.filtered(self.context, &message)? {
+                self.models.prepare(&message, self.strict)?;
+                indices.push(index);
+            }
+        }
+        let answers = answers::of(&self.codec, &self.scorer, batch, &indices);
         for (message, answer) in batch.iter().zip(&answers) {
             self.tally.messages += 1;
             match answer {
                 Answer::Result { .. } => self.tally.scored += 1,
                 Answer::Rejected(_) => self.tally.rejected += 1,
+                Answer::Filtered => self.tally.filtered += 1,
             }
             if let (Some(comparison), Some(recorded)) = (&mut self.comparison, recorded.as_deref_mut()) {
                 comparison.add(recorded.of(message.offset)?.as_ref(), answer);
@@ -184,11 +209,13 @@ impl Replay {
         Ok(())
     }
 
-    fn report(self, model: &str, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
-        let Tally { messages, scored, rejected } = self.tally;
+    fn report(self, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+        let (Tally { messages, scored, rejected, filtered }, model) = (self.tally, &self.models.shown);
         let diff = self.comparison.map(Comparison::finish);
         if out.json {
-            let mut document = json!({ "model": model, "in": messages, "scored": scored, "rejected": rejected });
+            let mut document = json!({
+                "model": model, "in": messages, "scored": scored, "rejected": rejected, "filtered": filtered
+            });
             if let Some(diff) = diff {
                 document["diff"] = diff.document();
             }
@@ -196,10 +223,11 @@ impl Replay {
             return Ok(ExitCode::SUCCESS);
         }
         out.line(format_args!(
-            "{} events replayed with {model}: {} scored, {} rejected",
+            "{} events replayed with {model}: {} scored, {} rejected, {} expired",
             number(messages),
             number(scored),
-            number(rejected)
+            number(rejected),
+            number(filtered)
         ))?;
         if let Some(diff) = diff {
             out.table(&diff.table())?;

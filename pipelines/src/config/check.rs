@@ -148,6 +148,7 @@ fn score(section: &Section<'_>) -> Result<ScoreConfig, ConfigError> {
         drain_budget: section.duration("drain_budget")?,
         reject_share: share.ok_or_else(|| section.refuse("reject_share", "must be a number from 0 to 1"))?,
         reject_window: section.number("reject_window", 0)?,
+        shadow_patience: section.duration("shadow_patience")?,
         models: models(section)?,
     })
 }

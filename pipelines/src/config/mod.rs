@@ -86,6 +86,8 @@ pub struct ScoreConfig {
     pub reject_share: f64,
     /// Breaker window.
     pub reject_window: usize,
+    /// A shadow that takes longer than this for one batch is ended.
+    pub shadow_patience: Duration,
     /// Models, the default first.
     pub models: Vec<ModelConfig>,
 }

@@ -10,6 +10,7 @@ mod detector;
 mod observer;
 mod report;
 mod sample;
+mod switched;
 mod train;
 mod view;
 
@@ -37,7 +38,7 @@ use sample::Sample;
 #[command(after_help = "Examples:
   lunapark demo                     about eight seconds, then the audit
   lunapark demo --forever           until Ctrl-C
-  lunapark demo train               train a model on such events instead
+  lunapark demo train               train a model on such events, shadow it, promote it
   lunapark demo --json | tail -n 1  the figures, for a program")]
 pub struct Args {
     #[command(subcommand)]
@@ -52,7 +53,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Train a model on the shipped events, through the topics; ends by itself within a minute.
+    /// Train a model on the shipped events, through the topics, and let it take over a stream; ends within a minute.
     #[command(after_help = "Examples:\n  lunapark demo train\n  lunapark demo train --json | tail -n 1")]
     Train,
 }

@@ -4,6 +4,7 @@
 //! inference.events ──▶ decode ──▶ score ──▶ encode ──▶ inference.results
 //!                        │          │          ├─────▶ inference.events.dead
 //!                        └──────────┴──────────┴─────▶ ledger
+//!                        shadow: a share of them once more, by another model ──▶ inference.shadow
 //!             models ──▶ switch, between two transactions ──▶ model.cuts
 //! ```
 
@@ -91,6 +92,7 @@ impl Score {
             topics: vec![catalog.inference_events.name().clone()],
             outputs: vec![
                 catalog.inference_results.name().clone(),
+                catalog.inference_shadow.name().clone(),
                 catalog.inference_events.dead().name().clone(),
                 catalog.ledger.name().clone(),
                 catalog.model_cuts.name().clone(),
@@ -107,6 +109,7 @@ impl Score {
             member: member.to_owned(),
             routes: Routes {
                 results: self.catalog.inference_results.name().clone(),
+                shadow: Some(self.catalog.inference_shadow.name().clone()),
                 dead: self.catalog.inference_events.dead().name().clone(),
                 ledger: self.catalog.ledger.clone(),
                 ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
@@ -118,6 +121,7 @@ impl Score {
             batch_bytes: config.batch_bytes,
             reject_share: config.reject_share,
             reject_window: config.reject_window,
+            shadow_patience: config.shadow_patience,
             accept_rejects_until: self.accept_rejects_until,
         }
     }

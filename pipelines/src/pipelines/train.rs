@@ -136,6 +136,7 @@ impl Train {
             pipeline: self.group(side),
             routes: Routes {
                 results: self.catalog.training_status.name().clone(),
+                shadow: None,
                 dead: self.input(side).1,
                 ledger: self.catalog.ledger.clone(),
                 ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
@@ -148,6 +149,7 @@ impl Train {
             batch_bytes: usize::MAX,
             reject_share: 0.0,
             reject_window: 0,
+            shadow_patience: std::time::Duration::ZERO,
             accept_rejects_until: None,
         }
     }

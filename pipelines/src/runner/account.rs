@@ -77,6 +77,10 @@ impl PartitionAccount {
         }
     }
 
+    fn moved(&self) -> bool {
+        self.next > self.first
+    }
+
     fn record(&mut self, offset: i64, ending: Ending) {
         self.next = offset + 1;
         self.messages.input += 1;
@@ -121,6 +125,9 @@ impl PartitionAccount {
 impl Account {
     /// Partitions that are ours from now on, at their committed offsets.
     pub fn assign(&mut self, starts: &[Position]) {
+        if starts.is_empty() {
+            return;
+        }
         self.forget(&starts.iter().map(Position::topic_partition).collect::<Vec<_>>());
         self.partitions.extend(starts.iter().map(PartitionAccount::new));
     }
@@ -189,19 +196,25 @@ impl Account {
         self.partitions.get_mut(self.last_used)
     }
 
-    /// One ledger entry for each partition that moved.
+    /// One ledger entry for each partition that moved, or for all of them.
     pub fn ranges<'m>(
         &self,
         pipeline: &str,
         instance: &str,
+        all: bool,
         tag: impl Fn(usize) -> Option<&'m str>,
     ) -> Vec<LedgerRange> {
-        self.moved().map(|p| p.range(pipeline, instance, &tag)).collect()
+        self.partitions.iter().filter(|p| all || p.moved()).map(|p| p.range(pipeline, instance, &tag)).collect()
     }
 
     /// The next offset of each partition that moved: what is committed.
     pub fn next(&self) -> Vec<Position> {
         self.moved().map(|p| p.at.at(p.next)).collect()
+    }
+
+    /// The first offset of each partition that moved.
+    pub fn begun(&self) -> Vec<Position> {
+        self.moved().map(|p| p.at.at(p.first)).collect()
     }
 
     /// The next offset of every partition, moved or not.
@@ -216,7 +229,7 @@ impl Account {
     }
 
     fn moved(&self) -> impl Iterator<Item = &PartitionAccount> {
-        self.partitions.iter().filter(|p| p.next > p.first)
+        self.partitions.iter().filter(|p| p.moved())
     }
 
     /// The transaction is committed: ranges start where they ended.
@@ -265,16 +278,16 @@ mod tests {
         let batch = messages(&[6, 9]);
         let ends = [Ending::Result(RowCounts { results: 2, dead: 1 }), Ending::Filtered(SkipReason::Expired)];
         batch.iter().zip(ends).for_each(|(m, e)| account.record(&m, e, Some(0)).unwrap());
-        let range = account.ranges("score", "a-0", |_| Some("m/1#00")).remove(0);
+        let range = account.ranges("score", "a-0", false, |_| Some("m/1#00")).remove(0);
         assert_eq!((range.first, range.next), (5, 10));
         assert_eq!(range.messages, Counts { input: 2, results: 1, filtered: 1, dead: 0, partial: 1 });
         assert_eq!(range.rows, Counts { input: 3, results: 2, dead: 1, ..Default::default() });
         assert_eq!(range.filtered, [(9, 9)]);
         account.committed();
-        assert!(account.ranges("score", "a-0", |_| None).is_empty());
+        assert!(account.ranges("score", "a-0", false, |_| None).is_empty());
         let batch = messages(&[10]);
         account.record(&batch.get(0), Ending::Dead, None).unwrap();
-        assert_eq!(account.ranges("score", "a-0", |_| None)[0].first, 10);
+        assert_eq!(account.ranges("score", "a-0", false, |_| None)[0].first, 10);
     }
 
     #[test]
@@ -300,6 +313,15 @@ mod tests {
     fn an_abort_goes_back_in_partitions_whose_messages_were_polled_but_not_recorded() {
         let account = account();
         assert_eq!(account.firsts(), [TopicPartition::new("t", 1).at(5)]);
+    }
+
+    /// Otherwise an audit would wait for the account of a committed offset.
+    #[test]
+    fn where_all_offsets_are_committed_all_have_an_account() {
+        let account = account();
+        assert!(account.ranges("score", "a-0", false, |_| None).is_empty());
+        let ranges = account.ranges("score", "a-0", true, |_| None);
+        assert_eq!((ranges.len(), ranges[0].first, ranges[0].next, ranges[0].messages.input), (1, 5, 5, 0));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use lunapark_schemas::{ErrorClass, HeadersBuf, Message, Messages, Outcome, Recor
 
 use super::account::{Ending, RowCounts, Unfit};
 use super::dead_letter::DeadLetter;
+use super::shadow::Shadow;
 use super::{LogError, LogErrorKind, RunError, Runner};
 use crate::clock;
 use crate::metrics::Stage;
@@ -29,6 +30,8 @@ pub(super) struct Work<Out> {
     fates: Vec<Fate<Out>>,
     /// What is still to be processed.
     batches: Vec<Attempt>,
+    /// Some of the messages once more, for a model whose scores are not the results.
+    shadow: Shadow<Out>,
     /// Rows and time of what was processed ahead.
     inferred: Vec<(usize, Duration)>,
     read_millis: i64,
@@ -57,8 +60,9 @@ impl<Out> Work<Out> {
         for (index, rejection) in decoded.rejected {
             fates[index] = Fate::Rejected { rejection, attempts: 1 };
         }
+        let shadow = Shadow::of(decoded.shadow);
         let (batches, decoding) = (decoded.batches.into_iter().map(|batch| (batch, 1)).collect(), read_at.elapsed());
-        Self { messages, fates, batches, inferred: Vec::new(), read_millis, decoding }
+        Self { messages, fates, batches, shadow, inferred: Vec::new(), read_millis, decoding }
     }
 
     /// The same messages, decoded afresh.
@@ -66,8 +70,17 @@ impl<Out> Work<Out> {
         Self::decode(codec, too_large, self.messages)
     }
 
+    /// The shadow has been ended.
+    pub(super) fn forget_shadow(&mut self) {
+        self.shadow.forget();
+    }
+
     /// Processes what goes well at once; whatever needs another try waits for the loop, which may hold or bisect.
-    pub(super) fn process_ahead<O: Operator<Out = Out>>(&mut self, operator: &O) -> Result<(), RunError> {
+    pub(super) fn process_ahead<O: Operator<Out = Out>>(
+        &mut self,
+        operator: &O,
+        shadow_patience: Duration,
+    ) -> Result<(), RunError> {
         for (batch, attempt) in std::mem::take(&mut self.batches) {
             let started = Instant::now();
             match block_on(operator.process(&batch)) {
@@ -81,6 +94,7 @@ impl<Out> Work<Out> {
                 }
             }
         }
+        self.shadow.process(operator, shadow_patience);
         Ok(())
     }
 }
@@ -115,7 +129,7 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
             // No transaction stays open during long work: the broker would end it.
             self.commit()?;
         }
-        let Work { messages, mut fates, batches, inferred, read_millis, decoding } = work;
+        let Work { messages, mut fates, batches, shadow, inferred, read_millis, decoding } = work;
         self.times.read(&messages, read_millis);
         self.metrics.stage(Stage::ComputeInput, decoding);
         inferred.iter().for_each(|(rows, took)| self.metrics.inferred(*rows, *took));
@@ -127,6 +141,8 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         }
         let scored_at = Instant::now();
         self.processing = scored_at - began + inferred.iter().map(|(_, took)| *took).sum::<Duration>();
+        let shadowed = self.shadowed(shadow)?;
+        self.write_shadow(&messages, shadowed)?;
         self.write(messages, fates)?;
         self.metrics.stage(Stage::ComputeOutput, scored_at.elapsed());
         self.opened.get_or_insert(began);
@@ -303,7 +319,12 @@ fn out_of_rows() -> [lunapark_schemas::outcome::FailedRow; 0] {
 }
 
 /// A result or dead letter: key, partition number and timestamp of its source.
-fn answer<'a>(message: &Message<'a>, topic: &'a str, value: Option<&'a [u8]>, headers: &'a HeadersBuf) -> Record<'a> {
+pub(super) fn answer<'a>(
+    message: &Message<'a>,
+    topic: &'a str,
+    value: Option<&'a [u8]>,
+    headers: &'a HeadersBuf,
+) -> Record<'a> {
     Record {
         topic,
         partition: Some(message.partition),
@@ -315,7 +336,7 @@ fn answer<'a>(message: &Message<'a>, topic: &'a str, value: Option<&'a [u8]>, he
 }
 
 /// `topic/partition/offset`, written without an allocation: every result has it.
-fn push_source(headers: &mut HeadersBuf, message: &Message<'_>) {
+pub(super) fn push_source(headers: &mut HeadersBuf, message: &Message<'_>) {
     use std::io::Write as _;
     let mut text = [0u8; 320];
     let mut rest = &mut text[..];

@@ -324,7 +324,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
             times.read(&entry.message, entry.read_millis);
         }
         let routes = &self.settings.routes;
-        for range in self.account.ranges(&self.settings.pipeline, &self.settings.member, |_| None) {
+        for range in self.account.ranges(&self.settings.pipeline, &self.settings.member, false, |_| None) {
             let record = routes.ledger.encode(&LedgerRecord::Range(range))?;
             self.stream.produce(&record.record(Some(routes.ledger_partition)), None)?;
         }

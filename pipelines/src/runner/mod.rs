@@ -14,12 +14,15 @@ mod dead_letter;
 mod lines;
 mod long;
 mod settings;
+mod shadow;
 mod supervise;
 mod switch;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_ahead;
+#[cfg(test)]
+mod tests_switch;
 
 pub use account::{Account, Ending, RowCounts};
 pub use breaker::Breaker;
@@ -44,6 +47,9 @@ use batch::Work as BatchWork;
 
 /// The longest wait for messages: a stop request is seen after at most this.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The longest wait while partitions are being taken over, which takes milliseconds as a rule.
+const SOON: Duration = Duration::from_millis(2);
 
 /// Batches that are read, decoded and processed during one commit, at most: a commit takes a few milliseconds, a batch
 /// of 4,096 events one or two.
@@ -134,6 +140,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// One turn of the loop.
     fn step(&mut self, stop: &Stop) -> Result<(), RunError> {
+        self.take_arrived()?;
         self.switch_at_boundary()?;
         if let Some(work) = self.ahead.pop_front() {
             self.finish(work, stop)?;
@@ -174,7 +181,8 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     /// How long to wait for messages: not past the end of the commit interval.
     fn patience(&self) -> Duration {
         let left = |opened: Instant| self.settings.commit_interval.saturating_sub(opened.elapsed());
-        self.opened.map_or(PATIENCE, |opened| left(opened).min(PATIENCE))
+        let patience = if self.taking_over() { SOON } else { PATIENCE };
+        self.opened.map_or(patience, |opened| left(opened).min(patience))
     }
 
     fn due(&self) -> bool {
@@ -203,9 +211,11 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         if self.account.messages() == 0 && !self.switched() {
             return Ok(());
         }
+        self.cut_to_configured()?;
         let (started, next) = (Instant::now(), self.next());
         self.write_ledger()?;
         let (codec, operator, too_large, limit) = (self.codec, self.operator, &self.too_large, self.settings.limit());
+        let shadow_patience = self.settings.shadow_patience;
         let (ahead, spare, poll_first) = (&mut self.ahead, &mut self.spare, &mut self.poll_first);
         let mut broken = Ok(());
         self.stream.commit_while(&next, &mut |log| {
@@ -218,7 +228,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
                     }
                     _ => {
                         let mut work = BatchWork::decode(codec, too_large, messages);
-                        broken = work.process_ahead(operator);
+                        broken = work.process_ahead(operator, shadow_patience);
                         ahead.push_back(work);
                     }
                 }
@@ -236,7 +246,9 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     /// All records of one transaction go to one ledger partition, so that a crash holds back only that one.
     fn write_ledger(&mut self) -> Result<(), RunError> {
         let (settings, routes) = (self.settings, &self.settings.routes);
-        let ranges = self.account.ranges(&settings.pipeline, &settings.member, |m| self.codec.model_tag(m));
+        // A switch commits the offsets of all partitions: each committed offset has its account.
+        let all = self.switched();
+        let ranges = self.account.ranges(&settings.pipeline, &settings.member, all, |m| self.codec.model_tag(m));
         for range in ranges {
             let entry = routes.ledger.encode(&LedgerRecord::Range(range))?;
             self.stream.produce(&entry.record(Some(routes.ledger_partition)), None)?;

@@ -6,8 +6,6 @@ use std::time::Duration;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_topics::{Limit, LogError, Topic};
 
-use crate::swap::SwapError;
-
 /// Settings of one stream thread.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -31,6 +29,8 @@ pub struct Settings {
     pub reject_share: f64,
     /// Messages over which the share is taken; 0 turns the breaker off.
     pub reject_window: usize,
+    /// A shadow that takes longer than this for one batch is ended.
+    pub shadow_patience: Duration,
     /// Rejects below this offset are accepted on purpose.
     pub accept_rejects_until: Option<i64>,
 }
@@ -47,6 +47,8 @@ impl Settings {
 pub struct Routes {
     /// Topic of the results.
     pub results: Arc<str>,
+    /// Topic of what shadows score; none for pipelines that have no such thing.
+    pub shadow: Option<Arc<str>>,
     /// Topic of the dead letters.
     pub dead: Arc<str>,
     /// Topic of the ledger.
@@ -85,9 +87,6 @@ pub enum RunError {
     /// A stream thread panicked; what was open is aborted.
     #[error("stream thread panicked; its message is on standard error; please report it")]
     Panicked,
-    /// A model that a cut names cannot be loaded.
-    #[error("{0}; until it can, this instance leaves the partition to others")]
-    Swap(#[from] SwapError),
     /// An operator broke its contract.
     #[error("operator `{operator}`: {what}; this is a fault in the operator, please report it")]
     Operator {

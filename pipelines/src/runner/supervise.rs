@@ -52,7 +52,7 @@ pub fn supervise<C: Codec<O::Out>, O: Operator>(thread: &StreamThread<'_, C, O>,
     let StreamThread { log, spec, settings, codec, operator, metrics, health, swap } = thread;
     let kept = Kept { log: &**log, spec, metrics, health };
     keep(&kept, stop, |stream| {
-        let switcher = swap.clone().map(|swap| Switcher::new(swap.board, swap.table));
+        let switcher = swap.clone().map(|swap| Switcher::new(swap.board, swap.table, health.clone(), &spec.member));
         Runner::new(*codec, *operator, stream, settings, metrics.clone()).switching(switcher).run(stop)
     })
 }
@@ -106,8 +106,6 @@ fn keep(
             Ok(()) => break,
             // An abort that itself could not be done is reopened too: opening ends the old transaction.
             Err(RunError::Log(error)) if error.recovery() != Recovery::Stop => error.to_string(),
-            // Others may be able to; and a store that is down comes back.
-            Err(RunError::Swap(error)) => error.to_string(),
             // What was there and allowed once will be again: a broker that has just started knows neither its topics
             // nor its users yet; a certificate is being changed.
             Err(RunError::Log(error)) if ran && passes(error.kind) => error.to_string(),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use lunapark_operator::{Codec, Operator};
+use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::{Position, TopicPartition};
 
 use super::batch::Work;
@@ -16,14 +17,30 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         self
     }
 
-    /// Partitions are ours from now on: their cuts are known before their first message is read. What is open ends
-    /// first: the cuts may have to be waited for longer than the log lets a transaction stay open.
+    /// Partitions are ours from now on. Their cuts have to be known before their first message is read: they are paused until
+    /// these are there, and the others go on meanwhile.
     pub(super) fn take_over(&mut self, starts: &[Position]) -> Result<(), RunError> {
-        if self.switcher.is_some() {
-            self.commit_or_abort()?;
-        }
-        self.account.assign(starts);
-        self.switcher.as_mut().map_or(Ok(()), |switcher| switcher.assigned(starts))
+        let Some(switcher) = &mut self.switcher else {
+            self.account.assign(starts);
+            return Ok(());
+        };
+        self.stream.pause(&starts.iter().map(Position::topic_partition).collect::<Vec<_>>())?;
+        switcher.assigned(starts);
+        Ok(())
+    }
+
+    /// Reads on where everything that a partition needs has come.
+    pub(super) fn take_arrived(&mut self) -> Result<(), RunError> {
+        let Some(switcher) = self.switcher.as_mut().filter(|switcher| switcher.waits()) else { return Ok(()) };
+        let arrived = switcher.arrived();
+        self.account.assign(&arrived);
+        let places: Vec<_> = arrived.iter().map(Position::topic_partition).collect();
+        if places.is_empty() { Ok(()) } else { Ok(self.stream.resume(&places)?) }
+    }
+
+    /// Whether partitions are still to come.
+    pub(super) fn taking_over(&self) -> bool {
+        self.switcher.as_ref().is_some_and(Switcher::waits)
     }
 
     /// Partitions are not ours any more.
@@ -51,13 +68,36 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
             return Ok(());
         };
         let cuts = switcher.cut(&self.account.firsts());
-        for cut in &cuts {
-            let record = switcher.topic().encode(cut)?;
-            self.stream.produce(&record.record(Some(cut.partition)), None)?;
-        }
         if !cuts.is_empty() {
+            self.write_cuts(&cuts)?;
             self.opened.get_or_insert_with(Instant::now);
             self.decode_ahead_again();
+        }
+        Ok(())
+    }
+
+    /// Which configured model scores, for partitions of which no cut says so yet.
+    pub(super) fn cut_to_configured(&mut self) -> Result<(), RunError> {
+        let Some(switcher) = &mut self.switcher else { return Ok(()) };
+        let cuts = switcher.configured(&self.account.begun());
+        self.write_cuts(&cuts)
+    }
+
+    /// A shadow that fails ends for all partitions of this thread, before the first event that it did not score.
+    pub(super) fn end_shadows(&mut self, reason: &str) -> Result<(), RunError> {
+        tracing::error!(member = %self.settings.member, reason, "the shadow failed and is ended; results are not touched");
+        self.metrics.shadow_failed();
+        self.ahead.iter_mut().for_each(Work::forget_shadow);
+        let Some(switcher) = &mut self.switcher else { return Ok(()) };
+        let ends = switcher.end_shadows(&self.account.ends(), reason);
+        self.write_cuts(&ends)
+    }
+
+    fn write_cuts(&mut self, cuts: &[CutRecord]) -> Result<(), RunError> {
+        let Some(switcher) = &self.switcher else { return Ok(()) };
+        for cut in cuts {
+            let record = switcher.topic().encode(cut)?;
+            self.stream.produce(&record.record(Some(cut.partition)), None)?;
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Codec<Echo> for Text {
         *self.seen.lock().unwrap() = indices.iter().map(text).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(members.len()));
         let rows = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
-        Decoded { batches: vec![Batch { model: 0, rows, members }], rejected: Vec::new() }
+        Decoded { batches: vec![Batch { model: 0, rows, members }], rejected: Vec::new(), shadow: Vec::new() }
     }
 
     fn encode(&self, _: &Message<'_>, _: usize, _: &Member, out: &Echo, reply: &mut Reply) -> Result<(), Rejection> {
@@ -154,6 +154,7 @@ pub(super) fn settings(catalog: &Catalog) -> Settings {
         member: "p-i-0".into(),
         routes: Routes {
             results: catalog.inference_results.name().clone(),
+            shadow: Some(catalog.inference_shadow.name().clone()),
             dead: catalog.inference_events.dead().name().clone(),
             ledger: catalog.ledger.clone(),
             ledger_partition: 0,
@@ -165,6 +166,7 @@ pub(super) fn settings(catalog: &Catalog) -> Settings {
         batch_bytes: 1 << 20,
         reject_share: 0.5,
         reject_window: 0,
+        shadow_patience: Duration::from_secs(60),
         accept_rejects_until: None,
     }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::control::{Alive, Answer, ControlRecord};
-use lunapark_schemas::promotion::{Promotion, PromotionStage};
+use lunapark_schemas::promotion::{Promotion, PromotionKind, PromotionStage};
 use lunapark_schemas::{Messages, TopicPartition};
+use lunapark_score::Kept;
 use lunapark_topics::{Limit, Log, LogError, Topic, Writer};
 
 use super::board::{SwapError, Switchboard};
@@ -35,6 +36,8 @@ pub struct Agent {
     pub control: Topic<ControlRecord>,
     /// Stable instance name.
     pub instance: String,
+    /// Which run of the instance this is: another one for each start.
+    pub run: String,
     /// Set once the first sign of life is on `control`.
     pub spoken: Arc<AtomicBool>,
 }
@@ -43,6 +46,8 @@ pub struct Agent {
 struct Heard {
     promotions: BTreeMap<u64, Promotion>,
     answered: BTreeSet<u64>,
+    /// Models of promotions that are not decided yet.
+    ready: BTreeMap<u64, Kept>,
     spoke: Instant,
     /// When a model that did not load is tried again.
     again: Instant,
@@ -57,16 +62,16 @@ impl Agent {
                 stop.wait(AGAIN);
             }
         }
-        let (pipeline, instance) = (self.board.pipeline.clone(), self.instance.clone());
+        let (pipeline, instance, run) = self.who();
         let told = self
             .log()
             .writer()
-            .and_then(|mut writer| self.say(&mut *writer, &ControlRecord::Stopped { pipeline, instance }));
+            .and_then(|mut writer| self.say(&mut *writer, &ControlRecord::Stopped { pipeline, instance, run }));
         tracing::debug!(?told, "said that this instance has stopped");
     }
 
     fn log(&self) -> &dyn Log {
-        &*self.board.log
+        &*self.board.premises.log
     }
 
     fn listen(&self, stop: &Stop) -> Result<(), LogError> {
@@ -77,13 +82,19 @@ impl Agent {
         let caught_up = self.log().watermarks(&at)?;
         let mut reader = self.log().reader(&[at.at(caught_up.low)])?;
         let now = Instant::now();
-        let mut heard = Heard { promotions: BTreeMap::new(), answered: BTreeSet::new(), spoke: now, again: now };
+        let mut heard = Heard {
+            promotions: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            spoke: now,
+            again: now,
+        };
         let mut messages = Messages::new();
         while !stop.requested() {
             messages.clear();
             reader.poll(&mut messages, LIMIT, WAIT)?;
             let promotions = messages.iter().filter_map(|message| promotion_of(message.value?));
-            let ours = promotions.filter(|promotion| promotion.pipeline == self.board.pipeline);
+            let ours = promotions.filter(|promotion| promotion.pipeline == self.board.premises.pipeline);
             heard.promotions.extend(ours.map(|promotion| (promotion.id, promotion)));
             // Of old promotions only the last ones matter.
             if reader.position(&at)? >= caught_up.high {
@@ -97,13 +108,25 @@ impl Agent {
         Ok(())
     }
 
+    /// Results and shadows are two sides: a promotion of one does not overtake one of the other.
     fn act(&self, heard: &mut Heard, writer: &mut dyn Writer) -> Result<(), LogError> {
-        let last = |stage| heard.promotions.values().rev().find(|promotion| promotion.stage == stage).cloned();
+        [PromotionKind::Switch, PromotionKind::Shadow]
+            .into_iter()
+            .try_for_each(|side| self.act_on(side, heard, writer))?;
+        let Heard { promotions, ready, .. } = heard;
+        let decided = |id: &u64| promotions.get(id).is_none_or(|p| p.stage != PromotionStage::Announced);
+        ready.retain(|id, _| !decided(id));
+        Ok(())
+    }
+
+    fn act_on(&self, side: PromotionKind, heard: &mut Heard, writer: &mut dyn Writer) -> Result<(), LogError> {
+        let ours = |promotion: &&Promotion| promotion.kind.shadows() == side.shadows();
+        let last = |stage| heard.promotions.values().rev().filter(ours).find(|p| p.stage == stage).cloned();
         let (on, announced) = (last(PromotionStage::On), last(PromotionStage::Announced));
         let on_id = on.as_ref().map_or(0, |on| on.id);
-        if let Some(on) = on.filter(|on| on.id > self.board.wanted_id() && Instant::now() >= heard.again) {
-            match self.load(&on, writer)? {
-                Ok(_) => self.board.want(on),
+        if let Some(on) = on.filter(|on| on.id > self.board.wanted_id(side) && Instant::now() >= heard.again) {
+            match self.kept(&on, writer)? {
+                Ok(kept) => self.board.want(on, kept),
                 Err(error) => {
                     tracing::error!(promotion = on.id, %error, "cannot switch; partitions of this instance keep their model");
                     heard.again = Instant::now() + AGAIN;
@@ -112,14 +135,23 @@ impl Agent {
         }
         if let Some(announced) = announced.filter(|a| a.id > on_id && !heard.answered.contains(&a.id)) {
             let loaded = self.load(&announced, writer)?;
+            heard.ready.extend(loaded.as_ref().ok().map(|kept| (announced.id, kept.clone())));
             self.answer(&announced, loaded.err(), writer)?;
             heard.answered.insert(announced.id);
         }
         Ok(())
     }
 
+    /// The model of a promotion that is on; the end of a shadow needs none.
+    fn kept(&self, on: &Promotion, writer: &mut dyn Writer) -> Result<Result<Option<Kept>, SwapError>, LogError> {
+        match on.kind {
+            PromotionKind::ShadowEnd => Ok(Ok(None)),
+            _ => Ok(self.load(on, writer)?.map(Some)),
+        }
+    }
+
     /// Loads beside the signs of life: a large model must not make the instance look dead.
-    fn load(&self, promotion: &Promotion, writer: &mut dyn Writer) -> Result<Result<usize, SwapError>, LogError> {
+    fn load(&self, promotion: &Promotion, writer: &mut dyn Writer) -> Result<Result<Kept, SwapError>, LogError> {
         std::thread::scope(|scope| {
             let loading = scope.spawn(|| self.board.load_promoted(promotion));
             let mut spoke = Instant::now();
@@ -135,17 +167,21 @@ impl Agent {
     }
 
     fn answer(&self, to: &Promotion, failed: Option<SwapError>, writer: &mut dyn Writer) -> Result<(), LogError> {
-        let (pipeline, instance) = (self.board.pipeline.clone(), self.instance.clone());
+        let (pipeline, instance, run) = self.who();
         let reason = failed.as_ref().map(ToString::to_string).unwrap_or_default();
-        let answer = Answer { pipeline, instance, promotion: to.id, reason };
+        let answer = Answer { pipeline, instance, run, promotion: to.id, reason };
         tracing::info!(promotion = to.id, model = to.model, version = to.version, failed = answer.reason, "answered");
         let record = if failed.is_some() { ControlRecord::CannotSwitch(answer) } else { ControlRecord::Ready(answer) };
         self.say(writer, &record)
     }
 
     fn alive(&self, writer: &mut dyn Writer) -> Result<(), LogError> {
-        let (pipeline, instance) = (self.board.pipeline.clone(), self.instance.clone());
-        self.say(writer, &ControlRecord::Alive(Alive { pipeline, instance, sent_at: clock::now_millis() }))
+        let (pipeline, instance, run) = self.who();
+        self.say(writer, &ControlRecord::Alive(Alive { pipeline, instance, run, sent_at: clock::now_millis() }))
+    }
+
+    fn who(&self) -> (String, String, String) {
+        (self.board.premises.pipeline.clone(), self.instance.clone(), self.run.clone())
     }
 
     fn say(&self, writer: &mut dyn Writer, record: &ControlRecord) -> Result<(), LogError> {

@@ -1,15 +1,18 @@
-//! What one instance knows of promotions: the models it has loaded, and the switch that is to be made.
+//! What one instance knows of promotions: the models it has loaded, and the switches that are to be made.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use lunapark_schemas::Signature;
 use lunapark_schemas::cuts::CutRecord;
-use lunapark_schemas::promotion::Promotion;
-use lunapark_score::{ModelEntry, ModelSet};
+use lunapark_schemas::promotion::{Promotion, PromotionKind};
+use lunapark_schemas::{Position, Signature};
+use lunapark_score::{Kept, ModelEntry, ModelSet};
 use lunapark_topics::{Delivery, Log, LogError, Topic};
 
-use super::history::{self, Cuts};
+use super::held::{Held, HeldCut};
+use super::history::{self, Tracks};
+use super::takeover::Taken;
 use crate::models;
 
 /// Why an instance that delivers at least once does not switch.
@@ -26,73 +29,108 @@ pub struct SwapError {
     cause: String,
 }
 
+/// Which pipeline switches, and where that is recorded.
+pub struct Premises {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Where cuts go.
+    pub cuts: Topic<CutRecord>,
+    /// Input topic.
+    pub source: Arc<str>,
+    /// Pipeline (consumer group).
+    pub pipeline: String,
+    /// Address of the default model, which cuts of the configuration name.
+    pub default_artifact: String,
+    /// Only where results and offsets are one are cuts as well.
+    pub delivery: Delivery,
+}
+
+/// A promotion that is on.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) promotion: Arc<Promotion>,
+    /// Its model; none where a shadow ends.
+    pub(super) kept: Option<Kept>,
+}
+
+/// The promotions that are on: of results, and of shadows.
+#[derive(Clone, Default)]
+pub(super) struct Wants {
+    pub(super) live: Option<Wanted>,
+    pub(super) shadow: Option<Wanted>,
+}
+
+impl Wants {
+    fn of(&mut self, kind: PromotionKind) -> &mut Option<Wanted> {
+        if kind.shadows() { &mut self.shadow } else { &mut self.live }
+    }
+}
+
 /// Shared by the stream threads of an instance and by its agent.
 pub struct Switchboard {
-    pub(super) log: Arc<dyn Log>,
-    /// Where cuts go.
-    pub(super) cuts: Topic<CutRecord>,
-    /// Input topic.
-    pub(super) source: Arc<str>,
-    /// Pipeline (consumer group).
-    pub(super) pipeline: String,
+    pub(super) premises: Premises,
     pub(super) models: Arc<ModelSet>,
     places: models::Places,
-    delivery: Delivery,
-    wanted: RwLock<Option<Arc<Promotion>>>,
-    /// Number of `wanted`, for the look that every turn of the loop takes; 0 is none.
-    wanted_id: AtomicU64,
+    wants: RwLock<Wants>,
+    /// How often `wants` has changed, for the look that every turn of the loop takes.
+    changes: AtomicU64,
 }
 
 impl Switchboard {
     /// A board of one pipeline.
-    pub fn new(
-        log: Arc<dyn Log>,
-        cuts: Topic<CutRecord>,
-        source: Arc<str>,
-        pipeline: String,
-        models: Arc<ModelSet>,
-        places: models::Places,
-        delivery: Delivery,
-    ) -> Self {
-        let (wanted, wanted_id) = (RwLock::default(), AtomicU64::new(0));
-        Self { log, cuts, source, pipeline, models, places, delivery, wanted, wanted_id }
+    pub fn new(premises: Premises, models: Arc<ModelSet>, places: models::Places) -> Self {
+        Self { premises, models, places, wants: RwLock::default(), changes: AtomicU64::new(0) }
     }
 
-    /// Number of the switch that is to be made.
-    pub(super) fn wanted_id(&self) -> u64 {
-        self.wanted_id.load(Ordering::Acquire)
+    /// Input topic.
+    pub(super) fn source(&self) -> &Arc<str> {
+        &self.premises.source
     }
 
-    /// The switch that is to be made; its model is loaded.
-    pub(super) fn wanted(&self) -> Option<Arc<Promotion>> {
-        self.wanted.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Whether cuts are made here at all.
+    pub(super) fn cuts(&self) -> bool {
+        self.premises.delivery == Delivery::ExactlyOnce
     }
 
-    /// Asks the owners of partitions to switch. The model must have been loaded. Nothing is asked of owners whose cuts
+    /// How often the switches that are to be made have changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The switches that are to be made.
+    pub(super) fn wants(&self) -> Wants {
+        self.wants.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Number of the last promotion of this kind's side that was asked of the owners; 0 is none.
+    pub(super) fn wanted_id(&self, kind: PromotionKind) -> u64 {
+        self.wants().of(kind).as_ref().map_or(0, |wanted| wanted.promotion.id)
+    }
+
+    /// Asks the owners of partitions to switch. `kept` is the promotion's model. Nothing is asked of owners whose cuts
     /// would not be written together with their offsets.
-    pub fn want(&self, promotion: Promotion) {
-        if self.delivery != Delivery::ExactlyOnce {
+    pub fn want(&self, promotion: Promotion, kept: Option<Kept>) {
+        if !self.cuts() {
             return;
         }
-        let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
-        if wanted.as_ref().is_none_or(|earlier| earlier.id < promotion.id) {
-            let id = promotion.id;
-            *wanted = Some(Arc::new(promotion));
-            self.wanted_id.store(id, Ordering::Release);
+        let mut wants = self.wants.write().unwrap_or_else(PoisonError::into_inner);
+        let wanted = wants.of(promotion.kind);
+        if wanted.as_ref().is_none_or(|earlier| earlier.promotion.id < promotion.id) {
+            *wanted = Some(Wanted { promotion: Arc::new(promotion), kept });
+            self.changes.fetch_add(1, Ordering::Release);
         }
     }
 
     /// The model of a promotion, loaded and checked: its digest, and that it takes what the present one takes. Refused
     /// where this instance could not make the switch.
-    pub fn load_promoted(&self, promotion: &Promotion) -> Result<usize, SwapError> {
+    pub fn load_promoted(&self, promotion: &Promotion) -> Result<Kept, SwapError> {
         let (name, version) = (&promotion.model, &promotion.version);
-        if self.delivery != Delivery::ExactlyOnce {
+        if !self.cuts() {
             return Err(refused(name, version, &promotion.artifact, NOT_ATOMIC.to_owned()));
         }
-        let index = self.load(name, version, &promotion.artifact, &promotion.digest)?;
-        let fits = self.models.get(index).map_or(Ok(()), |entry| self.fits(entry.model.signature()));
-        fits.map_err(|cause| refused(name, version, &promotion.artifact, cause))?;
-        Ok(index)
+        let kept = self.load(name, version, &promotion.artifact, &promotion.digest)?;
+        self.fits(kept.model.signature()).map_err(|cause| refused(name, version, &promotion.artifact, cause))?;
+        Ok(kept)
     }
 
     /// What is said of a model whose loading panicked.
@@ -101,27 +139,72 @@ impl Switchboard {
         refused(&promotion.model, &promotion.version, &promotion.artifact, cause)
     }
 
-    /// The model of a cut.
-    pub(super) fn load_cut(&self, cut: &CutRecord) -> Result<usize, SwapError> {
-        self.load(&cut.model, &cut.version, &cut.artifact, &cut.digest)
+    /// What the owner of a partition needs before its first event: every version that a promotion's cut names, since
+    /// pinned events may want it; and the shadow, without which the partition can do.
+    pub(super) fn take(&self, start: Position, tracks: Tracks) -> Result<Taken, SwapError> {
+        let live = tracks.live.into_iter().map(|cut| self.load_live(cut)).collect::<Result<Vec<_>, _>>()?;
+        let mut held = Held { live, shadow: Vec::new() };
+        let shadow = tracks.shadow.into_iter().next_back();
+        let (cut, failed) = shadow.map_or((None, None), |cut| self.load_shadow(cut));
+        held.shadow.extend(cut);
+        Ok(Taken { start, held, shadow_failed: failed.map(|error| error.to_string()) })
     }
 
-    fn load(&self, name: &str, version: &str, artifact: &str, digest: &str) -> Result<usize, SwapError> {
-        let same = |index: &usize| self.models.get(*index).is_some_and(|entry| entry.digest == digest);
-        if let Some(index) = self.models.find(name, version).filter(same) {
-            return Ok(index);
+    fn load_live(&self, cut: CutRecord) -> Result<HeldCut, SwapError> {
+        if cut.promotion == 0 {
+            return Ok(HeldCut::bare(cut));
+        }
+        let model = Some(self.load(&cut.model, &cut.version, &cut.artifact, &cut.digest)?);
+        let canary =
+            cut.canary.as_ref().map(|c| self.load(&c.model, &c.version, &c.artifact, &c.digest)).transpose()?;
+        Ok(HeldCut { cut, model, canary })
+    }
+
+    fn load_shadow(&self, cut: CutRecord) -> (Option<HeldCut>, Option<SwapError>) {
+        if cut.share.is_none() {
+            return (Some(HeldCut::bare(cut)), None);
+        }
+        match self.load(&cut.model, &cut.version, &cut.artifact, &cut.digest) {
+            Ok(kept) => (Some(HeldCut { cut, model: Some(kept), canary: None }), None),
+            Err(error) => (Some(HeldCut::bare(cut)), Some(error)),
+        }
+    }
+
+    fn load(&self, name: &str, version: &str, artifact: &str, digest: &str) -> Result<Kept, SwapError> {
+        if let Some(kept) = self.models.keep(name, version, digest) {
+            return Ok(kept);
         }
         let failed = |cause: String| refused(name, version, artifact, cause);
         let loaded = models::load(artifact, Some(digest), &self.places).map_err(failed)?;
         let entry = ModelEntry::new(name, version, &loaded.digest, loaded.model);
-        let index = self.models.add(entry).map_err(|error| failed(error.to_string()))?;
+        let kept = self.models.add(entry).map_err(|error| failed(error.to_string()))?;
         tracing::info!(name, version, digest, "model loaded");
-        Ok(index)
+        Ok(kept)
+    }
+
+    /// The configured default, as a cut names it; its partition and offset are still to be filled in.
+    pub(super) fn configured(&self) -> Option<CutRecord> {
+        let entry = self.models.default_entry()?;
+        Some(CutRecord {
+            pipeline: self.premises.pipeline.clone(),
+            topic: self.premises.source.to_string(),
+            partition: 0,
+            next_offset: 0,
+            model: entry.name.clone(),
+            version: entry.version.clone(),
+            digest: entry.digest.clone(),
+            artifact: self.premises.default_artifact.clone(),
+            promotion: 0,
+            role: Default::default(),
+            canary: None,
+            share: None,
+            reason: None,
+        })
     }
 
     /// Refuses a model for which today's events would all be broken.
     fn fits(&self, signature: &Signature) -> Result<(), String> {
-        let Some(present) = self.models.get(0).map(|entry| (&entry.tag, entry.model.signature())) else {
+        let Some(present) = self.models.default_entry().map(|entry| (&entry.tag, &entry.signature)) else {
             return Ok(());
         };
         let shape = |signature: &Signature| -> Vec<(String, usize)> {
@@ -145,8 +228,9 @@ impl Switchboard {
     }
 
     /// The cuts of these partitions, up to what was decided when this was called.
-    pub(super) fn history(&self, partitions: &[i32]) -> Result<Cuts, LogError> {
-        history::read(&*self.log, self.cuts.name(), &self.pipeline, &self.source, partitions)
+    pub(super) fn history(&self, partitions: &[i32], given_up: &AtomicBool) -> Result<BTreeMap<i32, Tracks>, LogError> {
+        let Premises { log, cuts, source, pipeline, .. } = &self.premises;
+        history::read_unless(&**log, cuts.name(), pipeline, source, partitions, given_up)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads cuts back from the topic `model.cuts`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::cuts::{CutRecord, effective};
@@ -12,32 +13,66 @@ const WAIT: Duration = Duration::from_millis(100);
 /// A log that moves nothing for so long although records are due is given up: three times the transaction time-out.
 const STALL: Duration = Duration::from_secs(30);
 
-/// The effective cuts of one pipeline and input topic, by partition.
-pub type Cuts = BTreeMap<i32, Vec<CutRecord>>;
+/// The effective cuts of one partition, ascending.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tracks {
+    /// Whose scores are the results.
+    pub live: Vec<CutRecord>,
+    /// Whose scores are not.
+    pub shadow: Vec<CutRecord>,
+}
+
+/// The cuts of one pipeline and input topic, by partition.
+pub type Cuts = BTreeMap<i32, Tracks>;
 
 /// All cuts of these partitions, those of transactions included that were decided before this call but whose end is
 /// still on its way: they are waited for.
 pub fn read(log: &dyn Log, cuts: &str, pipeline: &str, source: &str, partitions: &[i32]) -> Result<Cuts, LogError> {
+    read_unless(log, cuts, pipeline, source, partitions, &AtomicBool::new(false))
+}
+
+/// As [`read`]; ends with an error where it is given up meanwhile.
+pub fn read_unless(
+    log: &dyn Log,
+    cuts: &str,
+    pipeline: &str,
+    source: &str,
+    partitions: &[i32],
+    given_up: &AtomicBool,
+) -> Result<Cuts, LogError> {
     let places: Vec<_> = partitions.iter().map(|partition| TopicPartition::new(cuts, *partition)).collect();
     let mut found: BTreeMap<String, CutRecord> = BTreeMap::new();
-    read_to_end(log, &places, |key, value| {
+    let visit = |key: &str, value: Option<&[u8]>| {
         let cut = value.and_then(|value| serde_json::from_slice::<CutRecord>(value).ok());
         match cut.filter(|cut| cut.pipeline == pipeline && cut.topic == source && partitions.contains(&cut.partition)) {
             Some(cut) => drop(found.insert(key.into(), cut)),
             // A tombstone: its range has expired.
             None => drop(found.remove(key)),
         }
-    })?;
-    let mut all: BTreeMap<i32, Vec<CutRecord>> = BTreeMap::new();
-    found.into_values().for_each(|cut| all.entry(cut.partition).or_default().push(cut));
-    Ok(all.into_iter().map(|(partition, cuts)| (partition, effective(cuts))).collect())
+    };
+    read_to_end_unless(log, &places, visit, given_up)?;
+    let mut all: BTreeMap<i32, [Vec<CutRecord>; 2]> = BTreeMap::new();
+    for cut in found.into_values() {
+        all.entry(cut.partition).or_default()[usize::from(!cut.role.is_live())].push(cut);
+    }
+    let tracks = |[live, shadow]: [Vec<CutRecord>; 2]| Tracks { live: effective(live), shadow: effective(shadow) };
+    Ok(all.into_iter().map(|(partition, cuts)| (partition, tracks(cuts))).collect())
 }
 
 /// Visits key and value of every record of these partitions up to their ends, open transactions included.
 pub fn read_to_end(
     log: &dyn Log,
     places: &[TopicPartition],
+    visit: impl FnMut(&str, Option<&[u8]>),
+) -> Result<(), LogError> {
+    read_to_end_unless(log, places, visit, &AtomicBool::new(false))
+}
+
+fn read_to_end_unless(
+    log: &dyn Log,
+    places: &[TopicPartition],
     mut visit: impl FnMut(&str, Option<&[u8]>),
+    given_up: &AtomicBool,
 ) -> Result<(), LogError> {
     let ends = log.ends(places)?;
     let lows = places.iter().map(|at| Ok(log.watermarks(at)?.low)).collect::<Result<Vec<_>, LogError>>()?;
@@ -50,6 +85,9 @@ pub fn read_to_end(
     let ends: Vec<_> = due.iter().map(|((at, _), end)| ((*at).clone(), *end)).collect();
     let (mut messages, mut moved, mut left) = (Messages::new(), Instant::now(), i64::MAX);
     while left > 0 {
+        if given_up.load(Ordering::Acquire) {
+            return Err(LogError::new(LogErrorKind::Timeout, "given up: nobody waits for these records any more"));
+        }
         messages.clear();
         reader.poll(&mut messages, LIMIT, WAIT)?;
         for message in messages.iter() {

@@ -10,12 +10,14 @@
 
 mod agent;
 mod board;
+mod held;
 pub mod history;
 pub mod promotions;
 mod switcher;
+mod takeover;
 #[cfg(test)]
 mod tests;
 
 pub use agent::{Agent, HEARTBEAT};
-pub use board::{SwapError, Switchboard};
+pub use board::{Premises, SwapError, Switchboard};
 pub use switcher::Switcher;

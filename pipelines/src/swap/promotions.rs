@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion};
-use lunapark_schemas::promotion::{Promotion, PromotionStage};
+use lunapark_schemas::promotion::{Promotion, PromotionKind, PromotionStage};
 use lunapark_topics::{Log, LogError, LogErrorKind, Topic};
 
 use super::history::read_to_end;
@@ -24,16 +24,25 @@ pub struct Known {
 }
 
 impl Known {
-    /// The switch that holds: the last one that was on.
-    pub fn live(&self) -> Option<&Promotion> {
-        self.promotions.values().rev().find(|promotion| promotion.stage == PromotionStage::On)
+    /// The promotion that holds, of results or of shadows: the last one that was on.
+    pub fn live(&self, shadows: bool) -> Option<&Promotion> {
+        self.on().find(|promotion| promotion.kind.shadows() == shadows)
     }
 
-    /// The switch before the one that holds, to another model.
+    /// What a rollback goes back to: the switch before the one that holds, to another model; of a canary the switch that
+    /// it was tried on.
     pub fn before_live(&self) -> Option<&Promotion> {
-        let live = self.live()?;
-        let other = |p: &&Promotion| (&p.model, &p.version) != (&live.model, &live.version);
-        self.promotions.values().rev().filter(|p| p.stage == PromotionStage::On).find(other)
+        let live = self.live(false)?;
+        let mut switches = self.on().filter(|promotion| promotion.kind.is_switch());
+        if live.kind == PromotionKind::Canary {
+            return switches.next();
+        }
+        switches.find(|p| (&p.model, &p.version) != (&live.model, &live.version))
+    }
+
+    /// Those that were on, the last one first.
+    fn on(&self) -> impl Iterator<Item = &Promotion> {
+        self.promotions.values().rev().filter(|promotion| promotion.stage == PromotionStage::On)
     }
 
     fn take(&mut self, pipeline: &str, record: CatalogRecord) {

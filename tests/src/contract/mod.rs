@@ -91,6 +91,7 @@ pub fn suite() -> Vec<Case> {
         ),
         Case::both("paused_partitions_bring_nothing", pausing::bring_nothing),
         Case::both("paused_partition_moves", pausing::moves),
+        Case::both("partitions_paused_at_once_bring_nothing", pausing::at_once),
         Case::both("transaction_is_atomic_across_topics", transactions::atomic_across_topics),
         Case::both("aborted_is_invisible_and_rewinds", transactions::aborted_is_invisible_and_rewinds),
         Case::both("stream_zombie_is_fenced", transactions::stream_zombie_is_fenced),

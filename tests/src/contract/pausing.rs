@@ -124,3 +124,35 @@ pub fn moves(backend: &dyn Backend) {
     got.append(&mut second.got);
     assert_eq!(numbers(&got), (0..40).collect::<Vec<_>>());
 }
+
+/// Whoever has to prepare for a partition pauses it before its first message.
+pub fn at_once(backend: &dyn Backend) {
+    let context = Context::new(backend);
+    let topic = context.topic("t", 2);
+    context.fill(&topic, 2, 0..200);
+    let mut member = context.join(&context.spec("m", &[&topic], &[]));
+    let mut paused = Vec::new();
+    until("both are assigned and paused", || {
+        assert_eq!(poll_few(&mut member), 0);
+        let new: Vec<_> = member.next.keys().filter(|at| !paused.contains(*at)).cloned().collect();
+        if !new.is_empty() {
+            member.stream.pause(&new).unwrap();
+        }
+        paused.extend(new);
+        (paused.len() == 2).then_some(())
+    });
+    assert_silent(&mut member);
+    let (first, second) = (paused[0].clone(), paused[1].clone());
+    member.stream.resume(std::slice::from_ref(&first)).unwrap();
+    until("all of the first", || {
+        poll_few(&mut member);
+        (of(&member, &first) == 100).then_some(())
+    });
+    assert_eq!(of(&member, &second), 0);
+    member.stream.resume(std::slice::from_ref(&second)).unwrap();
+    until("the rest", || {
+        poll_few(&mut member);
+        (member.got.len() == 200).then_some(())
+    });
+    assert_eq!(numbers(&member.got), (0..200).collect::<Vec<_>>(), "no gap, nothing twice");
+}

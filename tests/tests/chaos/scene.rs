@@ -88,8 +88,9 @@ fn check_no_transaction_hangs(work: &Workplace, bootstrap: &str) {
 }
 
 fn check_nothing_else(work: &Workplace, bootstrap: &str) {
-    let mut expected =
-        [EVENTS, DEAD, RESULTS, "ledger", "metrics", "models", "control", "model.cuts"].map(|name| work.topic(name));
+    let switching = ["models", "control", "model.cuts", "inference.shadow"];
+    let mut expected: Vec<_> =
+        [EVENTS, DEAD, RESULTS, "ledger", "metrics"].iter().chain(&switching).map(|name| work.topic(name)).collect();
     expected.sort();
     assert_eq!(topics_under(bootstrap, work.prefix()), expected);
 }

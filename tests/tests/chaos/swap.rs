@@ -24,7 +24,11 @@ fn kafka_scorers_killed_while_they_switch() {
     let mut services = NAMES.map(|name| Some(scene.instance(name)));
     for round in 0..times(3, 20) {
         let version = format!("higgs/{}", round + 2);
-        let promote = ["models", "promote", &version, "--model", "builtin:higgs-xgb"];
+        let mut promote = vec!["models", "promote", &version, "--model", "builtin:higgs-xgb"];
+        // Some are canaries, and the next one ends them.
+        if random.below(3) == 0 {
+            promote.extend(["--share", "0.4"]);
+        }
         let promoter = scene.work.start(&promote);
         any_moment(&mut random, SWITCH);
         match random.below(3) {

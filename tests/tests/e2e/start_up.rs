@@ -32,7 +32,7 @@ fn topics_that_do_not_fit_are_refused(backend: Backend) {
 
     let place = Workplace::new(backend);
     let names = ["inference.events", "inference.results", "inference.events.dead", "ledger", "metrics"];
-    let swap = [("models", 1, SIZE), ("control", 1, SIZE), ("model.cuts", 4, SIZE)];
+    let swap = [("models", 1, SIZE), ("control", 1, SIZE), ("model.cuts", 4, SIZE), ("inference.shadow", 4, SIZE)];
     create(&place, &swap);
     create(
         &place,
@@ -63,6 +63,9 @@ fn missing_topics_are_refused_where_they_are_not_to_be_created(backend: Backend)
     let place = Workplace::new(backend);
     let missing = place.topic("inference.events");
     place.run_to_end(&[CREATE]).failed().says(&[&missing, "does not exist", "lunapark topics create"]);
+    // An upgrade names all topics that the version before did not need.
+    let new = ["models", "model.cuts", "inference.shadow"].map(|name| place.topic(name));
+    place.run_to_end(&[CREATE]).failed().says(&new.each_ref().map(String::as_str));
     place.cli(&["produce", &missing]).failed().says(&[&missing, "does not exist", "lunapark topics create"]);
     place.cli(&["consume", &missing]).failed().says(&[&missing, "does not exist"]);
     place.cli(&["topics", "create"]).ok();

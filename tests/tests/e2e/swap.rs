@@ -16,6 +16,10 @@ on_both!(
     a_refused_promotion_switches_nothing,
     planned_cuts_outlive_a_restart,
     a_replay_gives_the_same_bytes,
+    shadow_and_canary_take_their_shares,
+    a_pinned_version_counts_from_its_cut_on,
+    the_past_does_not_change_with_the_configuration,
+    a_partition_whose_model_is_gone_waits_and_readiness_tells,
 );
 
 const NET: &str = "builtin:higgs-mlp";
@@ -34,6 +38,8 @@ fn new() -> String {
 fn event(number: usize, partitions: i32) -> Event {
     let features = &higgs::sample(SAMPLE)[number % SAMPLE];
     let event = Event::new(higgs::v1(std::slice::from_ref(features))).to(number as i32 % partitions);
+    // Some have no key: for them the position decides.
+    let event = if number % 7 == 3 { event } else { event.key(format!("event-{number}")) };
     if number.is_multiple_of(PINNED) { event.header("lunapark-model", "higgs/1") } else { event }
 }
 
@@ -140,7 +146,8 @@ fn a_refused_promotion_switches_nothing(backend: Backend) {
     produce(&place, 8..16);
     let results = place.wait_records("inference.results", 16, PATIENCE);
     assert!(results.iter().all(|result| result.header("lunapark-model") == Some(&old())));
-    assert_eq!(place.read_all("model.cuts"), []);
+    let cuts = place.read_all("model.cuts");
+    assert!(cuts.iter().all(|cut| cut.json()["promotion"] == 0), "only those of the configuration: {cuts:?}");
     service.terminate().ok();
 }
 
@@ -212,5 +219,152 @@ fn a_replay_gives_the_same_bytes(backend: Backend) {
     place.cli(&["replay", "--output", &results]).failed().says(&["--output", &results]);
     assert_eq!(place.committed(), vec![Some(30); 4], "the group did not notice");
     assert_proven(&place, 120);
+    service.terminate().ok();
+}
+
+fn shadow_and_canary_take_their_shares(backend: Backend) {
+    let place = Workplace::new(backend);
+    place.create_topics();
+    let service = place.service("one", &[("score.threads", "2")]);
+    place.cli(&["models", "shadow", "--stop"]).failed().says(&["no shadow scores"]);
+    let sent = under_load(&place, || {
+        let shadow = place.cli_json(&["models", "shadow", "higgs/2", "--model", NET, "--share", "0.5"]);
+        assert_eq!((&shadow["intent"], &shadow["share"]), (&json!("shadow"), &json!(0.5)), "{shadow:#}");
+        assert_eq!(shadow["cut"].as_object().unwrap().len(), place.partitions() as usize);
+        place.wait_records("inference.shadow", 20, PATIENCE);
+        let canary = place.cli_json(&["models", "promote", "higgs/2", "--share", "0.3"]);
+        assert_eq!((&canary["promoted"], &canary["intent"]), (&json!("higgs/2"), &json!("canary")), "{canary:#}");
+        let tried = |result: &&OwnedRecord| result.header("lunapark-model") == Some(&new());
+        until(PATIENCE, "the canary scores", || {
+            (place.read_all("inference.results").iter().filter(tried).count() > 20).then_some(())
+        });
+        let back = place.cli_json(&["models", "rollback"]);
+        assert_eq!((&back["promoted"], &back["intent"]), (&json!("higgs/1"), &json!("switch")), "{back:#}");
+        place.cli_json(&["models", "promote", "higgs/2", "--share", "0.9"]);
+        place.cli_json(&["models", "promote", "higgs/2"]);
+        place.cli_json(&["models", "shadow", "--stop"]);
+    });
+    let results = place.wait_records("inference.results", sent, PATIENCE);
+    let events = place.read_all("inference.events");
+    let events: HashMap<_, _> = events.into_iter().map(|event| (event.position(), event)).collect();
+    let book = CutBook::read(&place);
+    let free: Vec<_> = results.iter().filter(|result| !is_pinned(result, &events)).cloned().collect();
+    let by_model = book.assert_obeyed(&free, &old());
+    assert!(by_model[&old()] > 0 && by_model[&new()] > 0, "{by_model:?}");
+    assert_scores(&free, &events);
+    assert_shadowed(&place, &book, &free, &events);
+    // What is scored again obeys the shares.
+    until(PATIENCE, "offsets are committed", || {
+        (place.committed().iter().flatten().sum::<i64>() == sent as i64).then_some(())
+    });
+    let again = place.cli_json(&["replay", "--diff"]);
+    assert_eq!((&again["in"], &again["diff"]["identical"]), (&json!(sent), &json!(sent)), "{again:#}");
+    assert_proven(&place, sent);
+    service.terminate().ok();
+}
+
+/// The shadow's scores are those that its cuts and the hash say, and are written as results are.
+fn assert_shadowed(place: &Workplace, book: &CutBook, free: &[OwnedRecord], events: &HashMap<String, OwnedRecord>) {
+    let offset = |source: &str| source.rsplit('/').next().unwrap().parse::<i64>().unwrap();
+    let due = free.iter().filter(|result| {
+        let source = result.header("lunapark-source").unwrap();
+        book.shadow(result.partition, offset(source), events[source].key.as_deref()) == Some(&new())
+    });
+    let mut due: Vec<_> = due.map(|result| result.header("lunapark-source").unwrap().to_owned()).collect();
+    let shadow = place.read_all("inference.shadow");
+    let mut found: Vec<_> = shadow.iter().map(|r| r.header("lunapark-source").unwrap().to_owned()).collect();
+    due.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, due);
+    assert!(found.len() > 20 && found.len() < free.len());
+    assert!(shadow.iter().all(|record| record.header("lunapark-model") == Some(&new())));
+    assert_scores(&shadow, events);
+}
+
+fn a_pinned_version_counts_from_its_cut_on(backend: Backend) {
+    let place = Workplace::new(backend);
+    place.create_topics();
+    let service = place.service("one", &[]);
+    let features = &higgs::sample(1)[0];
+    let send = |count: usize, header: &str| {
+        let event = Event::new(higgs::v1(std::slice::from_ref(features))).to(0).header("lunapark-model", header);
+        place.produce("inference.events", &vec![event; count]);
+    };
+    // It is loaded here as soon as it is promoted, and elsewhere maybe not: only the cut counts.
+    place.cli_json(&["models", "promote", "higgs/2", "--model", NET, "--at", "0:4"]);
+    send(6, "higgs/2");
+    send(2, "higgs/1");
+    send(2, "higgs/9");
+    let results = place.wait_records("inference.results", 4, PATIENCE);
+    let dead = place.wait_records("inference.events.dead", 6, PATIENCE);
+    let sources: Vec<_> = results.iter().map(|result| result.header("lunapark-source").unwrap().to_owned()).collect();
+    let topic = place.topic("inference.events");
+    assert_eq!(sources, [4, 5, 6, 7].map(|offset| format!("{topic}/0/{offset}")));
+    assert!(dead.iter().all(|letter| letter.header("error-class") == Some("unknown-model")), "{dead:?}");
+    until(PATIENCE, "offsets are committed", || (place.committed()[0] == Some(10)).then_some(()));
+    let same = place.cli_json(&["replay", "--diff"]);
+    assert_eq!((&same["diff"]["identical"], &same["rejected"]), (&json!(4), &json!(6)), "{same:#}");
+    service.terminate().ok();
+}
+
+fn the_past_does_not_change_with_the_configuration(backend: Backend) {
+    let mut place = Workplace::new(backend);
+    place.create_topics();
+    let service = place.service("one", &[]);
+    produce(&place, 0..20);
+    let expired = |number: usize| event(number, place.partitions()).header("ce_expirytime", "2001-01-01T00:00:00Z");
+    place.produce("inference.events", &(0..4).map(expired).collect::<Vec<_>>());
+    place.wait_records("inference.results", 20, PATIENCE);
+    until(PATIENCE, "offsets are committed", || (place.committed() == vec![Some(6); 4]).then_some(()));
+    service.terminate().ok();
+    // Another model under another name, without any promotion: from here on it scores, and that is recorded.
+    place.set("score.models", format!("[{{ name = \"net\", version = \"1\", path = \"{NET}\", sha256 = \"\" }}]"));
+    let service = place.service("one", &[]);
+    let free = |number: usize| Event::new(higgs::v1(&higgs::sample(SAMPLE)[number..=number])).to(number as i32 % 4);
+    place.produce("inference.events", &(0..8).map(free).collect::<Vec<_>>());
+    let results = place.wait_records("inference.results", 28, PATIENCE);
+    until(PATIENCE, "offsets are committed", || (place.committed() == vec![Some(8); 4]).then_some(()));
+    let net = higgs::tag("net/1", PERCEPTRON);
+    let new = results.iter().filter(|result| result.header("lunapark-model") == Some(&net)).count();
+    assert_eq!(new, 8);
+    let cuts: Vec<_> = place.read_all("model.cuts").iter().map(OwnedRecord::json).collect();
+    assert_eq!(cuts.len(), 8);
+    for cut in cuts {
+        let due = if cut["model"] == "higgs" { 0 } else { 6 };
+        assert_eq!((&cut["promotion"], &cut["next_offset"]), (&json!(0), &json!(due)), "{cut:#}");
+    }
+    // The replay scores the past with the model of then, although the configuration names another one now.
+    let again = place.cli_json(&["replay", "--diff"]);
+    let counts = ["in", "filtered"].map(|name| again[name].as_u64().unwrap());
+    assert_eq!(counts, [32, 4], "{again:#}");
+    assert_eq!((&again["diff"]["identical"], &again["diff"]["only_recorded"]), (&json!(28), &json!(0)), "{again:#}");
+    assert_eq!(again["diff"]["only_replayed"], 0, "{again:#}");
+    service.terminate().ok();
+}
+
+fn a_partition_whose_model_is_gone_waits_and_readiness_tells(backend: Backend) {
+    let place = Workplace::new(backend);
+    place.create_topics();
+    let model = place.dir().join("net.safetensors");
+    std::fs::write(&model, PERCEPTRON).unwrap();
+    let service = place.service("one", &[]);
+    place.cli_json(&["models", "promote", "higgs/2", "--model", model.to_str().unwrap()]);
+    service.terminate().ok();
+    std::fs::remove_file(&model).unwrap();
+    let mut service = place.service_unready("one", &[]);
+    produce(&place, 0..8);
+    until(PATIENCE, "readiness names the partitions and the model", || {
+        let answer = service.get("/readyz");
+        (answer.status == 503 && answer.body.contains("inference.events/3") && answer.body.contains("net.safetensors"))
+            .then_some(())
+    });
+    assert_eq!(place.read_all("inference.results"), [], "nothing is scored by another model");
+    std::fs::write(&model, PERCEPTRON).unwrap();
+    service.wait_ready(PATIENCE);
+    let results = place.wait_records("inference.results", 8, PATIENCE);
+    // Number 0 pins the first version.
+    let by_new = results.iter().filter(|result| result.header("lunapark-model") == Some(&new())).count();
+    assert_eq!(by_new, 7);
+    assert_proven(&place, 8);
     service.terminate().ok();
 }

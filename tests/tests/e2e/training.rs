@@ -215,10 +215,20 @@ fn the_demo_trains_a_model_by_itself() {
     let data = place.dir().join("demo");
     let printed = place.cli(&["demo", "train", "--json", "--data", &data.to_string_lossy()]).ok();
     let last: Value = serde_json::from_str(printed.stdout.lines().last().unwrap()).unwrap();
-    assert_eq!((&last["task_status"], &last["model"]), (&json!("succeeded"), &json!("higgs/1")), "{last:#}");
+    assert_eq!((&last["task_status"], &last["promoted"]), (&json!("succeeded"), &json!("higgs/1")), "{last:#}");
     assert!(last["auc"].as_f64().unwrap() > 0.6, "{last:#}");
-    let counts = ["in", "results", "lost", "duplicated"].map(|name| last[name].as_u64().unwrap());
-    assert_eq!(counts, [1, 1, 0, 0], "{last:#}");
+    let cut = last["cut"].as_object().unwrap();
+    assert_eq!(cut.len(), 4, "{last:#}");
+    assert!(cut.values().any(|offset| offset.as_i64() > Some(0)), "{last:#}");
+    let [input, results, filtered, dead, lost, duplicated] =
+        ["in", "results", "filtered", "dead", "lost", "duplicated"].map(|name| last[name].as_u64().unwrap());
+    assert_eq!((input, lost, duplicated), (results + filtered + dead, 0, 0), "{last:#}");
+    assert_eq!((&last["proven"], &last["as_cut"]), (&json!(true), &json!(true)), "{last:#}");
+    let scored: Vec<_> = last["scored"].as_array().unwrap().iter().map(|row| (&row["model"], &row["topic"])).collect();
+    for (model, topic) in [("trees/1", "results"), ("higgs/1", "results"), ("higgs/1", "shadow")] {
+        let topic = place.topic(&format!("inference.{topic}"));
+        assert!(scored.contains(&(&json!(model), &json!(topic))), "{last:#}");
+    }
 }
 
 /// It would own the log, and so keep the worker from starting that it waits for.

@@ -204,7 +204,7 @@ impl History {
         let chain = self.chain(&mut findings);
         let at = TopicPartition::new(TOPIC, PARTITION);
         let mut recount = Recount::new(at, self.low, chain.end.min(self.high));
-        self.messages.iter().for_each(|offset| recount.message(*offset));
+        self.messages.iter().for_each(|offset| recount.message(*offset, false));
         recount.filtered(&self.sorted(), &mut findings);
         for answer in &self.answers {
             self.give(answer, &mut recount, &mut findings);

@@ -49,6 +49,7 @@ enum Command {
     Gc(gc::Args),
     Promote(promote::Args),
     Rollback(promote::RollbackArgs),
+    Shadow(promote::shadow::Args),
 }
 
 /// Runs the command.
@@ -57,6 +58,7 @@ pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<Ex
         Command::Compare(args) => return compare::run(context, config, args),
         Command::Promote(args) => return promote::run(context, config, args),
         Command::Rollback(args) => return promote::run_back(context, config, args),
+        Command::Shadow(args) => return promote::shadow::run(context, config, args),
         _ => {}
     }
     let json = context.json;
@@ -69,7 +71,7 @@ pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<Ex
         Command::Retire(args) => retire::run(out, args, &shelf),
         Command::Card(args) => card::run(out, args, &shelf),
         Command::Gc(args) => gc::run(out, args, &shelf),
-        Command::Compare(_) | Command::Promote(_) | Command::Rollback(_) => Ok(ExitCode::FAILURE),
+        Command::Compare(_) | Command::Promote(_) | Command::Rollback(_) | Command::Shadow(_) => Ok(ExitCode::FAILURE),
     })
 }
 

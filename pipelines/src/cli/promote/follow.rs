@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lunapark_schemas::cuts::CutRecord;
+use lunapark_schemas::cuts::{CutRecord, Role};
 use lunapark_schemas::promotion::Promotion;
 use lunapark_schemas::{Messages, TopicPartition};
 use lunapark_topics::Limit;
@@ -43,7 +43,9 @@ pub(super) fn cuts(
         messages.clear();
         reader.poll(&mut messages, LIMIT, WAIT)?;
         let cuts = messages.iter().filter_map(|message| serde_json::from_slice::<CutRecord>(message.value?).ok());
-        for cut in cuts.filter(|cut| cut.pipeline == promotion.pipeline && cut.topic == **source) {
+        let role = if promotion.kind.shadows() { Role::Shadow } else { Role::Live };
+        let ours = |cut: &CutRecord| cut.pipeline == promotion.pipeline && cut.topic == **source && cut.role == role;
+        for cut in cuts.filter(ours) {
             if cut.promotion == promotion.id {
                 made.insert(cut.partition, cut.next_offset);
             }

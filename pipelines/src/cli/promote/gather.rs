@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use lunapark_schemas::control::ControlRecord;
+use lunapark_schemas::control::{Alive, Answer, ControlRecord};
 use lunapark_schemas::promotion::Promotion;
 use lunapark_schemas::{Messages, TopicPartition};
 use lunapark_topics::{Limit, Reader};
@@ -18,8 +18,8 @@ use crate::swap::HEARTBEAT;
 
 /// Five missed signs of life: an instance that was killed is waited for so long.
 const SILENCE: Duration = HEARTBEAT.saturating_mul(5);
-/// Within this a running instance is heard again. So long an instance may run that has not been heard yet, or whose
-/// name was taken back by the late word of a process before it that it has stopped.
+/// Within this a running instance is heard again: so long nobody at all may be heard of one that runs. So long is also waited
+/// for a namesake of an instance that stopped and that does not name its runs, as older versions do.
 const HEARD_AGAIN: Duration = HEARTBEAT.saturating_add(Duration::from_secs(1));
 const LIMIT: Limit = Limit { messages: 4096, bytes: 4 << 20 };
 const WAIT: Duration = Duration::from_millis(100);
@@ -30,10 +30,15 @@ pub(super) struct Ear {
     at: TopicPartition,
     /// What was there at the beginning: before it is read, who runs is not known.
     caught_up: i64,
-    /// Instance and its last sign of life.
-    alive: BTreeMap<String, i64>,
-    /// When an instance last said that it stopped, milliseconds since 1970. What it said after that counts: its place on
-    /// the one partition decides.
+    roll: Roll,
+}
+
+/// Who runs, as far as it was heard.
+#[derive(Default)]
+struct Roll {
+    /// Instance, its run and its last sign of life.
+    alive: BTreeMap<String, (String, i64)>,
+    /// When an instance without a run last said that it stopped, milliseconds since 1970.
     stopped: Option<i64>,
 }
 
@@ -78,26 +83,20 @@ impl Ear {
         let start = context.log.offset_for_time(&at, since)?;
         let caught_up = context.log.watermarks(&at)?.high;
         let reader = context.log.reader(&[at.at(start)])?;
-        Ok(Self { reader, at, caught_up, alive: BTreeMap::new(), stopped: None })
+        Ok(Self { reader, at, caught_up, roll: Roll::default() })
     }
 
     /// Waits until every running instance has answered, or the deadline.
     pub(super) fn gather(mut self, to: &Promotion, deadline: Duration, force: bool) -> anyhow::Result<Gathered> {
         let asked = Instant::now();
-        let (ready, cannot, silent) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        let mut gathered = Gathered { ready, cannot, silent, deadline, force };
-        let mut messages = Messages::new();
+        let mut gathered = Gathered::none(deadline, force);
         loop {
-            messages.clear();
-            self.reader.poll(&mut messages, LIMIT, WAIT)?;
-            let records = messages.iter().filter_map(|m| Some((m.timestamp, ControlRecord::read(m.value?)?)));
-            records.for_each(|(said_at, record)| self.hear(said_at, record, to, &mut gathered));
-            if self.reader.position(&self.at)? < self.caught_up {
+            if !self.listen((&to.pipeline, to.id), &mut gathered)? {
                 continue;
             }
-            gathered.silent = self.running().filter(|i| !gathered.answered(i)).cloned().collect();
+            gathered.silent = self.roll.running().filter(|i| !gathered.answered(i)).cloned().collect();
             let all_heard = gathered.somebody() || asked.elapsed() >= HEARD_AGAIN;
-            let all_answered = gathered.silent.is_empty() && all_heard && !self.just_stopped();
+            let all_answered = gathered.silent.is_empty() && all_heard && !self.roll.just_stopped();
             if all_answered || asked.elapsed() >= deadline {
                 return Ok(gathered);
             }
@@ -109,27 +108,64 @@ impl Ear {
         }
     }
 
-    fn hear(&mut self, said_at: i64, record: ControlRecord, to: &Promotion, gathered: &mut Gathered) {
+    /// Who runs now, without asking anything.
+    pub(super) fn running_now(mut self, pipeline: &str, within: Duration) -> anyhow::Result<Gathered> {
+        let asked = Instant::now();
+        let mut gathered = Gathered::none(within, true);
+        loop {
+            let caught_up = self.listen((pipeline, 0), &mut gathered)?;
+            gathered.ready = self.roll.running().cloned().collect();
+            if caught_up && (gathered.somebody() || asked.elapsed() >= HEARD_AGAIN.min(within)) {
+                return Ok(gathered);
+            }
+        }
+    }
+
+    /// Hears what has come; whether everything was heard that was there at the beginning.
+    fn listen(&mut self, to: (&str, u64), gathered: &mut Gathered) -> anyhow::Result<bool> {
+        let mut messages = Messages::new();
+        self.reader.poll(&mut messages, LIMIT, WAIT)?;
+        let records = messages.iter().filter_map(|m| Some((m.timestamp, ControlRecord::read(m.value?)?)));
+        records.for_each(|(said_at, record)| self.roll.hear(said_at, record, to, gathered));
+        Ok(self.reader.position(&self.at)? >= self.caught_up)
+    }
+}
+
+impl Roll {
+    fn hear(&mut self, said_at: i64, record: ControlRecord, to: (&str, u64), gathered: &mut Gathered) {
         match record {
-            ControlRecord::Alive(alive) if alive.pipeline == to.pipeline => {
-                self.alive.insert(alive.instance, alive.sent_at);
+            ControlRecord::Alive(Alive { pipeline, instance, run, sent_at }) if pipeline == to.0 => {
+                if self.alive.get(&instance).is_some_and(|(before, _)| *before != run) {
+                    gathered.forget(&instance);
+                }
+                self.alive.insert(instance, (run, sent_at));
             }
-            ControlRecord::Stopped { pipeline, instance } if pipeline == to.pipeline => {
-                self.stopped = self.stopped.max(Some(said_at));
+            ControlRecord::Stopped { pipeline, instance, run } if pipeline == to.0 && !self.late(&instance, &run) => {
                 self.alive.remove(&instance);
-                gathered.ready.remove(&instance);
-                gathered.cannot.remove(&instance);
+                gathered.forget(&instance);
+                if run.is_empty() {
+                    self.stopped = self.stopped.max(Some(said_at));
+                }
             }
-            ControlRecord::Ready(answer) if (&answer.pipeline, answer.promotion) == (&to.pipeline, to.id) => {
+            ControlRecord::Ready(answer) if self.answers(&answer, to) => {
                 gathered.cannot.remove(&answer.instance);
                 gathered.ready.insert(answer.instance);
             }
-            ControlRecord::CannotSwitch(answer) if (&answer.pipeline, answer.promotion) == (&to.pipeline, to.id) => {
+            ControlRecord::CannotSwitch(answer) if self.answers(&answer, to) => {
                 gathered.ready.remove(&answer.instance);
                 gathered.cannot.insert(answer.instance, answer.reason);
             }
             _ => {}
         }
+    }
+
+    fn answers(&self, answer: &Answer, to: (&str, u64)) -> bool {
+        (answer.pipeline.as_str(), answer.promotion) == to && !self.late(&answer.instance, &answer.run)
+    }
+
+    /// Whether this is the word of a process whose namesake runs already: it comes late, and says nothing of that one.
+    fn late(&self, instance: &str, run: &str) -> bool {
+        !run.is_empty() && self.alive.get(instance).is_some_and(|(now, _)| now != run)
     }
 
     /// Whether a namesake of an instance that stopped may still have to be heard. A clock ahead of ours holds nothing up.
@@ -140,12 +176,75 @@ impl Ear {
 
     fn running(&self) -> impl Iterator<Item = &String> {
         let since = clock::now_millis() - SILENCE.as_millis() as i64;
-        self.alive.iter().filter(move |(_, sent_at)| **sent_at >= since).map(|(instance, _)| instance)
+        self.alive.iter().filter(move |(_, (_, sent_at))| *sent_at >= since).map(|(instance, _)| instance)
+    }
+}
+
+impl Gathered {
+    fn none(deadline: Duration, force: bool) -> Self {
+        let (ready, cannot, silent) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        Self { ready, cannot, silent, deadline, force }
+    }
+
+    /// What an earlier run of an instance said does not hold for it any more.
+    fn forget(&mut self, instance: &str) {
+        self.ready.remove(instance);
+        self.cannot.remove(instance);
     }
 }
 
 impl Gathered {
     fn answered(&self, instance: &str) -> bool {
         self.ready.contains(instance) || self.cannot.contains_key(instance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TO: (&str, u64) = ("score", 7);
+
+    fn hear(roll: &mut Roll, gathered: &mut Gathered, record: ControlRecord) {
+        roll.hear(clock::now_millis(), record, TO, gathered);
+    }
+
+    fn alive(run: &str) -> ControlRecord {
+        let (pipeline, instance, sent_at) = ("score".into(), "a".into(), clock::now_millis());
+        ControlRecord::Alive(Alive { pipeline, instance, run: run.into(), sent_at })
+    }
+
+    fn stopped(run: &str) -> ControlRecord {
+        ControlRecord::Stopped { pipeline: "score".into(), instance: "a".into(), run: run.into() }
+    }
+
+    fn ready(run: &str) -> ControlRecord {
+        let (pipeline, instance, reason) = ("score".into(), "a".into(), String::new());
+        ControlRecord::Ready(Answer { pipeline, instance, run: run.into(), promotion: 7, reason })
+    }
+
+    #[test]
+    fn the_late_word_of_a_process_says_nothing_of_its_namesake() {
+        let (mut roll, mut gathered) = (Roll::default(), Gathered::none(Duration::ZERO, false));
+        hear(&mut roll, &mut gathered, alive("one"));
+        hear(&mut roll, &mut gathered, ready("one"));
+        assert!(gathered.answered("a"));
+        hear(&mut roll, &mut gathered, alive("two"));
+        assert!(!gathered.answered("a"), "the new process has to answer for itself");
+        hear(&mut roll, &mut gathered, ready("one"));
+        hear(&mut roll, &mut gathered, stopped("one"));
+        assert!(!gathered.answered("a") && roll.running().count() == 1 && !roll.just_stopped());
+        hear(&mut roll, &mut gathered, ready("two"));
+        assert!(gathered.answered("a"));
+        hear(&mut roll, &mut gathered, stopped("two"));
+        assert!(!gathered.answered("a") && roll.running().count() == 0);
+    }
+
+    #[test]
+    fn a_version_that_does_not_name_its_runs_is_waited_for_a_little() {
+        let (mut roll, mut gathered) = (Roll::default(), Gathered::none(Duration::ZERO, false));
+        hear(&mut roll, &mut gathered, alive(""));
+        hear(&mut roll, &mut gathered, stopped(""));
+        assert!(roll.just_stopped() && roll.running().count() == 0);
     }
 }

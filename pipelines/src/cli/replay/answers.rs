@@ -23,13 +23,15 @@ pub(super) enum Answer {
     },
     /// A dead letter.
     Rejected(Rejection),
+    /// It had expired.
+    Filtered,
 }
 
-/// One answer per message, in their order.
-pub(super) fn of(codec: &InferenceCodec, scorer: &Scorer, messages: &Messages) -> Vec<Answer> {
-    let indices: Vec<usize> = (0..messages.len()).collect();
-    let decoded = codec.decode(messages, &indices);
-    let mut answers: Vec<Option<Answer>> = indices.iter().map(|_| None).collect();
+/// One answer per message, in their order; those at the indices are scored.
+pub(super) fn of(codec: &InferenceCodec, scorer: &Scorer, messages: &Messages, indices: &[usize]) -> Vec<Answer> {
+    let decoded = codec.decode(messages, indices);
+    let mut answers: Vec<Option<Answer>> = (0..messages.len()).map(|_| Some(Answer::Filtered)).collect();
+    indices.iter().for_each(|index| answers[*index] = None);
     for (index, rejection) in decoded.rejected {
         answers[index] = Some(Answer::Rejected(rejection));
     }

@@ -28,6 +28,7 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
+    /// The results up to their present end.
     pub(super) fn open(context: &Context, source: &TopicPartition) -> anyhow::Result<Self> {
         let results = context.catalog.inference_results.name();
         // A result lies in the partition of its event's number.

@@ -70,6 +70,7 @@ impl Sink {
 fn line(message: &Message<'_>, answer: &Answer) -> Value {
     let source = message.position().to_string();
     match answer {
+        Answer::Filtered => json!({ "source": source, "filtered": "expired" }),
         Answer::Rejected(rejection) => {
             json!({ "source": source, "rejected": rejection.class.as_str(), "message": rejection.message })
         }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use lunapark_schemas::headers::SOURCE;
+use lunapark_schemas::{Headers, Record};
 use serde_json::{Value, json};
 
 use super::{Fixture, parsed, printed, scorer};
@@ -118,4 +119,24 @@ fn gap_overlap_and_nonsense_in_the_ledger_are_named() {
     let fixture = scored();
     fixture.plant("lab.ledger", 0, &[], b"nonsense");
     assert_eq!(faults(&fixture.audit(&[]).0).0, ["bad-ledger"]);
+}
+
+#[test]
+fn a_result_by_another_model_than_the_cuts_say_is_named() {
+    let fixture = scored();
+    let partition: i32 = first_source(&fixture).rsplit('/').nth(1).unwrap().parse().unwrap();
+    let cut = json!({
+        "pipeline": "lab.score", "topic": "lab.inference.events", "partition": partition, "next_offset": 0,
+        "model": "m", "version": "1", "digest": "0".repeat(64), "artifact": "builtin:m", "promotion": 0
+    });
+    let (topic, key, value) = ("lab.model.cuts", Some(&b"cut"[..]), cut.to_string());
+    let mut writer = fixture.context.log.writer().unwrap();
+    let (value, headers) = (Some(value.as_bytes()), Headers::default());
+    writer.produce(&Record { topic, partition: Some(partition), key, value, headers, timestamp: None }).unwrap();
+    writer.flush(std::time::Duration::from_secs(10)).unwrap();
+    let (report, code) = fixture.audit(&["--deep"]);
+    let (kinds, findings) = faults(&report);
+    assert_eq!((code, kinds), (ExitCode::FAILURE, vec!["wrong-model".to_owned()]));
+    assert!(findings.contains("m/1#00000000") && findings.contains("by nobody"), "{findings}");
+    assert_eq!(fixture.audit(&[]).1, ExitCode::SUCCESS);
 }

@@ -1,0 +1,199 @@
+//! Taking partitions over: their cuts are read and their models loaded beside the stream thread, which polls on.
+//!
+//! A partition is paused until all of that is there. One whose models cannot be loaded stays paused and is tried again;
+//! the others of the thread go on, and readiness tells.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lunapark_schemas::{Position, TopicPartition};
+
+use super::board::Switchboard;
+use super::held::Held;
+use crate::health::Health;
+
+/// First pause before a partition is tried again; doubled up to [`LONGEST`]: a store that is back is noticed within that.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(20);
+/// How long the end of a stream thread waits for what it has begun: reading cuts ends at once, a slow store may not.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
+
+/// A partition that can be scored.
+pub(super) struct Taken {
+    /// Where it starts.
+    pub(super) start: Position,
+    /// Its cuts.
+    pub(super) held: Held,
+    /// Why its shadow does not score.
+    pub(super) shadow_failed: Option<String>,
+}
+
+/// The partitions that one stream thread is taking over.
+pub(super) struct Takeovers {
+    board: Arc<Switchboard>,
+    health: Arc<Health>,
+    member: String,
+    waiting: BTreeMap<i32, Waiting>,
+    tries: Vec<Try>,
+    /// Number of the last try: what an earlier one finds of a partition that came back meanwhile is out of date.
+    last: u64,
+}
+
+struct Waiting {
+    start: Position,
+    number: u64,
+    pause: Duration,
+    /// When it is tried again; none while a try is under way.
+    again: Option<Instant>,
+}
+
+/// What a try sends: its number, the partition, and what was found.
+type Answer = (u64, i32, Result<Taken, String>);
+
+struct Try {
+    answers: Receiver<Answer>,
+    given_up: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Takeovers {
+    pub(super) fn new(board: Arc<Switchboard>, health: Arc<Health>, member: String) -> Self {
+        Self { board, health, member, waiting: BTreeMap::new(), tries: Vec::new(), last: 0 }
+    }
+
+    /// Begins to take partitions over.
+    pub(super) fn ask(&mut self, starts: &[Position]) {
+        for start in starts {
+            let waiting = Waiting { start: start.clone(), number: 0, pause: FIRST, again: Some(Instant::now()) };
+            self.waiting.insert(start.partition, waiting);
+        }
+        self.try_due();
+    }
+
+    /// Whether a partition waits.
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Partitions that are not ours any more.
+    pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
+        for at in partitions {
+            if self.waiting.remove(&at.partition).is_some() {
+                self.health.goes_on(&self.member, at);
+            }
+        }
+    }
+
+    /// The partitions that have become ready.
+    pub(super) fn arrived(&mut self) -> Vec<Taken> {
+        // A try that had ended before its answers were taken has no more of them.
+        let mut answers: Vec<Answer> = Vec::new();
+        self.tries.retain(|each| {
+            let ended = each.thread.is_finished();
+            answers.extend(each.answers.try_iter());
+            !ended
+        });
+        let taken = answers.into_iter().filter_map(|answer| self.settle(answer)).collect();
+        self.try_due();
+        taken
+    }
+
+    fn settle(&mut self, (number, partition, found): Answer) -> Option<Taken> {
+        let waiting = self.waiting.get_mut(&partition).filter(|waiting| waiting.number == number)?;
+        let at = waiting.start.topic_partition();
+        match found {
+            Ok(taken) => {
+                self.waiting.remove(&partition);
+                self.health.goes_on(&self.member, &at);
+                Some(taken)
+            }
+            Err(error) => {
+                let pause = waiting.pause;
+                tracing::error!(partition = %at, error, ?pause, "the partition is paused until its models can be loaded");
+                self.health.waits(&self.member, &at, &error);
+                (waiting.again, waiting.pause) = (Some(Instant::now() + pause), (pause * 2).min(LONGEST));
+                None
+            }
+        }
+    }
+
+    /// Tries all whose time has come.
+    fn try_due(&mut self) {
+        let now = Instant::now();
+        let due = |waiting: &&mut Waiting| waiting.again.is_some_and(|again| again <= now);
+        let number = self.last + 1;
+        let starts: Vec<Position> = self
+            .waiting
+            .values_mut()
+            .filter(due)
+            .map(|waiting| {
+                (waiting.number, waiting.again) = (number, None);
+                waiting.start.clone()
+            })
+            .collect();
+        if !starts.is_empty() {
+            self.last = number;
+            self.begin(number, starts);
+        }
+    }
+
+    fn begin(&mut self, number: u64, starts: Vec<Position>) {
+        let partitions: Vec<i32> = starts.iter().map(|start| start.partition).collect();
+        // Each partition is answered once: nothing ever waits.
+        let (sender, answers) = sync_channel(starts.len());
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (board, stop) = (self.board.clone(), given_up.clone());
+        let work = move || take_all(&board, number, starts, &sender, &stop);
+        match std::thread::Builder::new().name("takeover".into()).spawn(work) {
+            Ok(thread) => self.tries.push(Try { answers, given_up, thread }),
+            Err(error) => {
+                let failed = |partition: &i32| (number, *partition, Err(format!("no thread: {error}")));
+                partitions.iter().map(failed).for_each(|answer| drop(self.settle(answer)));
+            }
+        }
+    }
+}
+
+impl Drop for Takeovers {
+    /// The log must not outlive the stream thread by more than a moment.
+    fn drop(&mut self) {
+        for each in &self.tries {
+            each.given_up.store(true, Ordering::Release);
+        }
+        let began = Instant::now();
+        while self.tries.iter().any(|each| !each.thread.is_finished()) && began.elapsed() < LEAVES_WITHIN {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        let places: Vec<_> = self.waiting.values().map(|waiting| waiting.start.topic_partition()).collect();
+        self.forget(&places);
+    }
+}
+
+fn take_all(
+    board: &Switchboard,
+    number: u64,
+    starts: Vec<Position>,
+    answers: &SyncSender<Answer>,
+    given_up: &AtomicBool,
+) {
+    let partitions: Vec<i32> = starts.iter().map(|start| start.partition).collect();
+    let history = board.history(&partitions, given_up).map_err(|error| error.to_string());
+    for start in starts {
+        if given_up.load(Ordering::Acquire) {
+            return;
+        }
+        let partition = start.partition;
+        let found = history.clone().and_then(|mut tracks| {
+            let tracks = tracks.remove(&partition).unwrap_or_default();
+            board.take(start, tracks).map_err(|error| error.to_string())
+        });
+        // Nobody hears it where the stream thread has ended.
+        if answers.send((number, partition, found)).is_err() {
+            return;
+        }
+    }
+}
