@@ -29,6 +29,11 @@ impl Known {
         self.on().find(|promotion| promotion.kind.shadows() == shadows)
     }
 
+    /// The switch that holds, whatever canary is tried on it.
+    pub fn switched(&self) -> Option<&Promotion> {
+        self.on().find(|promotion| promotion.kind.is_switch())
+    }
+
     /// What a rollback goes back to: the switch before the one that holds, to another model; of a canary the switch that
     /// it was tried on.
     pub fn before_live(&self) -> Option<&Promotion> {

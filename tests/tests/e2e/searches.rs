@@ -83,7 +83,7 @@ fn a_search_goes_on_after_its_workers_were_killed(backend: Backend) {
 
 /// A job of another instance has the project's only seat; its clock is ahead, so that the seat does not lapse.
 fn seat(place: &Workplace, taken: bool) {
-    let sent_at = super::now_millis() as i64 + 3_600_000;
+    let sent_at = super::now_millis() + 3_600_000;
     let seat = json!({
         "kind": "seat", "pipeline": place.topic("train"), "instance": "elsewhere", "project": "cms",
         "job": "training.requests/9/0", "taken": taken, "sent_at": sent_at

@@ -42,7 +42,7 @@ pub(super) fn version(context: &Context, config: &Config, name: &str) -> anyhow:
 /// The version that events without a header are scored by: the last promotion's, or the configured default.
 pub(in crate::cli) fn live(context: &Context, config: &Config) -> anyhow::Result<String> {
     let known = known(context)?;
-    match known.live() {
+    match known.switched() {
         Some(promotion) => Ok(format!("{}/{}", promotion.model, promotion.version)),
         None => {
             let default = config.score.models.first().context("no model is configured")?;
