@@ -51,14 +51,10 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// The rung under way: the first that has not ended, or the last.
+    /// The rung under way: the last one of which a trial has ended.
     fn rung(&self) -> u32 {
-        let over = |rung: &u32| self.trials(*rung).iter().all(|trial| self.ends.contains_key(&(*rung, *trial)));
-        (0..self.ladder.rungs()).find(|rung| !over(rung)).map_or(self.ladder.rungs() - 1, |open| {
-            // The rung before has just ended where none of this one has.
-            let begun = self.ends.range((open, 0)..(open + 1, 0)).next().is_some();
-            if begun || open == 0 { open } else { open - 1 }
-        })
+        let begun = |rung: &u32| self.ends.range((*rung, 0)..(*rung + 1, 0)).next().is_some();
+        (0..self.ladder.rungs()).rev().find(begun).unwrap_or(0)
     }
 
     /// The trials of a rung: all at the first, then the better part of those before.
