@@ -14,6 +14,7 @@ mod input;
 mod instructions;
 pub mod lightgbm;
 mod link;
+mod lanes;
 mod load;
 pub mod math;
 pub mod mlp;

@@ -1,5 +1,6 @@
 //! Columns side by side.
 
+use super::super::fuse::Lane;
 use super::super::lower::{Lowering, Made, Rows, Value};
 use super::super::program::{Column, Missing, Operation};
 use super::super::proto::Node;
@@ -7,6 +8,7 @@ use super::super::tensor::{Data, Element};
 use super::elementwise::cast_rows;
 use super::shape::row_axis;
 use crate::ModelError;
+use crate::lanes::{Moves, Op};
 
 /// Columns side by side.
 #[derive(Debug)]
@@ -66,6 +68,20 @@ impl Operation for Concat {
 
     fn missing(&self) -> Missing {
         Missing::Passes
+    }
+
+    fn lane(&self) -> Option<Lane> {
+        let rows = self.parts.iter().filter(|part| part.constant.is_none()).count();
+        if rows != self.parts.len() {
+            return None;
+        }
+        let chunk = |time: usize| {
+            let inputs = self.parts.iter().enumerate();
+            inputs.flat_map(move |(input, part)| {
+                (time * part.chunk..(time + 1) * part.chunk).map(move |at| (input as u32, at as u32))
+            })
+        };
+        Some(Lane::Op(Op::Moves(Moves::new((0..self.times).flat_map(chunk)))))
     }
 }
 

@@ -4,6 +4,7 @@ use super::super::super::lower::Lowering;
 use super::super::super::proto::Node;
 use super::super::number::{Real, one, zero};
 use crate::ModelError;
+use crate::lanes::Map;
 
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +69,29 @@ impl Function {
             "HardSigmoid" => Function::HardSigmoid(node.float("alpha", 0.2)?, node.float("beta", 0.5)?),
             "Clip" => Function::Clip(limit(node, to, 1, f64::MIN)?, limit(node, to, 2, f64::MAX)?),
             op => plain(op).ok_or_else(|| node.unsupported("no such function"))?,
+        })
+    }
+
+    /// The same over rows side by side.
+    pub(super) fn map(self) -> Option<Map> {
+        Some(match self {
+            Function::Relu => Map::Relu,
+            Function::Sigmoid => Map::Sigmoid,
+            Function::Tanh => Map::Tanh,
+            Function::Erf => Map::Erf,
+            Function::Sqrt => Map::Sqrt,
+            Function::Neg => Map::Neg,
+            Function::Abs => Map::Abs,
+            Function::Reciprocal => Map::Reciprocal,
+            Function::Softsign => Map::Softsign,
+            Function::LeakyRelu(alpha) => Map::LeakyRelu(alpha),
+            Function::Elu(alpha) => Map::Elu(alpha),
+            Function::Selu(alpha, gamma) => Map::Selu(alpha, gamma),
+            Function::HardSigmoid(alpha, beta) => Map::HardSigmoid(alpha, beta),
+            Function::Clip(low, high) => Map::Clip(low as f32, high as f32),
+            // A power without bounds, and what has no formula there.
+            Function::Exp | Function::Log | Function::Floor | Function::Ceil => return None,
+            Function::Sign | Function::Softplus => return None,
         })
     }
 
