@@ -74,7 +74,7 @@ pub(crate) enum Map {
     Sigmoid,
     Tanh,
     Erf,
-    /// x · Φ(x), as its five operators are computed one after the other.
+    /// x · Φ(x), with the same error function.
     Gelu,
     Neg,
     Abs,

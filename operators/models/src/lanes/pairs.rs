@@ -69,6 +69,11 @@ impl Pairs {
         }
     }
 
+    /// Whether two inputs' elements are multiplied, each with its own.
+    pub(crate) fn is_product(&self) -> bool {
+        self.join == Join::Mul && self.sides.iter().all(|side| matches!(side, Side::Input(_, None)))
+    }
+
     pub(super) fn width(&self) -> usize {
         self.width
     }

@@ -2,6 +2,7 @@
 //! [`lanes`](crate::lanes).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::sync::Arc;
 
 use super::program::{Column, Operation, Program, Step};
@@ -266,7 +267,7 @@ impl Network {
         }
         let inputs = inside.into_keys().filter(|slot| !made.contains(slot)).collect();
         let mut parts: Vec<Part> = Vec::with_capacity(run.len());
-        for (step, lane) in run {
+        for (step, lane) in gelus(run, readers) {
             let taken = parts.last_mut().is_some_and(|last| last.take(&step, &lane, readers));
             if !taken {
                 parts.push(Part { lane, inputs: step.inputs, outputs: step.outputs });
@@ -289,6 +290,52 @@ impl Network {
         made.iter().filter(|slot| !self.outputs.contains(slot)).for_each(|&slot| widths[slot] = 0);
         Ok(Step { operation: Box::new(InOne(lanes)), inputs: self.inputs, outputs: self.outputs })
     }
+}
+
+/// Operators of a gelu.
+const GELU: usize = 5;
+
+/// Replaces x/√2, its error function, + 1, · x, · ½ (as PyTorch writes it) by one function.
+fn gelus(run: Vec<(Step, Lane)>, readers: &[usize]) -> Vec<(Step, Lane)> {
+    let mut out: Vec<(Step, Lane)> = Vec::with_capacity(run.len());
+    for next in run {
+        out.push(next);
+        let Some((x, width)) = gelu(&out, readers) else { continue };
+        let outputs = out.last().map(|(last, _)| last.outputs.clone()).unwrap_or_default();
+        out.truncate(out.len() + 1 - GELU);
+        if let Some((step, lane)) = out.last_mut() {
+            (step.inputs, step.outputs, *lane) = (vec![x], outputs, Lane::Op(Op::Each(Map::Gelu, width)));
+        }
+    }
+    out
+}
+
+/// The slot and the width of x, where the last steps are its gelu.
+fn gelu(steps: &[(Step, Lane)], readers: &[usize]) -> Option<(usize, usize)> {
+    let last: &[(Step, Lane); GELU] = steps.last_chunk()?;
+    let [scaled, erf, above, product, half] = last;
+    let &[x] = &scaled.0.inputs[..] else { return None };
+    let width = by(&scaled.1, &[(Join::Div, SQRT_2), (Join::Mul, FRAC_1_SQRT_2)])?;
+    let is_chain = last.windows(2).all(|pair| {
+        let made = pair[0].0.outputs[0];
+        readers[made] == 1 && pair[1].0.inputs.contains(&made)
+    });
+    let with_x = product.0.inputs.len() == 2 && product.0.inputs.contains(&x);
+    let multiplies = matches!(&product.1, Lane::Op(Op::Pairs(pairs)) if pairs.is_product());
+    let is_gelu = matches!(erf.1, Lane::Op(Op::Each(Map::Erf, _)))
+        && by(&above.1, &[(Join::Add, 1.0)]).is_some()
+        && by(&half.1, &[(Join::Mul, 0.5)]).is_some();
+    (is_chain && with_x && multiplies && is_gelu).then_some((x, width))
+}
+
+/// The width of a step that joins each number with one of these constants.
+fn by(lane: &Lane, with: &[(Join, f32)]) -> Option<usize> {
+    let Lane::Op(Op::Pairs(pairs)) = lane else { return None };
+    let (join, constant) = pairs.constant()?;
+    // The exporter's root of two may be off by its last bits.
+    let near = |a: f32, b: f32| (a - b).abs() <= 1e-6;
+    let fits = with.iter().any(|&(known, value)| join == known && constant.iter().all(|&x| near(x, value)));
+    fits.then_some(constant.len())
 }
 
 /// Where each slot of a network lies in the arena.

@@ -1,8 +1,8 @@
 //! ONNX models, as scikit-learn, CatBoost, PyTorch, Keras and others save them.
 //!
 //! A graph whose every operator is one of ours runs as a program of steps: trees on the shared tree evaluator,
-//! perceptron chains on the kernel of [`mlp`](crate::mlp), the small operators between them here. Any other graph of
-//! standard operators runs on tract. The answers are ONNX Runtime's. What cannot be run is refused when the file is
+//! perceptron chains on the kernel of [`mlp`](crate::mlp), other networks on [`lanes`](crate::lanes), the small
+//! operators between them here. Any other graph of standard operators runs on tract. The answers are ONNX Runtime's. What cannot be run is refused when the file is
 //! read. FORMATS.md lists the operators.
 
 mod allowed;

@@ -1,10 +1,10 @@
 //! What is computed from shapes alone: the batch's size is not known when a model is loaded, and where it is only
 //! passed on, it need not be.
 
-use super::lower::{Lowering, Value};
+use super::lower::{Lowering, MAX_WIDTH, Value};
 use super::node::OTHER_WAY;
 use super::proto::Node;
-use super::tensor::{Data, Tensor};
+use super::tensor::{Data, Element, Tensor, checked_len};
 use crate::ModelError;
 
 /// More dimensions than any tensor has.
@@ -28,12 +28,29 @@ pub(super) enum Symbol {
 
 /// Whether the node is one of these, or reads one.
 pub(super) fn is_symbolic<'a>(node: &Node<'a>, to: &Lowering<'a>) -> bool {
-    let reads = (0..node.inputs.len()).any(|at| to.symbol(node, at).is_some());
+    let reads = || (0..node.inputs.len()).any(|at| to.symbol(node, at).is_some());
+    let rows = || (0..node.inputs.len()).any(|at| to.placed_rows(node, at).is_ok());
     match node.op {
         "Shape" => true,
         "GRU" | "LSTM" | "RNN" | "Reshape" => false,
-        _ => reads,
+        "Add" | "Sub" | "Mul" | "Div" => reads() && !rows(),
+        _ => reads(),
     }
+}
+
+/// An input with the batch first; one of the same number throughout is a constant row.
+pub(super) fn operand<'a>(node: &Node<'a>, to: &Lowering<'a>, at: usize) -> Result<Value, ModelError> {
+    let Some(Symbol::Uniform { value, dims }) = to.symbol(node, at) else {
+        return to.value(node, at).cloned();
+    };
+    let [Size::Batch, inner @ ..] = &dims[..] else {
+        return Err(node.unsupported(format_args!("its input {at} has not the batch first: {dims:?}")));
+    };
+    let inner = inner.iter().map(|size| if let Size::Known(size) = size { usize::try_from(*size).ok() } else { None });
+    let dims: Option<Vec<usize>> = [Some(1)].into_iter().chain(inner).collect();
+    let dims = dims.and_then(|dims| Some((checked_len(&dims).filter(|&len| len <= MAX_WIDTH)?, dims)));
+    let (len, dims) = dims.ok_or_else(|| node.unsupported(format_args!("its input {at} is too wide")))?;
+    Ok(Value::Constant(Tensor { dims, element: Some(Element::F32), data: Data::F32(vec![*value; len]) }.into()))
 }
 
 pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
@@ -47,6 +64,7 @@ pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
         "Concat" => concat(node, to)?,
         "ConstantOfShape" => filled(node, to)?,
         "Expand" => expanded(node, to)?,
+        "MatMul" => product(node, to)?,
         _ => return Err(ModelError::unsupported(format!("{node} on the batch's size is not run"), OTHER_WAY)),
     };
     bind(node, to, made)
@@ -203,6 +221,23 @@ fn filled<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelErro
     };
     let value = value.ok_or_else(|| node.unsupported("filled with other than a number in single precision"))?;
     Ok(Symbol::Uniform { value, dims })
+}
+
+/// Zeros times a constant matrix are zeros.
+fn product<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelError> {
+    let weights = to.constant(node, 1)?;
+    let (Some(Symbol::Uniform { value: 0.0, dims }), [inputs, outputs], Data::F32(values)) =
+        (to.symbol(node, 0), &weights.dims[..], &weights.data)
+    else {
+        return Err(node.unsupported("of the batch's size"));
+    };
+    let mut dims = dims.clone();
+    let last = dims.pop();
+    if dims.is_empty() || last != Some(Size::Known(*inputs as i64)) || !values.iter().all(|x| x.is_finite()) {
+        return Err(node.unsupported(format_args!("of {dims:?} and {:?}", weights.dims)));
+    }
+    dims.push(Size::Known(*outputs as i64));
+    Ok(Symbol::Uniform { value: 0.0, dims })
 }
 
 /// A constant of one number throughout, in a shape with the batch.
