@@ -61,14 +61,7 @@ pub const TARGETS: &[Target] = &[
         ],
         words: ONNX_WORDS,
     },
-    Target {
-        name: "onnx-tract",
-        seeds: &[
-            "onnx/layers-instance.onnx",
-            "onnx/layers-volume.onnx",
-        ],
-        words: ONNX_WORDS,
-    },
+    Target { name: "onnx-tract", seeds: &["onnx/layers-instance.onnx", "onnx/layers-volume.onnx"], words: ONNX_WORDS },
     Target {
         name: "onnx-networks",
         seeds: &[

@@ -117,7 +117,12 @@ impl Vector for Pair {
     #[inline(always)]
     fn less(self, than: Self, then: Self, or: Self) -> Self {
         // SAFETY: AVX2 and FMA as said above.
-        unsafe { Self(_mm256_blendv_ps(or.0, then.0, _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, than.0)), _mm256_blendv_ps(or.1, then.1, _mm256_cmp_ps::<_CMP_LT_OQ>(self.1, than.1))) }
+        unsafe {
+            Self(
+                _mm256_blendv_ps(or.0, then.0, _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, than.0)),
+                _mm256_blendv_ps(or.1, then.1, _mm256_cmp_ps::<_CMP_LT_OQ>(self.1, than.1)),
+            )
+        }
     }
     #[inline(always)]
     fn power(self, zero: f32) -> Self {
@@ -126,10 +131,7 @@ impl Vector for Pair {
             let from = _mm256_set1_epi32(127i32.wrapping_sub(zero.to_bits() as i32));
             let low = _mm256_add_epi32(_mm256_castps_si256(self.0), from);
             let high = _mm256_add_epi32(_mm256_castps_si256(self.1), from);
-            Self(
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(low)),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(high)),
-            )
+            Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(low)), _mm256_castsi256_ps(_mm256_slli_epi32::<23>(high)))
         }
     }
     #[inline(always)]

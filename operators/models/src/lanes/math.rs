@@ -66,6 +66,11 @@ pub(super) fn erf<V: Vector>(x: V) -> V {
     x.mul(above).div(below)
 }
 
+#[inline(always)]
+fn hard_sigmoid<V: Vector>(x: V, alpha: f32, beta: f32) -> V {
+    V::splat(1.0).min(V::splat(0.0).max(V::splat(alpha).mul(x).add(V::splat(beta))))
+}
+
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Map {
@@ -86,6 +91,7 @@ pub(crate) enum Map {
     Elu(f32),
     Selu(f32, f32),
     HardSigmoid(f32, f32),
+    HardSwish,
     Clip(f32, f32),
 }
 
@@ -112,9 +118,8 @@ impl Map {
                 let above = V::splat(gamma).mul(x);
                 zero.less(x, above, V::splat(gamma).mul(V::splat(alpha).mul(exp(x).sub(one))))
             }
-            Map::HardSigmoid(alpha, beta) => {
-                one.min(zero.max(V::splat(alpha).mul(x).add(V::splat(beta))))
-            }
+            Map::HardSigmoid(alpha, beta) => hard_sigmoid(x, alpha, beta),
+            Map::HardSwish => x.mul(hard_sigmoid(x, 1.0 / 6.0, 0.5)),
             Map::Clip(low, high) => V::splat(high).min(V::splat(low).max(x)),
         }
     }

@@ -4,12 +4,12 @@
 //! that order, too. So its answer depends neither on its batch nor on its place in it.
 
 use super::groups::{LayerNorm, Reduce, Softmax};
+use super::math::Map;
 use super::matrix::Products;
 use super::moves::Moves;
 use super::pairs::Pairs;
 use super::pool::Pool;
 use super::recurrent::Recurrent;
-use super::math::Map;
 use super::vector::{Vector, WIDE};
 
 /// One step's arithmetic.

@@ -18,7 +18,11 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 fn sweep(count: usize) -> Vec<f32> {
     let odd = [0.0, -0.0, 1e-40, 1e30, -1e30, 87.5, -87.5, 0.624_999, 0.625, f32::INFINITY, f32::NEG_INFINITY];
-    odd.into_iter().cycle().zip(0..count).map(|(odd, at)| if at % 5 == 0 { odd } else { at as f32 * 7e-3 - 9.0 }).collect()
+    odd.into_iter()
+        .cycle()
+        .zip(0..count)
+        .map(|(odd, at)| if at % 5 == 0 { odd } else { at as f32 * 7e-3 - 9.0 })
+        .collect()
 }
 
 #[test]
@@ -65,7 +69,8 @@ fn layers() -> Vec<(Op, usize)> {
         pads: [[0, 1], [1, 0]],
     };
     let windows = |channels| Arc::new(Windows::new(&Geometry { channels, ..geometry }).unwrap());
-    let products = |matrices: Vec<Matrix>, reach| Op::Products(Products { matrices: matrices.into(), reach, map: Map::Tanh });
+    let products =
+        |matrices: Vec<Matrix>, reach| Op::Products(Products { matrices: matrices.into(), reach, map: Map::Tanh });
     let recurrent = |cell| {
         let direction = Direction { cell, reverse: true, first_state: vec![0.1; 5], first_cell: vec![0.2; 5] };
         Op::Recurrent(Recurrent { directions: [direction].into(), steps: 9, inputs: 4, hidden: 5 })

@@ -103,7 +103,9 @@ impl Windows {
                         window
                     }
                 };
-                if last == Some(window) && let Some(run) = new.runs.last_mut() {
+                if last == Some(window)
+                    && let Some(run) = new.runs.last_mut()
+                {
                     run.count += 1;
                     continue;
                 }
@@ -133,7 +135,7 @@ impl Windows {
         self.windows.iter().map(Vec::len).min().unwrap_or(0)
     }
 
-    pub(super) fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.windows.iter().map(|window| size_of_val(&window[..])).sum::<usize>() + size_of_val(&self.runs[..])
     }
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use super::program::{Column, Operation, Program, Step};
 use crate::ModelError;
-use crate::lanes::{
-    ALIGN, Engine, Join, Lanes, Map, Matrix, Op, Port, Products, Reach, Step as LaneStep, Windows,
-};
+use crate::lanes::{ALIGN, Engine, Join, Lanes, Map, Matrix, Op, Port, Products, Reach, Step as LaneStep, Windows};
 
 /// Up to so many steps a slot's room is used again after its last reader; to search for room is quadratic.
 const MAX_REUSE: usize = 1 << 12;
@@ -108,6 +106,16 @@ impl Lane {
         }
     }
 
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Lane::Op(op) => op.memory_bytes(),
+            Lane::Dense(draft) | Lane::Convolution(draft) => {
+                let windows = if let Reach::Windows(windows) = &draft.reach { windows.memory_bytes() } else { 0 };
+                size_of_val(&draft.weights[..]) + size_of_val(&draft.bias[..]) + windows
+            }
+        }
+    }
+
     /// A step that no perceptron has.
     fn is_more(&self) -> bool {
         matches!(self, Lane::Convolution(_) | Lane::Op(Op::Pool(_) | Op::Recurrent(_) | Op::LayerNorm(_)))
@@ -136,6 +144,10 @@ impl Operation for InLanes {
         let step = LaneStep { op, inputs: slots(&from), outputs: slots(&to), scratch };
         let lanes = Lanes::portable(Engine { steps: vec![step], inputs: from, outputs: to }, room.end);
         InOne(lanes).run(inputs, rows)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.lane.memory_bytes()
     }
 
     fn lane(&self) -> Option<Lane> {
@@ -371,9 +383,8 @@ impl Places {
     /// The slots of a step, whose room is free again after the last step that reads them.
     fn step(&mut self, at: usize, part: Part, widths: &[usize]) -> LaneStep {
         let op = part.lane.finish();
-        let mut starts = |slots: &[usize]| -> Vec<usize> {
-            slots.iter().map(|&slot| self.port(slot, widths).slot).collect()
-        };
+        let mut starts =
+            |slots: &[usize]| -> Vec<usize> { slots.iter().map(|&slot| self.port(slot, widths).slot).collect() };
         let (inputs, outputs) = (starts(&part.inputs), starts(&part.outputs));
         let scratch = self.room.take(op.scratch());
         if self.reuses {

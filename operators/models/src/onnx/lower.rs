@@ -16,6 +16,10 @@ pub(super) const MAX_WIDTH: usize = 1 << 16;
 /// Elements that one row may have over all steps; bounds what a row can cost.
 const MAX_TOTAL_WIDTH: usize = 1 << 22;
 
+/// Bytes of all steps' weights: more than a protobuf file holds. Many nodes of a small file may share one tensor, and each
+/// step has its own copy.
+const MAX_BYTES: usize = 1 << 31;
+
 /// A tensor with the batch as one of its dimensions.
 #[derive(Clone, Debug)]
 pub(super) struct Rows {
@@ -86,6 +90,8 @@ pub(super) struct Lowering<'a> {
     singles: Vec<bool>,
     /// Sum of the widths.
     total: usize,
+    /// Bytes of the steps' weights.
+    bytes: usize,
 }
 
 /// The program of a graph whose every node is run by an operation of ours, and what its outputs are.
@@ -112,7 +118,7 @@ impl<'a> Lowering<'a> {
         let total = widths.iter().fold(0, |total: usize, width| total.saturating_add(*width));
         let single = inputs.iter().any(|input| input.single);
         let singles = inputs.iter().map(|input| input.element == Element::F32).collect();
-        Self { model, single, values, symbols: HashMap::new(), steps: Vec::new(), widths, singles, total }
+        Self { model, single, values, symbols: HashMap::new(), steps: Vec::new(), widths, singles, total, bytes: 0 }
     }
 
     /// Every input of the node exists already, and its outputs do not.
@@ -221,6 +227,10 @@ impl<'a> Lowering<'a> {
         inputs: &[usize],
         outputs: Vec<Made>,
     ) -> Result<Vec<Rows>, ModelError> {
+        self.bytes = self.bytes.saturating_add(operation.memory_bytes());
+        if self.bytes > MAX_BYTES {
+            return Err(node.unsupported(format_args!("the weights have more than {MAX_BYTES} bytes by now")));
+        }
         let mut rows = Vec::with_capacity(outputs.len());
         for made in outputs {
             rows.push(self.slot(node, made)?);

@@ -14,7 +14,8 @@ pub(super) fn summary(model: &Model<'_>, runner: &Runner) -> Summary {
         opsets: model.opsets.iter().map(|(domain, version)| opset(domain, *version)).collect(),
         operators: operators(model),
         trees: forests(runner).map(Forest::trees).sum(),
-        layers: perceptrons(runner).flat_map(Perceptron::layers).count() + lanes(runner).map(Lanes::layers).sum::<usize>(),
+        layers: perceptrons(runner).flat_map(Perceptron::layers).count()
+            + lanes(runner).map(Lanes::layers).sum::<usize>(),
     };
     let memory_bytes = match runner {
         Runner::Steps { program, .. } => program.memory_bytes(),

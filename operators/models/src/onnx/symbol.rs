@@ -33,7 +33,7 @@ pub(super) fn is_symbolic<'a>(node: &Node<'a>, to: &Lowering<'a>) -> bool {
     match node.op {
         "Shape" => true,
         "GRU" | "LSTM" | "RNN" | "Reshape" => false,
-        "Add" | "Sub" | "Mul" | "Div" => reads() && !rows(),
+        "Add" | "Sub" | "Mul" | "Div" => !rows(),
         _ => reads(),
     }
 }
@@ -65,6 +65,7 @@ pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
         "ConstantOfShape" => filled(node, to)?,
         "Expand" => expanded(node, to)?,
         "MatMul" => product(node, to)?,
+        "Add" | "Sub" | "Mul" | "Div" => arithmetic(node, to)?,
         _ => return Err(ModelError::unsupported(format!("{node} on the batch's size is not run"), OTHER_WAY)),
     };
     bind(node, to, made)
@@ -96,7 +97,8 @@ fn shape<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelError
     let rows = to.placed_rows(node, 0)?;
     let sizes = rows.full().into_iter().map(|dim| dim.map_or(Size::Batch, |dim| Size::Known(dim as i64)));
     let sizes: Vec<_> = sizes.collect();
-    let place = |at: i64| (if at < 0 { at.saturating_add(sizes.len() as i64) } else { at }).clamp(0, sizes.len() as i64);
+    let place =
+        |at: i64| (if at < 0 { at.saturating_add(sizes.len() as i64) } else { at }).clamp(0, sizes.len() as i64);
     let (start, end) = (place(node.int("start", 0)?), place(node.int("end", i64::MAX)?));
     let range = start as usize..end.max(start) as usize;
     Ok((sizes[range].to_vec(), false).into())
@@ -110,7 +112,7 @@ pub(super) fn list<'a>(node: &Node<'a>, to: &Lowering<'a>, at: usize) -> Result<
         None => {
             let tensor = to.constant(node, at)?;
             let list = tensor.ints().filter(|list| list.len() <= MAX_LIST && tensor.dims.len() < 2);
-            let list = list.ok_or_else(|| node.unreadable(format_args!("its input {at} is no list of integers")))?;
+            let list = list.ok_or_else(|| node.unsupported(format_args!("its input {at} is no list of integers")))?;
             Ok((list.iter().map(|&size| Size::Known(size)).collect(), tensor.dims.is_empty()))
         }
     }
@@ -140,8 +142,50 @@ fn gather<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelErro
     Ok((picked?, scalar).into())
 }
 
+/// Of sizes that are known; the batch's is not computed with.
+fn arithmetic<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelError> {
+    let ((a, scalar), (b, other)) = (list(node, to, 0)?, list(node, to, 1)?);
+    let of = |a: i64, b: i64| match node.op {
+        "Add" => a.checked_add(b),
+        "Sub" => a.checked_sub(b),
+        "Mul" => a.checked_mul(b),
+        _ => a.checked_div(b),
+    };
+    let both = |(a, b): (&Size, &Size)| match (a, b) {
+        (Size::Known(a), Size::Known(b)) => of(*a, *b).map(Size::Known),
+        _ => None,
+    };
+    let sizes: Option<Vec<Size>> = a.iter().zip(&b).map(both).collect();
+    let sizes = sizes.filter(|_| a.len() == b.len());
+    Ok((sizes.ok_or_else(|| node.unsupported(format_args!("of {a:?} and {b:?}")))?, scalar && other).into())
+}
+
+/// Part of a tensor of one number throughout.
+fn part<'a>(node: &'a Node<'a>, to: &Lowering<'a>, value: f32, dims: &[Size]) -> Result<Symbol, ModelError> {
+    let axes = if node.has_input(3) { to.ints(node, 3)? } else { node.ints("axes")?.to_vec() };
+    let at = match axes[..] {
+        [] => 0,
+        [axis] => place(node, axis, dims.len())?,
+        _ => return Err(node.unsupported("along several axes")),
+    };
+    let Some(&Size::Known(count)) = dims.get(at) else { return Err(node.unsupported("along the batch")) };
+    let (start, end) = bounds(node, to, count)?;
+    let mut dims = dims.to_vec();
+    dims[at] = Size::Known(end - start);
+    Ok(Symbol::Uniform { value, dims })
+}
+
 fn slice<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelError> {
+    if let Some(Symbol::Uniform { value, dims }) = to.symbol(node, 0) {
+        return part(node, to, *value, dims);
+    }
     let (sizes, _) = list(node, to, 0)?;
+    let (start, end) = bounds(node, to, sizes.len() as i64)?;
+    Ok((sizes[start as usize..end as usize].to_vec(), false).into())
+}
+
+/// First element and end of a slice of `count`, by steps of one.
+fn bounds<'a>(node: &'a Node<'a>, to: &Lowering<'a>, count: i64) -> Result<(i64, i64), ModelError> {
     let one = |at: usize, name: &str, default: i64| {
         let list = if node.has_input(at) { to.ints(node, at)? } else { node.ints(name)?.to_vec() };
         match list[..] {
@@ -154,10 +198,9 @@ fn slice<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelError
     if step != 1 {
         return Err(node.unsupported(format_args!("sizes by steps of {step}")));
     }
-    let count = sizes.len() as i64;
+    let count = count.max(0);
     let place = |at: i64| (if at < 0 { at.saturating_add(count) } else { at }).clamp(0, count);
-    let range = place(start) as usize..place(end).max(place(start)) as usize;
-    Ok((sizes[range].to_vec(), false).into())
+    Ok((place(start), place(end).max(place(start))))
 }
 
 fn squeezed<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelError> {

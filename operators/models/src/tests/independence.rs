@@ -39,7 +39,8 @@ fn the_perceptron_scores_a_row_alike_in_any_batch() {
 #[test]
 fn networks_score_a_row_alike_in_any_batch() {
     let names = ["torch-images", "torch-gru", "torch-autoencoder", "keras-lstm-unrolled", "layers-conv"];
-    let more = ["layers-series", "layers-gru-stack", "layers-lstm-state", "layers-gru-before", "layers-rnn", "layers-gates"];
+    let more =
+        ["layers-series", "layers-gru-stack", "layers-lstm-state", "layers-gru-before", "layers-rnn", "layers-gates"];
     for name in names.into_iter().chain(more) {
         let loaded = loaded(&fixture(&format!("onnx/{name}.onnx")), name);
         assert_ne!(loaded.summary.kernel, "tract", "{name}");

@@ -253,12 +253,9 @@ fn a_convolution_that_makes_no_sense_is_refused() {
     let says = |attributes: &[Vec<u8>], kernel: &[u64]| refuse(&convolution(attributes, kernel)).to_string();
     assert!(says(&[ints_attribute("strides", &[0])], &[1, 1, 3]).contains("Conv"));
     assert!(says(&[ints_attribute("pads", &[1 << 40, 1 << 40])], &[1, 1, 3]).contains("Conv"));
-    assert!(says(&[ints_attribute("pads", &[-1, 0])], &[1, 1, 3]).contains("Conv"));
-    assert!(says(&[ints_attribute("dilations", &[i64::MAX])], &[1, 1, 3]).contains("Conv"));
     assert!(says(&[int_attribute("group", u64::MAX)], &[1, 1, 3]).contains("groups"));
     assert!(says(&[ints_attribute("kernel_shape", &[2])], &[1, 1, 3]).contains("Conv"));
     assert!(says(&[], &[1, 2, 3]).contains("groups"));
-    assert!(says(&[], &[1, 1, 9]).contains("Conv"));
 }
 
 #[test]

@@ -118,9 +118,13 @@ struct Operand {
 /// A constant is a row of its own only where the batch is one row too.
 fn operand(node: &Node<'_>, value: Value, single: bool) -> Result<Operand, ModelError> {
     match value {
-        Value::Rows(rows) => {
-            Ok(Operand { dims: rows.dims, batch: rows.batch, element: Some(rows.element), slot: Some(rows.slot), constant: None })
-        }
+        Value::Rows(rows) => Ok(Operand {
+            dims: rows.dims,
+            batch: rows.batch,
+            element: Some(rows.element),
+            slot: Some(rows.slot),
+            constant: None,
+        }),
         Value::Constant(tensor) if single && tensor.dims.first() == Some(&1) => {
             let (dims, constant) = (tensor.dims[1..].to_vec(), Some(tensor.data.clone()));
             Ok(Operand { dims, batch: 0, element: tensor.element, slot: None, constant })

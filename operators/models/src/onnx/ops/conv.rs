@@ -32,9 +32,8 @@ pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
         return Err(node.unreadable(what));
     }
     let geometry = geometry(node, *inside, input, kernel)?;
-    let windows = Windows::new(&geometry).filter(|windows| {
-        windows.meetings().checked_mul(*outputs).is_some_and(|work| work <= MAX_WORK)
-    });
+    let windows = Windows::new(&geometry)
+        .filter(|windows| windows.meetings().checked_mul(*outputs).is_some_and(|work| work <= MAX_WORK));
     let windows = windows.ok_or_else(|| node.unsupported(format_args!("too large: {geometry:?}")))?;
     let output = geometry.output().unwrap_or_default();
     let dims = [&[*outputs], &output[2 - input.len()..]].concat();

@@ -23,9 +23,9 @@ pub(super) use elementwise::Function;
 pub(super) use matrix::Piece;
 
 use super::lower::{Lowering, Value};
-use super::symbol;
 use super::node::OTHER_WAY;
 use super::proto::Node;
+use super::symbol;
 use super::tensor::Tensor;
 use crate::ModelError;
 

@@ -1,7 +1,7 @@
 //! Choices of columns.
 
-use super::super::lower::{Lowering, MAX_WIDTH, Made, Rows, Value};
 use super::super::fuse::Lane;
+use super::super::lower::{Lowering, MAX_WIDTH, Made, Rows, Value};
 use super::super::program::{Column, Missing, Operation};
 use super::super::proto::Node;
 use super::super::tensor::{Tensor, checked_len};

@@ -98,7 +98,8 @@ impl<'n> Layer<'n> {
         if hidden == 0 || weights != expected || ![0, hidden as i64].contains(&node.int("hidden_size", 0)?) {
             return Err(node.unreadable(format_args!("weights of the shape {weights:?} for {inputs} inputs")));
         }
-        let work = (inputs + hidden).checked_mul(gates * hidden * reverse.len()).and_then(|one| one.checked_mul(*steps));
+        let work =
+            (inputs + hidden).checked_mul(gates * hidden * reverse.len()).and_then(|one| one.checked_mul(*steps));
         if work.is_none_or(|work| work > MAX_WORK) {
             return Err(node.unsupported("too large"));
         }
