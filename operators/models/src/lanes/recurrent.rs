@@ -91,9 +91,9 @@ impl Recurrent {
         let parts = self.parts(scratch);
         let (hidden, count) = (self.hidden, self.directions.len());
         for (index, direction) in self.directions.iter().enumerate() {
-            for at in 0..hidden {
-                V::splat(direction.first_state[at]).store(arena, (parts.both + self.inputs + at) * V::LANES);
-                V::splat(direction.first_cell[at]).store(arena, (parts.cell + at) * V::LANES);
+            for (at, (&state, &cell)) in direction.first_state.iter().zip(&direction.first_cell).enumerate() {
+                V::splat(state).store(arena, (parts.both + self.inputs + at) * V::LANES);
+                V::splat(cell).store(arena, (parts.cell + at) * V::LANES);
             }
             for step in 0..self.steps {
                 let step = if direction.reverse { self.steps - 1 - step } else { step };

@@ -215,7 +215,9 @@ fn squeezed<'a>(node: &'a Node<'a>, to: &Lowering<'a>) -> Result<Symbol, ModelEr
     let at = place(node, *axis, dims.len() + usize::from(node.op == "Unsqueeze"))?;
     match node.op {
         "Unsqueeze" => dims.insert(at, Size::Known(1)),
-        _ if dims[at] == Size::Known(1) => drop(dims.remove(at)),
+        _ if dims[at] == Size::Known(1) => {
+            dims.remove(at);
+        }
         _ => return Err(node.unreadable(format_args!("{dims:?} along {at}"))),
     }
     Ok(Symbol::Uniform { value: *value, dims })
