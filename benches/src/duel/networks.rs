@@ -32,8 +32,8 @@ pub fn run(args: &Args, folder: &Folder) -> anyhow::Result<Report> {
         }
     }
     let what =
-        "Small networks of `operators/models/fixtures/onnx`. On tract: convolutions on 12 x 12 pixels; a GRU of \
-        10 steps; an LSTM of 8 steps, unrolled. On steps of our own: an autoencoder with layer normalisation."
+        "Small networks of `operators/models/fixtures/onnx`, with a row per lane: convolutions on 12 x 12 pixels; a GRU \
+        of 10 steps; an autoencoder with layer normalisation; an LSTM of 8 steps, unrolled."
             .to_owned();
     Ok(report("duel-networks", what, table, bars, &[HOW]))
 }

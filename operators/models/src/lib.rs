@@ -12,6 +12,7 @@ mod error;
 mod foreign;
 mod input;
 mod instructions;
+mod lanes;
 pub mod lightgbm;
 mod link;
 mod load;

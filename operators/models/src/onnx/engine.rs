@@ -1,4 +1,4 @@
-//! tract for the graphs that no program of ours fits: convolutions, recurrent layers, normalisation layers.
+//! tract for the graphs that no program of ours fits: what exporters seldom write of convolutions and recurrent layers.
 //!
 //! tract trusts its files, so a graph is checked before tract sees it: only operators of a list, every tensor's size
 //! known and bounded ([`bounds`](super::bounds)). A panic in tract becomes an error, and one row is scored when the

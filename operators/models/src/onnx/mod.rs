@@ -1,8 +1,8 @@
 //! ONNX models, as scikit-learn, CatBoost, PyTorch, Keras and others save them.
 //!
 //! A graph whose every operator is one of ours runs as a program of steps: trees on the shared tree evaluator,
-//! perceptron chains on the kernel of [`mlp`](crate::mlp), the small operators between them here. Any other graph of
-//! standard operators runs on tract. The answers are ONNX Runtime's. What cannot be run is refused when the file is
+//! perceptron chains on the kernel of [`mlp`](crate::mlp), other networks on [`lanes`](crate::lanes), the small
+//! operators between them here. Any other graph of standard operators runs on tract. The answers are ONNX Runtime's. What cannot be run is refused when the file is
 //! read. FORMATS.md lists the operators.
 
 mod allowed;
@@ -10,6 +10,7 @@ mod blocks;
 mod bounds;
 mod compiled;
 mod engine;
+mod fuse;
 mod lower;
 mod node;
 mod ops;
@@ -18,6 +19,7 @@ mod program;
 mod proto;
 mod signature;
 mod summary;
+mod symbol;
 mod tensor;
 mod wire;
 
@@ -71,7 +73,7 @@ impl OnnxModel {
         };
         let signature = Signature { inputs: inputs.iter().map(signature::input_spec).collect(), outputs };
         check_names(&signature)?;
-        let missing = matches!(&runner, Runner::Steps { program, .. } if program.takes_missing());
+        let missing = matches!(&runner, Runner::Steps { program, .. } if program.missing);
         let summary = summary::summary(&model, &runner);
         let schema = signature.output_schema();
         Ok(Self { file: file.to_owned(), signature: Arc::new(signature), schema, runner, missing, summary })

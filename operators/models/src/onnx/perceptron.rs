@@ -84,7 +84,7 @@ fn activation(function: Function) -> Option<Activation> {
 /// Replaces each chain by one step. A single product without activation stays as it is, for its sums are in double,
 /// unless it is normalized at once: then it is part of a network.
 pub(super) fn fuse(program: Program) -> Result<Program, ModelError> {
-    let Program { steps, widths, inputs, outputs } = program;
+    let Program { steps, widths, inputs, outputs, missing } = program;
     let mut readers = vec![0usize; widths.len()];
     steps.iter().flat_map(|step| &step.inputs).chain(&outputs).for_each(|&slot| readers[slot] += 1);
     let mut fused = Vec::with_capacity(steps.len());
@@ -96,17 +96,17 @@ pub(super) fn fuse(program: Program) -> Result<Program, ModelError> {
         };
         let mut chain = vec![first];
         while let Some(next) = rest.next_if(|next| {
-            let last = &chain[chain.len() - 1];
-            let follows = next.inputs == [last.output] && readers[last.output] == 1;
+            let last = &chain[chain.len() - 1].outputs;
+            let follows = next.inputs == *last && readers[last[0]] == 1;
             follows && extend(&mut drafts, next, &widths)
         }) {
             chain.push(next);
         }
-        let last = chain[chain.len() - 1].output;
-        let normalized = rest.peek().is_some_and(|next| next.operation.normalizes() && next.inputs == [last]);
+        let last = &chain[chain.len() - 1].outputs;
+        let normalized = rest.peek().is_some_and(|next| next.operation.normalizes() && next.inputs == *last);
         fused.append(&mut finish(chain, &drafts, normalized)?);
     }
-    Ok(Program { steps: fused, widths, inputs, outputs })
+    Ok(Program { steps: fused, widths, inputs, outputs, missing })
 }
 
 fn draft(step: &Step, widths: &[usize]) -> Option<Draft> {
@@ -138,5 +138,5 @@ fn finish(chain: Vec<Step>, drafts: &[Draft], normalized: bool) -> Result<Vec<St
         return Ok(chain);
     }
     let layers = Layers(Perceptron::new(drafts.iter().map(Draft::layer).collect())?);
-    Ok(vec![Step { operation: Box::new(layers), inputs: first.inputs.clone(), output: last.output, outputs: 1 }])
+    Ok(vec![Step { operation: Box::new(layers), inputs: first.inputs.clone(), outputs: last.outputs.clone() }])
 }

@@ -5,8 +5,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::fuse::Lane;
 use super::ops::Piece;
 use crate::input::InputValues;
+use crate::lanes::{ALIGN, Lanes};
 use crate::mlp::Perceptron;
 use crate::trees::Forest;
 
@@ -125,6 +127,11 @@ pub(super) trait Operation: Send + Sync + fmt::Debug {
         0
     }
 
+    /// What this step is to sixteen rows side by side, where it is something; in single precision.
+    fn lane(&self) -> Option<Lane> {
+        None
+    }
+
     /// What this step is in a perceptron, where it is one.
     fn piece(&self) -> Option<Piece<'_>> {
         None
@@ -144,27 +151,31 @@ pub(super) trait Operation: Send + Sync + fmt::Debug {
     fn perceptron(&self) -> Option<&Perceptron> {
         None
     }
+
+    /// The program of its own that this step runs.
+    fn lanes(&self) -> Option<&Lanes> {
+        None
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Step {
     pub operation: Box<dyn Operation>,
     pub inputs: Vec<usize>,
-    /// First slot of the outputs; they lie side by side.
-    pub output: usize,
-    /// How many outputs there are.
-    pub outputs: usize,
+    pub outputs: Vec<usize>,
 }
 
 /// Slot 0.. are the inputs, then the outputs of each step.
 #[derive(Debug)]
 pub(super) struct Program {
     pub steps: Vec<Step>,
-    /// Elements per row of each slot.
+    /// Elements per row of each slot; 0 where it is only inside a step.
     pub widths: Vec<usize>,
     pub inputs: usize,
     /// The slots that are answered.
     pub outputs: Vec<usize>,
+    /// Whether the inputs may hold missing values.
+    pub missing: bool,
 }
 
 impl Program {
@@ -172,6 +183,8 @@ impl Program {
     pub(super) fn run(&self, inputs: &[Column<'_>], rows: usize) -> Vec<Column<'static>> {
         let total: usize = self.widths.iter().sum();
         let block = (BLOCK_ELEMENTS / total.max(1)).clamp(1, BLOCK);
+        // Rows that run side by side fill their lanes.
+        let block = if block > ALIGN { block - block % ALIGN } else { block };
         if rows <= block {
             return self.block(inputs, 0, rows);
         }
@@ -193,7 +206,7 @@ impl Program {
         for step in &self.steps {
             let inputs: Vec<_> = step.inputs.iter().map(|&slot| &slots[slot]).collect();
             let outputs = step.operation.run(&inputs, rows);
-            slots[step.output..].iter_mut().zip(outputs).for_each(|(slot, column)| *slot = column);
+            step.outputs.iter().zip(outputs).for_each(|(&slot, column)| slots[slot] = column);
         }
         let answer = |(at, &slot): (usize, &usize)| match self.outputs[at + 1..].contains(&slot) {
             true => slots[slot].clone().into_owned(),
@@ -213,7 +226,7 @@ impl Program {
             match step.operation.missing() {
                 Missing::Taken => {}
                 Missing::Refused => return false,
-                Missing::Passes => missing[step.output..step.output + step.outputs].fill(true),
+                Missing::Passes => step.outputs.iter().for_each(|&slot| missing[slot] = true),
             }
         }
         !self.outputs.iter().any(|&slot| missing[slot])

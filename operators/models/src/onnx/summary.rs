@@ -3,6 +3,7 @@
 use super::Runner;
 use super::program::Program;
 use super::proto::Model;
+use crate::lanes::Lanes;
 use crate::mlp::Perceptron;
 use crate::trees::Forest;
 use crate::{Details, Summary};
@@ -13,7 +14,8 @@ pub(super) fn summary(model: &Model<'_>, runner: &Runner) -> Summary {
         opsets: model.opsets.iter().map(|(domain, version)| opset(domain, *version)).collect(),
         operators: operators(model),
         trees: forests(runner).map(Forest::trees).sum(),
-        layers: perceptrons(runner).flat_map(Perceptron::layers).count(),
+        layers: perceptrons(runner).flat_map(Perceptron::layers).count()
+            + lanes(runner).map(Lanes::layers).sum::<usize>(),
     };
     let memory_bytes = match runner {
         Runner::Steps { program, .. } => program.memory_bytes(),
@@ -49,10 +51,14 @@ fn perceptrons(runner: &Runner) -> impl Iterator<Item = &Perceptron> {
     steps(runner).into_iter().flat_map(|program| program.steps.iter().filter_map(|step| step.operation.perceptron()))
 }
 
+fn lanes(runner: &Runner) -> impl Iterator<Item = &Lanes> {
+    steps(runner).into_iter().flat_map(|program| program.steps.iter().filter_map(|step| step.operation.lanes()))
+}
+
 /// The kernel of the costly part.
 fn kernel(runner: &Runner) -> &'static str {
-    let ours =
-        forests(runner).map(Forest::kernel).next().or_else(|| perceptrons(runner).map(Perceptron::kernel).next());
+    let networks = || perceptrons(runner).map(Perceptron::kernel).chain(lanes(runner).map(Lanes::kernel)).next();
+    let ours = forests(runner).map(Forest::kernel).next().or_else(networks);
     match runner {
         Runner::Tract(_) => "tract",
         Runner::Steps { .. } => ours.unwrap_or("portable"),

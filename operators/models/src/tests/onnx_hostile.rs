@@ -236,6 +236,44 @@ fn what_is_not_run_is_named_with_the_way_out() {
     assert_says(&with(value_info("x", 1, &[-1, 1 << 40])), UNSUPPORTED, &["dimension 1099511627776"]);
 }
 
+/// A convolution of `[rows, 1, 4]` by one kernel of 3, or what the attributes make of it.
+fn convolution(attributes: &[Vec<u8>], kernel: &[u64]) -> Vec<u8> {
+    let count: u64 = kernel.iter().product();
+    let raw = vec![0; 4 * count as usize];
+    let nodes = [
+        node("Conv", "", &["x", "w"], &["flat"], attributes),
+        node("ReduceSum", "", &["flat", "axes"], &["y"], &[int_attribute("keepdims", 0)]),
+    ];
+    let axes = [1i64.to_le_bytes()].concat();
+    file(&nodes, &[tensor("w", kernel, 1, &raw), tensor("axes", &[1], 7, &axes)], value_info("x", 1, &[-1, 1, 4]))
+}
+
+#[test]
+fn a_convolution_that_makes_no_sense_is_refused() {
+    let says = |attributes: &[Vec<u8>], kernel: &[u64]| refuse(&convolution(attributes, kernel)).to_string();
+    assert!(says(&[ints_attribute("strides", &[0])], &[1, 1, 3]).contains("Conv"));
+    assert!(says(&[ints_attribute("pads", &[1 << 40, 1 << 40])], &[1, 1, 3]).contains("Conv"));
+    assert!(says(&[int_attribute("group", u64::MAX)], &[1, 1, 3]).contains("groups"));
+    assert!(says(&[ints_attribute("kernel_shape", &[2])], &[1, 1, 3]).contains("Conv"));
+    assert!(says(&[], &[1, 2, 3]).contains("groups"));
+}
+
+#[test]
+fn a_recurrent_layer_whose_weights_do_not_fit_is_refused() {
+    let of = |w: &[u64], r: &[u64]| {
+        let zeros = |dims: &[u64]| vec![0; 4 * dims.iter().product::<u64>() as usize];
+        let nodes = [
+            node("Transpose", "", &["x"], &["steps"], &[ints_attribute("perm", &[1, 0, 2])]),
+            node("GRU", "", &["steps", "w", "r"], &["all", "y"], &[]),
+        ];
+        let tensors = [tensor("w", w, 1, &zeros(w)), tensor("r", r, 1, &zeros(r))];
+        refuse(&file(&nodes, &tensors, value_info("x", 1, &[-1, 3, 2])))
+    };
+    assert_says(&of(&[1, 6, 3], &[1, 6, 2]), UNREADABLE, &["GRU", "[1, 6, 3] for 2 inputs"]);
+    assert_says(&of(&[1, 6, 2], &[1, 6, 3]), UNREADABLE, &["GRU", "[1, 6, 3]"]);
+    assert_says(&of(&[2, 6, 2], &[2, 6, 2]), UNREADABLE, &["GRU", "[2, 6, 2]"]);
+}
+
 #[test]
 fn other_files_named_onnx_are_told_for_what_they_are() {
     assert_says(&refuse(b"PK\x03\x04\x14\0\0\0\x08\0data.pkl"), UNSUPPORTED, &["zip"]);
@@ -244,7 +282,19 @@ fn other_files_named_onnx_are_told_for_what_they_are() {
 
 #[test]
 fn flipped_bits_never_panic() {
-    let names = ["pipeline", "bayes", "two-inputs", "rules-v5-softmax", "torch-elu", "torch-images", "torch-gru"];
+    let names = [
+        "pipeline",
+        "bayes",
+        "two-inputs",
+        "rules-v5-softmax",
+        "torch-elu",
+        "torch-images",
+        "torch-gru",
+        "layers-conv",
+        "layers-keras-both",
+        "layers-gru-before",
+        "layers-instance",
+    ];
     for case in cases().iter().filter(|case| names.contains(&case.name.as_str())) {
         let bytes = case.bytes();
         for at in (0..bytes.len()).step_by(bytes.len().div_ceil(150)) {

@@ -1,12 +1,14 @@
 //! Columns side by side.
 
+use super::super::fuse::Lane;
 use super::super::lower::{Lowering, Made, Rows, Value};
 use super::super::program::{Column, Missing, Operation};
 use super::super::proto::Node;
 use super::super::tensor::{Data, Element};
 use super::elementwise::cast_rows;
-use super::shape::row_axis;
+use super::shape::inner_axis;
 use crate::ModelError;
+use crate::lanes::{Moves, Op};
 
 /// Columns side by side.
 #[derive(Debug)]
@@ -67,13 +69,27 @@ impl Operation for Concat {
     fn missing(&self) -> Missing {
         Missing::Passes
     }
+
+    fn lane(&self) -> Option<Lane> {
+        let rows = self.parts.iter().filter(|part| part.constant.is_none()).count();
+        if rows != self.parts.len() {
+            return None;
+        }
+        let chunk = |time: usize| {
+            let inputs = self.parts.iter().enumerate();
+            inputs.flat_map(move |(input, part)| {
+                (time * part.chunk..(time + 1) * part.chunk).map(move |at| (input as u32, at as u32))
+            })
+        };
+        Some(Lane::Op(Op::Moves(Moves::new((0..self.times).flat_map(chunk)))))
+    }
 }
 
 pub(super) fn concat<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
-    let values: Vec<Value> = (0..node.inputs.len()).map(|at| to.value(node, at).cloned()).collect::<Result<_, _>>()?;
+    let values: Vec<Value> = (0..node.inputs.len()).map(|at| to.placed(node, at).cloned()).collect::<Result<_, _>>()?;
     let first = values.iter().find_map(|value| if let Value::Rows(rows) = value { Some(rows.clone()) } else { None });
     let first = first.ok_or_else(|| node.unsupported("of constants"))?;
-    let axis = row_axis(node, node.int("axis", 0)?, first.dims.len())?;
+    let axis = inner_axis(node, node.int("axis", 0)?, &first)?;
     let (mut parts, mut slots, mut dims) = (Vec::new(), Vec::new(), first.dims.clone());
     dims[axis] = 0;
     for value in values {
@@ -84,12 +100,16 @@ pub(super) fn concat<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<()
         parts.push(Part { chunk: next.dims[axis..].iter().product(), constant: next.constant });
     }
     let times = first.dims[..axis].iter().product();
-    to.step(node, Concat { parts, times }, &slots, vec![Made::new(first.element, dims)])
+    let made = to.hidden_step(node, Concat { parts, times }, &slots, vec![Made::new(first.element, dims)])?;
+    made.into_iter().for_each(|made| to.alias(node, Rows { batch: first.batch, ..made }));
+    Ok(())
 }
 
 /// What is put beside others: rows, or a constant row.
 struct Operand {
     dims: Vec<usize>,
+    /// How many of them stand before the batch.
+    batch: usize,
     element: Option<Element>,
     slot: Option<usize>,
     constant: Option<Data>,
@@ -98,12 +118,16 @@ struct Operand {
 /// A constant is a row of its own only where the batch is one row too.
 fn operand(node: &Node<'_>, value: Value, single: bool) -> Result<Operand, ModelError> {
     match value {
-        Value::Rows(rows) => {
-            Ok(Operand { dims: rows.dims, element: Some(rows.element), slot: Some(rows.slot), constant: None })
-        }
+        Value::Rows(rows) => Ok(Operand {
+            dims: rows.dims,
+            batch: rows.batch,
+            element: Some(rows.element),
+            slot: Some(rows.slot),
+            constant: None,
+        }),
         Value::Constant(tensor) if single && tensor.dims.first() == Some(&1) => {
             let (dims, constant) = (tensor.dims[1..].to_vec(), Some(tensor.data.clone()));
-            Ok(Operand { dims, element: tensor.element, slot: None, constant })
+            Ok(Operand { dims, batch: 0, element: tensor.element, slot: None, constant })
         }
         Value::Constant(_) => Err(node.unsupported("of a constant and rows")),
     }
@@ -112,7 +136,7 @@ fn operand(node: &Node<'_>, value: Value, single: bool) -> Result<Operand, Model
 fn check_fit(node: &Node<'_>, first: &Rows, next: &Operand, axis: usize) -> Result<(), ModelError> {
     let (dims, element) = (&next.dims, next.element);
     let fits = dims.len() == first.dims.len() && (0..dims.len()).all(|at| at == axis || dims[at] == first.dims[at]);
-    if fits && element == Some(first.element) && first.element != Element::Text {
+    if fits && next.batch == first.batch && element == Some(first.element) && first.element != Element::Text {
         return Ok(());
     }
     Err(node.unsupported(format_args!("of {element:?} {dims:?} and {:?} {:?}", first.element, first.dims)))

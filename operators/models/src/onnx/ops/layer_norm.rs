@@ -1,5 +1,6 @@
 //! LayerNormalization: the trailing dimensions of a row are brought to mean 0 and variance 1.
 
+use super::super::fuse::Lane;
 use super::super::lower::{Lowering, Made};
 use super::super::program::{Column, Operation};
 use super::super::proto::Node;
@@ -7,12 +8,15 @@ use super::super::tensor::{Element, Tensor};
 use super::number::Real as _;
 use super::shape::row_axis;
 use crate::ModelError;
+use crate::lanes::{self, Op};
 
 /// ONNX's default `epsilon`.
 const EPSILON: f32 = 1e-5;
 
 #[derive(Debug)]
 struct LayerNorm {
+    /// How many there are in a row.
+    groups: usize,
     epsilon: f64,
     scale: Vec<f32>,
     bias: Vec<f32>,
@@ -44,6 +48,12 @@ impl Operation for LayerNorm {
         true
     }
 
+    fn lane(&self) -> Option<Lane> {
+        let (scale, bias) = (self.scale.as_slice().into(), self.bias.as_slice().into());
+        let norm = lanes::LayerNorm { groups: self.groups, epsilon: self.epsilon as f32, scale, bias };
+        Some(Lane::Op(Op::LayerNorm(norm)))
+    }
+
     fn memory_bytes(&self) -> usize {
         size_of_val(&self.scale[..]) + size_of_val(&self.bias[..])
     }
@@ -58,7 +68,8 @@ pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
     }
     let scale = weights(node, to.constant(node, 1)?, width)?;
     let bias = if node.has_input(2) { weights(node, to.constant(node, 2)?, width)? } else { vec![0.0; width] };
-    let operation = LayerNorm { epsilon: f64::from(node.float("epsilon", EPSILON)?), scale, bias };
+    let groups = rows.dims[..axis].iter().product();
+    let operation = LayerNorm { groups, epsilon: f64::from(node.float("epsilon", EPSILON)?), scale, bias };
     to.step(node, operation, &[rows.slot], vec![Made::new(Element::F32, rows.dims)])
 }
 

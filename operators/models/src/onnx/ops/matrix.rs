@@ -1,5 +1,6 @@
 //! Products with constant matrices, and what a perceptron is made of.
 
+use super::super::fuse::{Draft, Lane};
 use super::super::lower::{Lowering, MAX_WIDTH, Made};
 use super::super::program::{Column, Operation};
 use super::super::proto::Node;
@@ -7,6 +8,7 @@ use super::super::tensor::{Data, Element, Tensor};
 use super::Function;
 use super::number::Real;
 use crate::ModelError;
+use crate::lanes::{Join, Op, Pairs, Side};
 
 /// A step that may become part of a perceptron, in single precision.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,8 @@ pub(in super::super) enum Piece<'a> {
 /// ONNX Runtime adds in.
 #[derive(Debug)]
 struct Dense<R> {
+    /// How often a row has the inputs.
+    times: usize,
     inputs: usize,
     outputs: usize,
     /// Input by input.
@@ -55,6 +59,10 @@ impl Operation for Dense<f32> {
 
     fn memory_bytes(&self) -> usize {
         size_of_val(&self.weights[..]) + size_of_val(&self.bias[..])
+    }
+
+    fn lane(&self) -> Option<Lane> {
+        Some(Lane::Dense(Draft::dense(&self.weights, &self.bias, self.times)))
     }
 
     fn piece(&self) -> Option<Piece<'_>> {
@@ -106,13 +114,14 @@ fn dense<'a>(
     dims.extend(keep.then_some(outputs));
     let made = vec![Made::new(rows.element, dims)];
     let bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
+    let times = rows.dims[..rows.dims.len() - 1].iter().product();
     match (rows.element, &weights.data) {
         (Element::F32, Data::F32(weights)) => {
             let bias = bias.iter().map(|&x| x as f32).collect();
-            to.step(node, Dense { inputs, outputs, weights: weights.clone(), bias }, &[rows.slot], made)
+            to.step(node, Dense { times, inputs, outputs, weights: weights.clone(), bias }, &[rows.slot], made)
         }
         (Element::F64, Data::F64(weights)) => {
-            to.step(node, Dense { inputs, outputs, weights: weights.clone(), bias }, &[rows.slot], made)
+            to.step(node, Dense { times, inputs, outputs, weights: weights.clone(), bias }, &[rows.slot], made)
         }
         (element, _) => Err(node.unsupported(format_args!("of {element:?} and {:?}", weights.element))),
     }
@@ -188,6 +197,12 @@ impl Operation for Scale {
         vec![out.into()]
     }
 
+    fn lane(&self) -> Option<Lane> {
+        let (join, with) = if self.first { (Join::Mul, &self.by) } else { (Join::Add, &self.then) };
+        let sides = [Side::Input(0, None), Side::Constant(with.as_slice().into())];
+        Some(Lane::Op(Op::Pairs(Pairs::new(join, sides, with.len()))))
+    }
+
     fn piece(&self) -> Option<Piece<'_>> {
         Some(if self.first { Piece::Mul(&self.by) } else { Piece::Add(&self.then) })
     }
@@ -196,7 +211,7 @@ impl Operation for Scale {
 /// At inference it is a product and a sum, with the constants that ONNX Runtime makes.
 fn batch_norm<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
     let rows = to.rows(node, 0)?.clone();
-    if node.int("training_mode", 0)? != 0 || rows.element != Element::F32 || rows.dims.len() != 1 {
+    if node.int("training_mode", 0)? != 0 || rows.element != Element::F32 || rows.dims.is_empty() {
         return Err(node.unsupported(format_args!("on {:?} rows of the shape {:?}", rows.element, rows.dims)));
     }
     let epsilon = node.float("epsilon", 1e-5)?;
@@ -205,8 +220,11 @@ fn batch_norm<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), Model
         _ => Err(node.unreadable(format_args!("its input {at} is no list of {}", rows.dims[0]))),
     };
     let (scale, shift, mean, variance) = (list(1)?, list(2)?, list(3)?, list(4)?);
+    let each: usize = rows.dims[1..].iter().product();
+    let spread = |list: Vec<f32>| list.into_iter().flat_map(|x| std::iter::repeat_n(x, each)).collect::<Vec<f32>>();
     let by: Vec<f32> = scale.iter().zip(&variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
     let then = shift.iter().zip(mean.iter().zip(&by)).map(|(b, (m, s))| b - m * s).collect();
+    let (by, then) = (spread(by), spread(then));
     let made = || vec![Made::new(Element::F32, rows.dims.clone())];
     let scaled = Scale { by, then: Vec::new(), first: true };
     let scaled = to.hidden_step(node, scaled, &[rows.slot], made())?;

@@ -1,6 +1,7 @@
 //! The operations of our own, by group; each file reads its nodes and runs them.
 
 mod concat;
+mod conv;
 mod elementwise;
 mod labels;
 mod layer_norm;
@@ -10,10 +11,13 @@ mod matrix;
 mod normalize;
 mod number;
 mod pick;
+mod pool;
+mod recurrent;
 mod reduce;
 mod scores;
 mod shape;
 mod trees;
+mod windows;
 
 pub(super) use elementwise::Function;
 pub(super) use matrix::Piece;
@@ -21,15 +25,17 @@ pub(super) use matrix::Piece;
 use super::lower::{Lowering, Value};
 use super::node::OTHER_WAY;
 use super::proto::Node;
+use super::symbol;
 use super::tensor::Tensor;
 use crate::ModelError;
 
 /// Adds the steps of one node.
 pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
     match (node.domain, node.op) {
+        ("", _) if symbol::is_symbolic(node, to) => symbol::lower(node, to),
         ("", "Constant") => constant(node, to),
         ("", "Identity" | "Dropout") => {
-            let value = to.value(node, 0)?.clone();
+            let value = to.placed(node, 0)?.clone();
             to.bind(node, 0, value);
             Ok(())
         }
@@ -38,6 +44,10 @@ pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
         ("", op) if elementwise::is_binary(op) => elementwise::lower_binary(node, to),
         ("", "Where") => elementwise::lower_where(node, to),
         ("", "MatMul" | "Gemm" | "BatchNormalization") => matrix::lower(node, to),
+        ("", "Conv") => conv::lower(node, to),
+        ("", "MaxPool" | "AveragePool") => pool::lower(node, to),
+        ("", "GlobalMaxPool" | "GlobalAveragePool") => reduce::lower_global(node, to),
+        ("", "GRU" | "LSTM" | "RNN") => recurrent::lower(node, to),
         ("", "LayerNormalization") => layer_norm::lower(node, to),
         ("", "Softmax" | "LogSoftmax") => scores::lower_softmax(node, to),
         ("", "ArgMax" | "ArgMin") => labels::lower_arg(node, to),

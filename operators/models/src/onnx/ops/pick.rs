@@ -1,12 +1,14 @@
 //! Choices of columns.
 
+use super::super::fuse::Lane;
 use super::super::lower::{Lowering, MAX_WIDTH, Made, Rows, Value};
 use super::super::program::{Column, Missing, Operation};
 use super::super::proto::Node;
 use super::super::tensor::{Tensor, checked_len};
 use super::look_up::look_up;
-use super::shape::row_axis;
+use super::shape::inner_axis;
 use crate::ModelError;
+use crate::lanes::{Moves, Op};
 
 /// Chosen elements of each row.
 #[derive(Debug)]
@@ -36,6 +38,10 @@ impl Operation for Pick {
 
     fn missing(&self) -> Missing {
         Missing::Passes
+    }
+
+    fn lane(&self) -> Option<Lane> {
+        Some(Lane::Op(Op::Moves(Moves::new(self.map.iter().map(|&at| (0, at))))))
     }
 
     fn memory_bytes(&self) -> usize {
@@ -79,22 +85,30 @@ fn pick_map<'a>(
 ) -> Result<(), ModelError> {
     let made = Made { element: rows.element, dims, table: rows.table.clone(), bound: rows.bound };
     let picked = to.hidden_step(node, Pick { width: rows.width(), map }, &[rows.slot], vec![made])?;
-    picked.into_iter().for_each(|rows| to.bind(node, at, Value::Rows(rows)));
+    let batch = rows.batch;
+    picked.into_iter().for_each(|picked| to.bind(node, at, Value::Rows(Rows { batch, ..picked })));
     Ok(())
 }
 
 pub(super) fn transpose<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
-    let rows = to.rows(node, 0)?.clone();
-    let perm = node.ints("perm")?;
-    let axes: Vec<usize> = perm.iter().skip(1).filter_map(|&axis| usize::try_from(axis - 1).ok()).collect();
-    let mut sorted = axes.clone();
+    let rows = to.placed_rows(node, 0)?.clone();
+    let perm: Vec<usize> = node.ints("perm")?.iter().filter_map(|&axis| usize::try_from(axis).ok()).collect();
+    let mut sorted = perm.clone();
     sorted.sort_unstable();
-    if perm.first() != Some(&0) || !sorted.iter().copied().eq(0..rows.dims.len()) {
+    if !sorted.iter().copied().eq(0..rows.dims.len() + 1) {
         return Err(node.unsupported(format_args!("rows of the shape {:?} by {perm:?}", rows.dims)));
     }
+    let batch = perm.iter().position(|&axis| axis == rows.batch).unwrap_or(0);
+    let inner = perm.iter().filter(|&&axis| axis != rows.batch);
+    let axes: Vec<usize> = inner.map(|&axis| if axis < rows.batch { axis } else { axis - 1 }).collect();
     let dims = axes.iter().map(|&axis| rows.dims[axis]).collect();
+    if axes.iter().copied().eq(0..axes.len()) {
+        // Only the batch moves, and a row's numbers lie as they did.
+        to.alias(node, Rows { batch, ..rows });
+        return Ok(());
+    }
     let map = transposed(&rows.dims, &axes);
-    pick_map(node, to, &rows, dims, map, 0)
+    pick_map(node, to, &Rows { batch, ..rows }, dims, map, 0)
 }
 
 /// Where each element of the transposed row comes from.
@@ -113,7 +127,7 @@ fn transposed(from: &[usize], axes: &[usize]) -> Vec<u32> {
 
 /// One axis at a time, with steps of any sign.
 pub(super) fn slice<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
-    let rows = to.rows(node, 0)?.clone();
+    let rows = to.placed_rows(node, 0)?.clone();
     let list = |at, name: &str| match node.has_input(at) {
         true => to.ints(node, at),
         false => Ok(node.ints(name)?.to_vec()),
@@ -122,7 +136,7 @@ pub(super) fn slice<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
     let ([start], [end]) = (&starts[..], &ends[..]) else {
         return Err(node.unsupported(format_args!("along {} axes", starts.len())));
     };
-    let axis = row_axis(node, axes.first().copied().unwrap_or(0), rows.dims.len())?;
+    let axis = inner_axis(node, axes.first().copied().unwrap_or(0), &rows)?;
     let indices = sliced(rows.dims[axis] as i64, *start, *end, steps.first().copied().unwrap_or(1));
     let indices = indices.ok_or_else(|| node.unreadable("a step of 0"))?;
     pick(node, to, &rows, axis, &indices, 0)
@@ -139,8 +153,8 @@ fn sliced(dim: i64, start: i64, end: i64, step: i64) -> Option<Vec<usize>> {
 }
 
 pub(super) fn split<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
-    let rows = to.rows(node, 0)?.clone();
-    let axis = row_axis(node, node.int("axis", 0)?, rows.dims.len())?;
+    let rows = to.placed_rows(node, 0)?.clone();
+    let axis = inner_axis(node, node.int("axis", 0)?, &rows)?;
     let mut start = 0;
     for (at, size) in split_sizes(node, to, rows.dims[axis])?.into_iter().enumerate() {
         let indices: Vec<usize> = (start..start + size).collect();
@@ -167,21 +181,22 @@ fn split_sizes<'a>(node: &'a Node<'a>, to: &Lowering<'a>, dim: usize) -> Result<
 
 /// Gather and ArrayFeatureExtractor: constant columns of the rows, or a constant's elements by the rows' indices.
 pub(super) fn gather<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
-    if let Value::Constant(table) = to.value(node, 0)? {
+    if let Value::Constant(table) = to.placed(node, 0)? {
         let (table, indices) = (table.clone(), to.rows(node, 1)?.clone());
         return look_up(node, to, &table, indices);
     }
-    let rows = to.rows(node, 0)?.clone();
+    let rows = to.placed_rows(node, 0)?.clone();
     let indices = to.constant(node, 1)?.clone();
     let axis = if node.op == "Gather" { node.int("axis", 0)? } else { -1 };
-    let axis = row_axis(node, axis, rows.dims.len())?;
+    let axis = inner_axis(node, axis, &rows)?;
     let list = places(node, &indices, rows.dims[axis])?;
     pick(node, to, &rows, axis, &list, 0)?;
     // A scalar index takes the dimension away; ArrayFeatureExtractor keeps it.
     if node.op == "Gather" && indices.dims.is_empty() {
         let name = Node { inputs: node.outputs.clone(), ..Node::default() };
-        let mut picked = to.rows(&name, 0)?.clone();
+        let mut picked = to.placed_rows(&name, 0)?.clone();
         picked.dims.remove(axis);
+        picked.batch -= usize::from(axis < picked.batch);
         to.alias(node, picked);
     }
     Ok(())

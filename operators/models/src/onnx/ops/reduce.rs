@@ -1,11 +1,14 @@
 //! Sums, means and extremes inside a row.
 
-use super::super::lower::{Lowering, Made};
+use super::super::fuse::Lane;
+use super::super::lower::{Lowering, Made, Rows};
 use super::super::program::{Column, Operation};
 use super::super::proto::Node;
+use super::super::tensor::Element;
 use super::number::Real;
 use super::shape::row_axis;
 use crate::ModelError;
+use crate::lanes::{self, Op, Reduction};
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -92,6 +95,20 @@ impl Operation for Reduce {
         }]
     }
 
+    fn lane(&self) -> Option<Lane> {
+        let kind = match self.kind {
+            Kind::Sum => Reduction::Sum,
+            Kind::Mean => Reduction::Mean,
+            Kind::Max => Reduction::Max,
+            Kind::Min => Reduction::Min,
+            Kind::SumSquare => Reduction::SumSquare,
+            Kind::Prod | Kind::L1 | Kind::L2 | Kind::LogSumExp => return None,
+        };
+        let size = self.groups.first().map_or(0, Vec::len);
+        let reduce = lanes::Reduce { kind, members: self.groups.iter().flatten().copied().collect(), size };
+        (size > 0).then_some(Lane::Op(Op::Reduce(reduce)))
+    }
+
     fn memory_bytes(&self) -> usize {
         4 * self.width
     }
@@ -106,14 +123,35 @@ pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
         return Err(node.unsupported(format_args!("of {:?} over the axes {axes:?}", rows.element)));
     }
     let axes: Vec<usize> = axes.iter().map(|&axis| row_axis(node, axis, rows.dims.len())).collect::<Result<_, _>>()?;
-    let keep = node.int("keepdims", 1)? != 0;
+    reduce(node, to, kind, &rows, &axes, node.int("keepdims", 1)? != 0)
+}
+
+/// Each channel of flat rows or images becomes one number.
+pub(super) fn lower_global<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
+    let rows = to.rows(node, 0)?.clone();
+    let kind = if node.op == "GlobalMaxPool" { Kind::Max } else { Kind::Mean };
+    if rows.element != Element::F32 || rows.dims.len() < 2 {
+        return Err(node.unsupported(format_args!("of {:?} rows of the shape {:?}", rows.element, rows.dims)));
+    }
+    let axes: Vec<usize> = (1..rows.dims.len()).collect();
+    reduce(node, to, kind, &rows, &axes, true)
+}
+
+fn reduce<'a>(
+    node: &'a Node<'a>,
+    to: &mut Lowering<'a>,
+    kind: Kind,
+    rows: &Rows,
+    axes: &[usize],
+    keep: bool,
+) -> Result<(), ModelError> {
     let kept = |(at, &dim): (usize, &usize)| match (axes.contains(&at), keep) {
         (true, true) => Some(1),
         (true, false) => None,
         (false, _) => Some(dim),
     };
     let dims = rows.dims.iter().enumerate().filter_map(kept).collect();
-    let groups = groups(&rows.dims, &axes);
+    let groups = groups(&rows.dims, axes);
     to.step(node, Reduce { kind, width: rows.width(), groups }, &[rows.slot], vec![Made::new(rows.element, dims)])
 }
 

@@ -2,12 +2,14 @@
 //!
 //! The rules of the latter are ONNX Runtime's (`core/providers/cpu/ml/ml_common.h`): single precision throughout.
 
+use super::super::fuse::Lane;
 use super::super::lower::{Lowering, Made};
 use super::super::program::{Column, Operation};
 use super::super::proto::Node;
 use super::number::{Real, zero};
 use super::shape::row_axis;
 use crate::ModelError;
+use crate::lanes::{self, Op};
 
 /// ONNX's `post_transform`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,8 @@ fn inverse_erf(x: f32) -> f32 {
 /// Softmax over the last dimension.
 #[derive(Debug)]
 struct Softmax {
+    /// How many there are in a row.
+    groups: usize,
     width: usize,
     log: bool,
 }
@@ -118,6 +122,11 @@ impl Operation for Softmax {
             other => self.rows(other.f32()).into(),
         }]
     }
+
+    fn lane(&self) -> Option<Lane> {
+        let softmax = lanes::Softmax { groups: self.groups, width: self.width };
+        (!self.log).then_some(Lane::Op(Op::Softmax(softmax)))
+    }
 }
 
 pub(super) fn lower_softmax<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
@@ -129,6 +138,7 @@ pub(super) fn lower_softmax<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Re
             node.unsupported(format_args!("of {:?} rows of the shape {:?} along {axis}", rows.element, rows.dims))
         );
     }
-    let operation = Softmax { width: rows.dims[axis], log: node.op == "LogSoftmax" };
+    let (width, groups) = (rows.dims[axis], rows.dims[..axis].iter().product());
+    let operation = Softmax { groups, width, log: node.op == "LogSoftmax" };
     to.step(node, operation, &[rows.slot], vec![Made::new(rows.element, rows.dims.clone())])
 }

@@ -2,6 +2,7 @@
 
 use super::super::lower::{Lowering, MAX_WIDTH, Rows, Value};
 use super::super::proto::Node;
+use super::super::symbol::{self, Size};
 use super::super::tensor::{Tensor, checked_len};
 use super::concat::{concat, vectorize};
 use super::pick::{gather, slice, split, transpose};
@@ -38,18 +39,34 @@ pub(super) fn row_axis(node: &Node<'_>, axis: i64, rank: usize) -> Result<usize,
     }
 }
 
+/// The dimension of a row that ONNX's `axis` means, wherever the batch is.
+pub(super) fn inner_axis(node: &Node<'_>, axis: i64, rows: &Rows) -> Result<usize, ModelError> {
+    let all = rows.dims.len() as i64 + 1;
+    let batch = rows.batch as i64;
+    match if axis < 0 { axis + all } else { axis } {
+        at if at == batch => Err(node.unsupported("along the batch: it would mix rows")),
+        at if at < 0 || at >= all => Err(node.unreadable(format_args!("axis {axis} of {all} dimensions"))),
+        at => Ok(if at < batch { at } else { at - 1 } as usize),
+    }
+}
+
 fn reshape<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
-    if let Value::Constant(tensor) = to.value(node, 0)? {
-        let (tensor, shape) = (tensor.clone(), to.ints(node, 1)?);
+    if let Value::Constant(tensor) = to.placed(node, 0)? {
+        let tensor = tensor.clone();
+        let shape = to.ints(node, 1)?;
         return reshape_constant(node, to, &tensor, &shape);
     }
-    let rows = to.rows(node, 0)?.clone();
-    let shape = if node.has_input(1) { to.ints(node, 1)? } else { node.ints("shape")?.to_vec() };
-    let dims = reshaped(&rows, &shape, to.single, node.int("allowzero", 0)? != 0);
-    let dims = dims.ok_or_else(|| {
-        node.unsupported(format_args!("rows of the shape {:?} to {shape:?}: the batch must stay first", rows.dims))
+    let rows = to.placed_rows(node, 0)?.clone();
+    let shape: Vec<Size> = match node.has_input(1) {
+        true => symbol::list(node, to, 1)?.0,
+        false => node.ints("shape")?.iter().map(|&size| Size::Known(size)).collect(),
+    };
+    let full = reshaped(&rows, &shape, to.single, node.int("allowzero", 0)? != 0);
+    let full = full.ok_or_else(|| {
+        let what = format!("rows of the shape {:?} to {shape:?}: the batch must stay a dimension", rows.dims);
+        node.unsupported(what)
     })?;
-    to.alias(node, Rows { dims, ..rows });
+    to.alias(node, rows.with_full(&full));
     Ok(())
 }
 
@@ -69,28 +86,45 @@ fn reshape_constant<'a>(
     Ok(())
 }
 
-/// The row's dimensions in the new shape; none where the batch does not stay first.
-fn reshaped(rows: &Rows, shape: &[i64], single: bool, zero_is_zero: bool) -> Option<Vec<usize>> {
-    let (&first, rest) = shape.split_first()?;
-    let open = rest.iter().filter(|&&dim| dim == -1).count();
-    let batch_first = match first {
-        -1 => open == 0,
-        0 => !zero_is_zero && open <= 1,
-        1 => single && open <= 1,
-        _ => false,
+/// The dimensions in the new shape; none where the batch does not stay one of them, with the same numbers before it.
+fn reshaped(rows: &Rows, shape: &[Size], single: bool, zero_is_zero: bool) -> Option<Vec<Option<usize>>> {
+    let place = batch_place(rows.batch, shape, single, zero_is_zero)?;
+    let full = rows.full();
+    let known = |at: usize| match shape[at] {
+        Size::Known(0) if !zero_is_zero => full.get(at).copied().flatten(),
+        Size::Known(-1) => Some(0),
+        Size::Known(size) => usize::try_from(size).ok().filter(|size| (1..=MAX_WIDTH).contains(size)),
+        Size::Batch => None,
     };
-    let width = rows.width();
-    let known = |(at, &dim): (usize, &i64)| match dim {
-        -1 => Some(1),
-        0 if !zero_is_zero => rows.dims.get(at).copied(),
-        dim => usize::try_from(dim).ok().filter(|dim| (1..=MAX_WIDTH).contains(dim)),
-    };
-    let mut dims: Vec<usize> = rest.iter().enumerate().map(known).collect::<Option<_>>()?;
-    let product = checked_len(&dims)?;
-    if let Some(at) = rest.iter().position(|&dim| dim == -1) {
-        dims[at] = width / product.max(1);
+    let dims = |range: std::ops::Range<usize>| range.map(known).collect::<Option<Vec<usize>>>();
+    let before = inferred(dims(0..place)?, &rows.dims[..rows.batch])?;
+    let behind = inferred(dims(place + 1..shape.len())?, &rows.dims[rows.batch..])?;
+    Some(before.into_iter().map(Some).chain([None]).chain(behind.into_iter().map(Some)).collect())
+}
+
+/// Where the batch is in the new shape.
+fn batch_place(batch: usize, shape: &[Size], single: bool, zero_is_zero: bool) -> Option<usize> {
+    let places = |size: Size| shape.iter().enumerate().filter(move |(_, other)| **other == size).map(|(at, _)| at);
+    let known = |at: usize| shape.get(at).copied();
+    if let Some(place) = places(Size::Batch).next() {
+        return (places(Size::Batch).count() == 1).then_some(place);
     }
-    (batch_first && checked_len(&dims) == Some(width)).then_some(dims)
+    if known(batch) == Some(Size::Known(0)) && !zero_is_zero || known(batch) == Some(Size::Known(1)) && single {
+        return Some(batch);
+    }
+    (places(Size::Known(-1)).count() == 1).then(|| places(Size::Known(-1)).next())?
+}
+
+/// The dimensions, 0 standing for what is left of `from`'s numbers; none where they are not as many.
+fn inferred(mut dims: Vec<usize>, from: &[usize]) -> Option<Vec<usize>> {
+    let width: usize = from.iter().product();
+    let known = checked_len(&dims.iter().map(|&dim| dim.max(1)).collect::<Vec<_>>())?;
+    let mut open = dims.iter_mut().filter(|dim| **dim == 0);
+    if let Some(dim) = open.next() {
+        *dim = width / known;
+    }
+    let single = open.next().is_none();
+    (single && checked_len(&dims) == Some(width)).then_some(dims)
 }
 
 fn flatten<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
@@ -106,21 +140,26 @@ fn flatten<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelErr
 }
 
 fn squeeze<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
-    let mut rows = to.rows(node, 0)?.clone();
+    let rows = to.placed_rows(node, 0)?.clone();
     let axes = if node.has_input(1) { to.ints(node, 1)? } else { node.ints("axes")?.to_vec() };
-    let rank = if node.op == "Squeeze" { rows.dims.len() } else { rows.dims.len() + axes.len() };
-    let mut axes: Vec<usize> = axes.iter().map(|&axis| row_axis(node, axis, rank)).collect::<Result<_, _>>()?;
+    let mut full = rows.full();
+    let all = if node.op == "Squeeze" { full.len() } else { full.len() + axes.len() } as i64;
+    let place = |&axis: &i64| match if axis < 0 { axis + all } else { axis } {
+        at if (0..all).contains(&at) => Ok(at as usize),
+        _ => Err(node.unreadable(format_args!("axis {axis} of {all} dimensions"))),
+    };
+    let mut axes: Vec<usize> = axes.iter().map(place).collect::<Result<_, _>>()?;
     axes.sort_unstable();
     axes.dedup();
     if node.op == "Unsqueeze" {
-        axes.iter().for_each(|&axis| rows.dims.insert(axis.min(rows.dims.len()), 1));
-    } else if axes.is_empty() || axes.iter().any(|&axis| rows.dims[axis] != 1) {
+        axes.iter().for_each(|&axis| full.insert(axis.min(full.len()), Some(1)));
+    } else if axes.is_empty() || axes.iter().any(|&axis| full[axis] != Some(1)) {
         return Err(node.unsupported(format_args!("rows of the shape {:?} along {axes:?}", rows.dims)));
     } else {
         axes.iter().rev().for_each(|&axis| {
-            rows.dims.remove(axis);
+            full.remove(axis);
         });
     }
-    to.alias(node, rows);
+    to.alias(node, rows.with_full(&full));
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::super::super::lower::{Lowering, Made, Rows, Value};
 use super::super::super::proto::Node;
+use super::super::super::symbol::operand;
 use super::super::super::tensor::Element;
 use super::both::{Both, Side};
 use super::broadcast::{Map, Shapes, spread_constant};
@@ -16,9 +17,9 @@ pub(in super::super) fn is_binary(op: &str) -> bool {
 /// Chains of more than two operands (Sum, Min, Max) are run two at a time, from the left, as ONNX Runtime does.
 pub(in super::super) fn lower_binary<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
     let pair = Pair::read(node.op).ok_or_else(|| node.unsupported("no such function"))?;
-    let mut left = to.value(node, 0)?.clone();
+    let mut left = operand(node, to, 0)?;
     for at in 1..node.inputs.len() {
-        let right = to.value(node, at)?.clone();
+        let right = operand(node, to, at)?;
         left = Value::Rows(both(node, to, pair, [left, right])?);
     }
     to.bind(node, 0, left);

@@ -1,11 +1,13 @@
 //! The step of two operands.
 
+use super::super::super::fuse::Lane;
 use super::super::super::program::{Column, Missing, Operation};
 use super::super::super::tensor::Tensor;
 use super::super::Piece;
 use super::super::number::Real;
 use super::broadcast::Map;
 use super::pair::Pair;
+use crate::lanes::{self, Join, Op, Pairs};
 
 /// One side of a function of two.
 #[derive(Debug)]
@@ -74,6 +76,16 @@ impl Both {
         out
     }
 
+    /// Whether each number is multiplied by itself.
+    fn square(&self) -> bool {
+        match &self.sides {
+            [Side::Input(_, None), Side::Constant(by)] => {
+                f32::constant(by).is_some_and(|by| by.iter().all(|&by| by == 2.0))
+            }
+            _ => false,
+        }
+    }
+
     fn reals<'v, R: Real>(&'v self, inputs: &'v [&'v Column<'v>], rows: usize) -> Column<'static> {
         let constants = [0, 1].map(|side| self.constant(side).and_then(R::constant));
         let input = |index: usize| R::values(inputs[index]);
@@ -105,6 +117,22 @@ impl Operation for Both {
             Pair::Add | Pair::Sub | Pair::Mul | Pair::Div => Missing::Passes,
             _ => Missing::Refused,
         }
+    }
+
+    fn lane(&self) -> Option<Lane> {
+        let side = |at: usize| match &self.sides[at] {
+            Side::Input(index, map) => Some(lanes::Side::Input(*index, map.as_deref().map(Into::into))),
+            Side::Constant(tensor) => f32::constant(tensor).map(|values| lanes::Side::Constant(values.into())),
+        };
+        let join = match self.pair {
+            Pair::Add => Join::Add,
+            Pair::Sub => Join::Sub,
+            Pair::Mul => Join::Mul,
+            Pair::Div => Join::Div,
+            Pair::Pow => return self.square().then_some(Lane::Op(Op::Each(lanes::Map::Square, self.width))),
+            _ => return None,
+        };
+        Some(Lane::Op(Op::Pairs(Pairs::new(join, [side(0)?, side(1)?], self.width))))
     }
 
     fn piece(&self) -> Option<Piece<'_>> {

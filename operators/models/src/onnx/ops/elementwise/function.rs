@@ -4,6 +4,7 @@ use super::super::super::lower::Lowering;
 use super::super::super::proto::Node;
 use super::super::number::{Real, one, zero};
 use crate::ModelError;
+use crate::lanes::Map;
 
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,11 +28,12 @@ pub(in crate::onnx) enum Function {
     Elu(f32),
     Selu(f32, f32),
     HardSigmoid(f32, f32),
+    HardSwish,
     Clip(f64, f64),
 }
 
 /// The functions without a parameter, by ONNX's name.
-const PLAIN: [(&str, Function); 15] = [
+const PLAIN: [(&str, Function); 16] = [
     ("Relu", Function::Relu),
     ("Sigmoid", Function::Sigmoid),
     ("Tanh", Function::Tanh),
@@ -47,6 +49,7 @@ const PLAIN: [(&str, Function); 15] = [
     ("Sign", Function::Sign),
     ("Softplus", Function::Softplus),
     ("Softsign", Function::Softsign),
+    ("HardSwish", Function::HardSwish),
 ];
 /// The others, and those that answer or take truth values.
 const OTHERS: [&str; 7] = ["LeakyRelu", "Elu", "Selu", "HardSigmoid", "Clip", "IsNaN", "Not"];
@@ -68,6 +71,30 @@ impl Function {
             "HardSigmoid" => Function::HardSigmoid(node.float("alpha", 0.2)?, node.float("beta", 0.5)?),
             "Clip" => Function::Clip(limit(node, to, 1, f64::MIN)?, limit(node, to, 2, f64::MAX)?),
             op => plain(op).ok_or_else(|| node.unsupported("no such function"))?,
+        })
+    }
+
+    /// The same over rows side by side.
+    pub(super) fn map(self) -> Option<Map> {
+        Some(match self {
+            Function::Relu => Map::Relu,
+            Function::Sigmoid => Map::Sigmoid,
+            Function::Tanh => Map::Tanh,
+            Function::Erf => Map::Erf,
+            Function::Sqrt => Map::Sqrt,
+            Function::Neg => Map::Neg,
+            Function::Abs => Map::Abs,
+            Function::Reciprocal => Map::Reciprocal,
+            Function::Softsign => Map::Softsign,
+            Function::LeakyRelu(alpha) => Map::LeakyRelu(alpha),
+            Function::Elu(alpha) => Map::Elu(alpha),
+            Function::Selu(alpha, gamma) => Map::Selu(alpha, gamma),
+            Function::HardSigmoid(alpha, beta) => Map::HardSigmoid(alpha, beta),
+            Function::HardSwish => Map::HardSwish,
+            Function::Clip(low, high) => Map::Clip(low as f32, high as f32),
+            // A power without bounds, and what has no formula there.
+            Function::Exp | Function::Log | Function::Floor | Function::Ceil => return None,
+            Function::Sign | Function::Softplus => return None,
         })
     }
 
@@ -94,6 +121,7 @@ impl Function {
             Function::Elu(alpha) => below_zero(x, |x| number(alpha) * (x.exp() - one())),
             Function::Selu(alpha, gamma) => selu(x, number(alpha), number(gamma)),
             Function::HardSigmoid(alpha, beta) => clip(number(alpha) * x + number(beta), zero(), one()),
+            Function::HardSwish => x * clip(number(1.0 / 6.0) * x + number(0.5), zero(), one()),
             Function::Clip(low, high) => clip(x, R::from_f64(low), R::from_f64(high)),
         }
     }
