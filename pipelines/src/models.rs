@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use lunapark_models::{Format, Model, Summary};
+use lunapark_models::{Device, Format, Model, Summary};
 use lunapark_schemas::Signature;
 use lunapark_score::cascade::{self, Cascade, Part};
 use lunapark_score::{ModelEntry, ModelSet};
@@ -76,12 +76,13 @@ fn load_entry(model: &ModelConfig, places: &Places) -> Result<ModelEntry, LoadEr
         path: model.path.clone(),
         cause,
     };
-    let loaded = load(&model.path, model.sha256.as_deref(), places).map_err(failed)?;
+    let loaded = load_on(model.device, &model.path, model.sha256.as_deref(), places).map_err(failed)?;
     let signature: &Signature = loaded.model.signature();
     tracing::info!(
         name = model.name,
         version = model.version,
         digest = loaded.digest,
+        device = %model.device,
         inputs = signature.inputs.len(),
         "model loaded"
     );
@@ -131,26 +132,51 @@ pub struct Step {
 /// Cascades within cascades: more is a cascade that names itself.
 const MAX_NESTING: usize = 4;
 
-/// Loads one model or cascade from a path, `file://`, `s3://`, `builtin:` or `catalog:` address.
+/// Loads one model or cascade from a path, `file://`, `s3://`, `builtin:` or `catalog:` address, to run on the CPU.
 pub fn load(path: &str, sha256: Option<&str>, places: &Places) -> Result<Loaded, String> {
-    load_nested(path, sha256, places, 0)
+    load_on(Device::Cpu, path, sha256, places)
 }
 
-fn load_nested(path: &str, sha256: Option<&str>, places: &Places, nesting: usize) -> Result<Loaded, String> {
+/// The same, to run on `device`.
+pub fn load_on(device: Device, path: &str, sha256: Option<&str>, places: &Places) -> Result<Loaded, String> {
+    load_nested(device, path, sha256, places, 0)
+}
+
+/// Where the versions of a model run that were not there at the start: as those that are.
+pub fn device_of(models: &ModelSet, name: &str) -> Device {
+    models.entries().find(|entry| entry.name == name).map_or(Device::Cpu, |entry| entry.model.device())
+}
+
+fn load_nested(
+    device: Device,
+    path: &str,
+    sha256: Option<&str>,
+    places: &Places,
+    nesting: usize,
+) -> Result<Loaded, String> {
     if path.starts_with(SCHEME) {
-        return load_listed(path, sha256, places, nesting);
+        return load_listed(device, path, sha256, places, nesting);
     }
     let bytes = read(path, &places.s3)?;
     if cascade::describes(&bytes) {
+        if device != Device::Cpu {
+            return Err(format!("{path}: a cascade cannot run on {device}; set its `device` to \"cpu\" (`--device cpu`)"));
+        }
         return load_cascade(&bytes, path, sha256, places, nesting).map_err(|error| format!("{path}: {error}"));
     }
-    let loaded = lunapark_models::load(&bytes, path, sha256).map_err(|error| error.to_string())?;
+    let loaded = lunapark_models::load_on(device, &bytes, path, sha256).map_err(|error| error.to_string())?;
     let make = Make::File { format: loaded.format, summary: loaded.summary };
     Ok(Loaded { model: loaded.model, digest: loaded.digest, make })
 }
 
 /// A version of the catalog: the artifact of its entry, whose digest must be the entry's.
-fn load_listed(path: &str, sha256: Option<&str>, places: &Places, nesting: usize) -> Result<Loaded, String> {
+fn load_listed(
+    device: Device,
+    path: &str,
+    sha256: Option<&str>,
+    places: &Places,
+    nesting: usize,
+) -> Result<Loaded, String> {
     let entry = places.library.find(path)?;
     if entry.artifact.starts_with(SCHEME) {
         return Err(format!("{path}: its entry names another entry, `{}`; register it again", entry.artifact));
@@ -161,7 +187,7 @@ fn load_listed(path: &str, sha256: Option<&str>, places: &Places, nesting: usize
             entry.digest
         ));
     }
-    load_nested(&entry.artifact, Some(&entry.digest), places, nesting).map_err(|error| format!("{path}: {error}"))
+    load_nested(device, &entry.artifact, Some(&entry.digest), places, nesting).map_err(|error| format!("{path}: {error}"))
 }
 
 /// The bytes of a model, without looking into them.
@@ -189,7 +215,7 @@ fn load_cascade(
     let mut steps = Vec::new();
     let cascade = Cascade::read(bytes, |step| {
         let place = beside(path, &step.model)?;
-        let loaded = load_nested(&place, step.sha256.as_deref(), places, nesting + 1)?;
+        let loaded = load_nested(Device::Cpu, &place, step.sha256.as_deref(), places, nesting + 1)?;
         let (name, when) = (step.name.clone(), step.when.clone());
         let part = Part { model: loaded.model, digest: loaded.digest.clone() };
         steps.push(Step { name, path: step.model.clone(), when, digest: loaded.digest, make: loaded.make });

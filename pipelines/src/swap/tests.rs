@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lunapark_models::Device;
 use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::promotion::{Planned, Promotion, PromotionStage};
 use lunapark_schemas::{Position, TopicPartition};
@@ -56,7 +57,7 @@ fn board(log: &Arc<dyn Log>, catalog: &Catalog) -> Arc<Switchboard> {
 
 fn board_delivering(log: &Arc<dyn Log>, catalog: &Catalog, delivery: Delivery) -> Arc<Switchboard> {
     let (name, version, path) = ("higgs".into(), "1".into(), "builtin:higgs-xgb".into());
-    let set = models::load_all(&[ModelConfig { name, version, path, sha256: None }], &s3().into()).unwrap();
+    let set = models::load_all(&[ModelConfig { name, version, path, sha256: None, device: Device::Cpu }], &s3().into()).unwrap();
     let (cuts, source) = (catalog.model_cuts.clone(), catalog.inference_events.name().clone());
     let (pipeline, models, places) = ("score".into(), Arc::new(set), s3().into());
     Arc::new(Switchboard::new(log.clone(), cuts, source, pipeline, models, places, delivery))

@@ -81,7 +81,8 @@ fn add(
     digest: Option<&str>,
     places: &models::Places,
 ) -> anyhow::Result<usize> {
-    let loaded = models::load(artifact, digest, places).map_err(anyhow::Error::msg)?;
+    let device = models::device_of(set, name);
+    let loaded = models::load_on(device, artifact, digest, places).map_err(anyhow::Error::msg)?;
     Ok(set.add(ModelEntry::new(name, version, &loaded.digest, loaded.model))?)
 }
 
