@@ -257,7 +257,53 @@ fn address(cascade: &str, part: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::RecordBatch;
+    use lunapark_models::{Accepts, ModelError};
+
     use super::*;
+
+    /// As a model on a GPU says of itself.
+    struct Elsewhere(Arc<Signature>);
+
+    impl Model for Elsewhere {
+        fn signature(&self) -> &Arc<Signature> {
+            &self.0
+        }
+
+        fn accepts(&self) -> Accepts {
+            Accepts { missing: false, infinite: false }
+        }
+
+        fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {
+            Ok(rows.clone())
+        }
+
+        fn device(&self) -> Device {
+            Device::Cuda(1)
+        }
+    }
+
+    #[test]
+    fn promoted_versions_run_where_the_configured_one_does() {
+        let signature = Arc::new(Signature { inputs: Vec::new(), outputs: Vec::new() });
+        let set = ModelSet::new(vec![ModelEntry::new("net", "1", "0123456789", Arc::new(Elsewhere(signature)))]);
+        assert_eq!((device_of(&set, "net"), device_of(&set, "other")), (Device::Cuda(1), Device::Cpu));
+    }
+
+    #[test]
+    fn nothing_runs_elsewhere_than_it_was_told_to() {
+        let s3 = s3_options(&BTreeMap::new());
+        let folder = tempfile::tempdir().unwrap();
+        let cascade = folder.path().join("cascade.toml");
+        let steps = "[[steps]]\nname = \"net\"\nmodel = \"builtin:higgs-mlp\"\n";
+        std::fs::write(&cascade, format!("kind = \"cascade\"\n{steps}")).unwrap();
+        let cascade = cascade.to_str().unwrap();
+        let refused = |path: &str| load_on(Device::Cuda(255), path, None, &s3.clone().into()).err().unwrap();
+        assert!(load(cascade, None, &s3.clone().into()).is_ok());
+        assert!(refused(cascade).contains("a cascade cannot run on cuda:255"), "{}", refused(cascade));
+        assert!(refused("builtin:higgs-xgb").contains("trees run on the CPU"));
+        assert!(refused("builtin:higgs-mlp").contains("cuda:255 is asked for"));
+    }
 
     #[test]
     fn the_parts_of_a_cascade_lie_beside_it() {

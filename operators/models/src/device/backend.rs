@@ -30,7 +30,7 @@ impl Backend {
     pub(super) fn open(device: Device) -> std::result::Result<Self, String> {
         match device {
             Device::Cpu => Ok(Self(Candle::Cpu)),
-            Device::Cuda(index) => Candle::new_cuda(index).map(Self).map_err(|error| told(&error)),
+            Device::Cuda(index) => Candle::new_cuda(index).map(Self).map_err(|error| refused(&error)),
         }
     }
 
@@ -45,8 +45,11 @@ impl Backend {
 
     fn network(&self, plan: Plan) -> Result<Network> {
         let Plan { inputs, standardize, layers, reconstructs } = plan;
-        let pair = |(mean, by)| Ok((self.tensor(mean, (1, inputs))?, self.tensor(by, (1, inputs))?));
-        let standardize = standardize.map(pair).transpose()?;
+        let row = |values| self.tensor(values, (1, inputs));
+        let standardize = match standardize {
+            Some((mean, by)) => Some((row(mean)?, row(by)?)),
+            None => None,
+        };
         let layers = layers.into_iter().map(|layer| self.layer(layer)).collect::<Result<_>>()?;
         Ok(Network { inputs, standardize, layers, reconstructs })
     }
@@ -90,6 +93,15 @@ fn activated(activation: Activation, x: &Tensor) -> Result<Tensor> {
         Activation::Sigmoid => x.affine(0.5, 0.0)?.tanh()?.affine(0.5, 0.5),
         Activation::Tanh => x.tanh(),
         Activation::Gelu => x.gelu_erf(),
+    }
+}
+
+/// Why a GPU does not open.
+fn refused(error: &candle_core::Error) -> String {
+    match told(error) {
+        // What `deploy/gpu/driver-door` answers.
+        told if told.contains("STUB_LIBRARY") => "there is no NVIDIA driver (libcuda.so.1) on this machine".to_owned(),
+        told => told,
     }
 }
 

@@ -10,9 +10,9 @@ use super::super::shapes::TRIED;
 
 const WIDTHS: Widths = Widths { inputs: 2, answers: 1, widest: 2 };
 /// A row with this number cannot be scored.
-const BROKEN: f32 = 666.0;
+const BROKEN: f32 = -666.0;
 /// One with this makes the device panic.
-const PANICS: f32 = 667.0;
+const PANICS: f32 = -667.0;
 
 #[derive(Default)]
 struct Sums {
