@@ -52,7 +52,9 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         what: format!("{threads} threads, wall time, medians of 3 windows in alternation; the device is {device}."),
         table,
         bars: Vec::new(),
-        notes: vec!["Rows go to the device and answers come back in each call; up to 16,384 rows run as one batch.".into()],
+        notes: vec![
+            "Rows go to the device and answers come back in each call; up to 16,384 rows run as one batch.".into(),
+        ],
     })
 }
 
@@ -86,7 +88,8 @@ fn rate(args: &Args, model: &dyn Model, batch: &RecordBatch) -> anyhow::Result<f
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(work)).collect();
-        let rates = threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?);
+        let rates =
+            threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?);
         rates.sum()
     })
 }

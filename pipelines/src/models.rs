@@ -160,7 +160,9 @@ fn load_nested(
     let bytes = read(path, &places.s3)?;
     if cascade::describes(&bytes) {
         if device != Device::Cpu {
-            return Err(format!("{path}: a cascade cannot run on {device}; set its `device` to \"cpu\" (`--device cpu`)"));
+            return Err(format!(
+                "{path}: a cascade cannot run on {device}; set its `device` to \"cpu\" (`--device cpu`)"
+            ));
         }
         return load_cascade(&bytes, path, sha256, places, nesting).map_err(|error| format!("{path}: {error}"));
     }
@@ -187,7 +189,8 @@ fn load_listed(
             entry.digest
         ));
     }
-    load_nested(device, &entry.artifact, Some(&entry.digest), places, nesting).map_err(|error| format!("{path}: {error}"))
+    load_nested(device, &entry.artifact, Some(&entry.digest), places, nesting)
+        .map_err(|error| format!("{path}: {error}"))
 }
 
 /// The bytes of a model, without looking into them.

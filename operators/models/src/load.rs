@@ -139,12 +139,7 @@ pub fn load(bytes: &[u8], file: &str, expected_sha256: Option<&str>) -> Result<L
 }
 
 /// As [`load`], to run on `device`. Where that is not there, or cannot run this model, there is an error and no model.
-pub fn load_on(
-    device: Device,
-    bytes: &[u8],
-    file: &str,
-    expected_sha256: Option<&str>,
-) -> Result<Loaded, ModelError> {
+pub fn load_on(device: Device, bytes: &[u8], file: &str, expected_sha256: Option<&str>) -> Result<Loaded, ModelError> {
     let digest = hex(&Sha256::digest(bytes));
     let loaded = check_digest(&digest, expected_sha256).and_then(|()| match device {
         Device::Cpu => parse(bytes, file),

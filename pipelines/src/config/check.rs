@@ -176,9 +176,10 @@ fn model(section: &Section<'_>, entry: &Value) -> Result<ModelConfig, ConfigErro
             return Err(section.refuse(&format!("models.{key}"), "is missing: every model needs name, version, path"));
         }
     }
-    let device = entry.get("device").map_or(Ok(Device::Cpu), device).map_err(|error| {
-        section.refuse("models.device", &format!("is refused: {error}"))
-    })?;
+    let device = entry
+        .get("device")
+        .map_or(Ok(Device::Cpu), device)
+        .map_err(|error| section.refuse("models.device", &format!("is refused: {error}")))?;
     Ok(ModelConfig { name, version, path, sha256: Some(sha256).filter(|digest| !digest.is_empty()), device })
 }
 

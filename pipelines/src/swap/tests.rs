@@ -57,7 +57,8 @@ fn board(log: &Arc<dyn Log>, catalog: &Catalog) -> Arc<Switchboard> {
 
 fn board_delivering(log: &Arc<dyn Log>, catalog: &Catalog, delivery: Delivery) -> Arc<Switchboard> {
     let (name, version, path) = ("higgs".into(), "1".into(), "builtin:higgs-xgb".into());
-    let set = models::load_all(&[ModelConfig { name, version, path, sha256: None, device: Device::Cpu }], &s3().into()).unwrap();
+    let set = models::load_all(&[ModelConfig { name, version, path, sha256: None, device: Device::Cpu }], &s3().into())
+        .unwrap();
     let (cuts, source) = (catalog.model_cuts.clone(), catalog.inference_events.name().clone());
     let (pipeline, models, places) = ("score".into(), Arc::new(set), s3().into());
     Arc::new(Switchboard::new(log.clone(), cuts, source, pipeline, models, places, delivery))

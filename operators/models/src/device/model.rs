@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
-use lunapark_schemas::rows::{Values, f32_values};
 use lunapark_schemas::Signature;
+use lunapark_schemas::rows::{Values, f32_values};
 
 use super::backend::Backend;
 use super::owner::{Owner, Seat};
@@ -79,12 +79,16 @@ fn check(device: Device, model: &dyn Model, rows: Vec<f32>, answers: Vec<f32>) -
     let batch = RecordBatch::try_new(signature.input_schema(), vec![column]).map_err(shape)?;
     let expected = model.infer(&batch)?;
     let expected = f32_values(&**expected.column(0)).unwrap_or_default();
-    let near = |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * b.abs().max(1.0);
+    let near =
+        |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * b.abs().max(1.0);
     let differing = expected.len().max(answers.len()) - answers.iter().zip(expected).filter(|pair| near(*pair)).count();
     match differing {
         0 => Ok(()),
         _ => Err(ModelError::device(
-            format!("{device} answers {differing} of {} numbers of {TRIED} rows otherwise than the CPU", expected.len()),
+            format!(
+                "{device} answers {differing} of {} numbers of {TRIED} rows otherwise than the CPU",
+                expected.len()
+            ),
             format!("{ON_THE_CPU}: the network magnifies the last bits of its sums, or the device is broken"),
         )),
     }

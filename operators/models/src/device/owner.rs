@@ -93,12 +93,7 @@ impl<P: Send + 'static> Owner<P> {
     }
 
     /// Puts a network on the device and tries it there on `rows`.
-    pub(super) fn place(
-        self: &Arc<Self>,
-        plan: P,
-        widths: Widths,
-        rows: Vec<f32>,
-    ) -> Result<(Seat<P>, Probe), String> {
+    pub(super) fn place(self: &Arc<Self>, plan: P, widths: Widths, rows: Vec<f32>) -> Result<(Seat<P>, Probe), String> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = sync_channel(1);
         self.send(Message::Place { id, plan, widths, rows, reply })?;

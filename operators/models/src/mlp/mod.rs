@@ -49,9 +49,9 @@ use lunapark_schemas::{Signature, TensorSpec};
 use crate::input::input_values;
 use crate::{Accepts, Details, Model, ModelError, Summary};
 pub(crate) use activation::Activation;
-pub(crate) use chain::{MAX_CHAIN_WIDTH, Perceptron};
 #[cfg(feature = "candle")]
 pub(crate) use activation::softmax;
+pub(crate) use chain::{MAX_CHAIN_WIDTH, Perceptron};
 use kernel::Kernel;
 pub(crate) use network::Network;
 

@@ -106,7 +106,10 @@ fn batches_that_wait_join() {
     let mut served = Served::over(sums);
     served.serve(&messages);
     let got = answers.map(|answer| answer.recv().unwrap().unwrap());
-    assert_eq!((&got[0][..], &got[1][..], &got[2][..], &got[4][..]), (&[2.0][..], &[20.0][..], &[4.0, 6.0][..], &[8.0][..]));
+    assert_eq!(
+        (&got[0][..], &got[1][..], &got[2][..], &got[4][..]),
+        (&[2.0][..], &[20.0][..], &[4.0, 6.0][..], &[8.0][..])
+    );
     assert_eq!(got[3], vec![1.0; 16_382]);
     let runs = runs.lock().unwrap();
     // Five shapes are tried for each of two networks; then 1 + 2 + 1 rows, 1 row of the other, and 16,382 by themselves.
