@@ -8,6 +8,7 @@ mod broker;
 mod delivery;
 mod duel;
 mod embedded;
+mod gpu;
 mod higgs;
 mod job;
 mod kernels;
@@ -77,6 +78,8 @@ enum Command {
     DuelNetworks(duel::Args),
     /// Lunapark's tree layouts against each other.
     Layouts(duel::Args),
+    /// Perceptrons on a GPU against the CPU's kernel.
+    Gpu(gpu::Args),
     /// Training: samples a second against torch's fused AdamW.
     Train(train::Args),
     /// Training on simulated problems against their likelihood ratio.
@@ -121,6 +124,7 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::DuelPerceptrons(args) => duel::perceptrons(args).map(Some),
         Command::DuelNetworks(args) => duel::networks(args).map(Some),
         Command::Layouts(args) => duel::layouts(args).map(Some),
+        Command::Gpu(args) => gpu::run(args).map(Some),
         Command::Train(args) => train::run(args).map(Some),
         Command::Physics(args) => physics::run(args).map(Some),
         Command::Higgs(args) => higgs::run(args).map(Some),

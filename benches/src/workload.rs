@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use futures::executor::block_on;
 use lunapark::config::ModelConfig;
 use lunapark::models::{load_all, s3_options};
+use lunapark_models::Device;
 use lunapark_operator::{Codec as _, Operator as _, Reply};
 use lunapark_schemas::headers::CONTENT_TYPE;
 use lunapark_schemas::inference::Limits;
@@ -102,7 +103,8 @@ impl Workload {
 /// Loads one built-in model as the scorer does.
 pub fn load_model(model: ModelKind) -> anyhow::Result<ModelSet> {
     let (name, version) = job::MODEL;
-    let config = ModelConfig { name: name.into(), version: version.into(), path: model.path().into(), sha256: None };
+    let (name, version, path) = (name.into(), version.into(), model.path().into());
+    let config = ModelConfig { name, version, path, sha256: None, device: Device::Cpu };
     Ok(load_all(&[config], &s3_options(&BTreeMap::new()).into())?)
 }
 

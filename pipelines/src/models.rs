@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use lunapark_models::{Format, Model, Summary};
+use lunapark_models::{Device, Format, Model, Summary};
 use lunapark_schemas::Signature;
 use lunapark_score::cascade::{self, Cascade, Part};
 use lunapark_score::{ModelEntry, ModelSet};
@@ -76,12 +76,13 @@ fn load_entry(model: &ModelConfig, places: &Places) -> Result<ModelEntry, LoadEr
         path: model.path.clone(),
         cause,
     };
-    let loaded = load(&model.path, model.sha256.as_deref(), places).map_err(failed)?;
+    let loaded = load_on(model.device, &model.path, model.sha256.as_deref(), places).map_err(failed)?;
     let signature: &Signature = loaded.model.signature();
     tracing::info!(
         name = model.name,
         version = model.version,
         digest = loaded.digest,
+        device = %model.device,
         inputs = signature.inputs.len(),
         "model loaded"
     );
@@ -140,26 +141,54 @@ pub fn absolute(address: &str) -> String {
     path.unwrap_or_else(|| address.to_owned())
 }
 
-/// Loads one model or cascade from a path, `file://`, `s3://`, `builtin:` or `catalog:` address.
+/// Loads one model or cascade from a path, `file://`, `s3://`, `builtin:` or `catalog:` address, to run on the CPU.
 pub fn load(path: &str, sha256: Option<&str>, places: &Places) -> Result<Loaded, String> {
-    load_nested(path, sha256, places, 0)
+    load_on(Device::Cpu, path, sha256, places)
 }
 
-fn load_nested(path: &str, sha256: Option<&str>, places: &Places, nesting: usize) -> Result<Loaded, String> {
+/// The same, to run on `device`.
+pub fn load_on(device: Device, path: &str, sha256: Option<&str>, places: &Places) -> Result<Loaded, String> {
+    load_nested(device, path, sha256, places, 0)
+}
+
+/// Where the versions of a model run that were not there at the start: as those that are.
+pub fn device_of(models: &ModelSet, name: &str) -> Device {
+    let mut loaded = models.entries().filter(|entry| entry.name == name).filter_map(ModelEntry::model);
+    loaded.next().map_or(Device::Cpu, |model| model.device())
+}
+
+fn load_nested(
+    device: Device,
+    path: &str,
+    sha256: Option<&str>,
+    places: &Places,
+    nesting: usize,
+) -> Result<Loaded, String> {
     if path.starts_with(SCHEME) {
-        return load_listed(path, sha256, places, nesting);
+        return load_listed(device, path, sha256, places, nesting);
     }
     let bytes = read(path, &places.s3)?;
     if cascade::describes(&bytes) {
+        if device != Device::Cpu {
+            return Err(format!(
+                "{path}: a cascade cannot run on {device}; set its `device` to \"cpu\" (`--device cpu`)"
+            ));
+        }
         return load_cascade(&bytes, path, sha256, places, nesting).map_err(|error| format!("{path}: {error}"));
     }
-    let loaded = lunapark_models::load(&bytes, path, sha256).map_err(|error| error.to_string())?;
+    let loaded = lunapark_models::load_on(device, &bytes, path, sha256).map_err(|error| error.to_string())?;
     let make = Make::File { format: loaded.format, summary: loaded.summary };
     Ok(Loaded { model: loaded.model, digest: loaded.digest, make })
 }
 
 /// A version of the catalog: the artifact of its entry, whose digest must be the entry's.
-fn load_listed(path: &str, sha256: Option<&str>, places: &Places, nesting: usize) -> Result<Loaded, String> {
+fn load_listed(
+    device: Device,
+    path: &str,
+    sha256: Option<&str>,
+    places: &Places,
+    nesting: usize,
+) -> Result<Loaded, String> {
     let entry = places.library.find(path)?;
     if entry.artifact.starts_with(SCHEME) {
         return Err(format!("{path}: its entry names another entry, `{}`; register it again", entry.artifact));
@@ -170,7 +199,8 @@ fn load_listed(path: &str, sha256: Option<&str>, places: &Places, nesting: usize
             entry.digest
         ));
     }
-    load_nested(&entry.artifact, Some(&entry.digest), places, nesting).map_err(|error| format!("{path}: {error}"))
+    load_nested(device, &entry.artifact, Some(&entry.digest), places, nesting)
+        .map_err(|error| format!("{path}: {error}"))
 }
 
 /// The bytes of a model, without looking into them.
@@ -198,7 +228,7 @@ fn load_cascade(
     let mut steps = Vec::new();
     let cascade = Cascade::read(bytes, |step| {
         let place = beside(path, &step.model)?;
-        let loaded = load_nested(&place, step.sha256.as_deref(), places, nesting + 1)?;
+        let loaded = load_nested(Device::Cpu, &place, step.sha256.as_deref(), places, nesting + 1)?;
         let (name, when) = (step.name.clone(), step.when.clone());
         let part = Part { model: loaded.model, digest: loaded.digest.clone() };
         steps.push(Step { name, path: step.model.clone(), when, digest: loaded.digest, make: loaded.make });
@@ -240,7 +270,52 @@ fn address(cascade: &str, part: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::RecordBatch;
+    use lunapark_models::{Accepts, ModelError};
+
     use super::*;
+
+    /// As a model on a GPU says of itself.
+    struct Elsewhere(Arc<Signature>);
+
+    impl Model for Elsewhere {
+        fn signature(&self) -> &Arc<Signature> {
+            &self.0
+        }
+
+        fn accepts(&self) -> Accepts {
+            Accepts { missing: false, infinite: false }
+        }
+
+        fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {
+            Ok(rows.clone())
+        }
+
+        fn device(&self) -> Device {
+            Device::Cuda(1)
+        }
+    }
+
+    #[test]
+    fn promoted_versions_run_where_the_configured_one_does() {
+        let signature = Arc::new(Signature { inputs: Vec::new(), outputs: Vec::new() });
+        let set = ModelSet::new(vec![ModelEntry::new("net", "1", "0123456789", Arc::new(Elsewhere(signature)))]);
+        assert_eq!((device_of(&set, "net"), device_of(&set, "other")), (Device::Cuda(1), Device::Cpu));
+    }
+
+    #[test]
+    fn nothing_runs_elsewhere_than_it_was_told_to() {
+        let s3 = s3_options(&BTreeMap::new());
+        let folder = tempfile::tempdir().unwrap();
+        let cascade = folder.path().join("cascade.toml");
+        let steps = "[[steps]]\nname = \"net\"\nmodel = \"builtin:higgs-mlp\"\n";
+        std::fs::write(&cascade, format!("kind = \"cascade\"\n{steps}")).unwrap();
+        let cascade = cascade.to_str().unwrap();
+        let refused = |path: &str| load_on(Device::Cuda(255), path, None, &s3.clone().into()).err().unwrap();
+        assert!(refused(cascade).contains("a cascade cannot run on cuda:255"), "{}", refused(cascade));
+        assert!(refused("builtin:higgs-xgb").contains("trees run on the CPU"));
+        assert!(refused("builtin:higgs-mlp").contains("cuda:255 is asked for"));
+    }
 
     #[test]
     fn the_parts_of_a_cascade_lie_beside_it() {

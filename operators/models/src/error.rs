@@ -27,6 +27,8 @@ pub enum ModelErrorKind {
     Digest,
     /// The rows do not have the shape or type of the model's inputs.
     Shape,
+    /// The device is not there, or does not answer. Neither the file nor the rows are at fault.
+    Device,
 }
 
 fn prefix(file: &str) -> String {
@@ -60,6 +62,10 @@ impl ModelError {
 
     pub(crate) fn shape(what: impl Into<String>) -> Self {
         Self::new(ModelErrorKind::Shape, what, "send rows that match the model's inputs (`lunapark model check FILE`)")
+    }
+
+    pub(crate) fn device(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::new(ModelErrorKind::Device, what, advice)
     }
 
     pub(crate) fn in_file(mut self, file: &str) -> Self {

@@ -8,6 +8,7 @@
 #[cfg(test)]
 extern crate self as lunapark_models;
 
+mod device;
 mod error;
 mod foreign;
 mod input;
@@ -29,8 +30,9 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use lunapark_schemas::Signature;
 
+pub use device::Device;
 pub use error::{ModelError, ModelErrorKind};
-pub use load::{Details, Format, Loaded, Summary, load};
+pub use load::{Details, Format, Loaded, Summary, load, load_on};
 
 /// The elements that a model takes besides finite numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -41,7 +43,8 @@ pub struct Accepts {
     pub infinite: bool,
 }
 
-/// A loaded model. A row's answer is bitwise independent of its batch and of its place in it.
+/// A loaded model. On the CPU a row's answer is bitwise independent of its batch and of its place in it; on another
+/// device [`same_bits_in_any_batch`](Model::same_bits_in_any_batch) tells.
 pub trait Model: Send + Sync {
     /// Inputs and outputs.
     fn signature(&self) -> &Arc<Signature>;
@@ -52,4 +55,14 @@ pub trait Model: Send + Sync {
 
     /// Scores every row of `rows`, whose schema is the signature's input schema; the answer has its output schema.
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError>;
+
+    /// Where it runs.
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+
+    /// Whether a row's answer has the same bits whatever rows are scored with it. Otherwise it is within 1e-4.
+    fn same_bits_in_any_batch(&self) -> bool {
+        true
+    }
 }

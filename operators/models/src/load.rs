@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::device::{self, Device};
 use crate::{Model, ModelError, foreign, lightgbm, mlp, onnx, xgboost};
 
 /// A model with what `model check` tells about it.
@@ -67,7 +68,7 @@ pub struct Summary {
     /// What is particular to this sort of model.
     #[serde(flatten)]
     pub details: Details,
-    /// The instruction set that scores it on this machine: `avx512`, `avx2` or `portable`.
+    /// What scores it: on the CPU the instruction set, `avx512`, `avx2` or `portable`; on a device `candle`.
     pub kernel: &'static str,
     /// Bytes that the loaded model holds.
     pub memory_bytes: usize,
@@ -131,11 +132,19 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Reads a model from the bytes of its file. `file` names it in messages; where `expected_sha256` is given (64 hex
-/// digits), other bytes are refused before anything is parsed.
+/// Reads a model from the bytes of its file, to run on the CPU. `file` names it in messages; where `expected_sha256` is
+/// given (64 hex digits), other bytes are refused before anything is parsed.
 pub fn load(bytes: &[u8], file: &str, expected_sha256: Option<&str>) -> Result<Loaded, ModelError> {
+    load_on(Device::Cpu, bytes, file, expected_sha256)
+}
+
+/// As [`load`], to run on `device`. Where that is not there, or cannot run this model, there is an error and no model.
+pub fn load_on(device: Device, bytes: &[u8], file: &str, expected_sha256: Option<&str>) -> Result<Loaded, ModelError> {
     let digest = hex(&Sha256::digest(bytes));
-    let loaded = check_digest(&digest, expected_sha256).and_then(|()| parse(bytes, file));
+    let loaded = check_digest(&digest, expected_sha256).and_then(|()| match device {
+        Device::Cpu => parse(bytes, file),
+        device => parse_for(device, bytes, file),
+    });
     let (model, format, summary) = loaded.map_err(|error| error.in_file(file))?;
     Ok(Loaded { model, digest, format, summary })
 }
@@ -166,6 +175,25 @@ fn parse(bytes: &[u8], file: &str) -> Result<Parsed, ModelError> {
             Ok((Arc::new(model), format, summary))
         }
     }
+}
+
+/// Reads a model and puts it on a device.
+fn parse_for(device: Device, bytes: &[u8], file: &str) -> Result<Parsed, ModelError> {
+    let format = detect(bytes)?;
+    let (model, mut summary) = match format {
+        Format::LunaparkMlp => {
+            let model = mlp::MlpModel::parse(bytes, file)?;
+            (device::place(device, file, &model, model.network())?, model.summary())
+        }
+        Format::Onnx => {
+            let model = onnx::OnnxModel::parse(bytes, file)?;
+            let network = model.chain().ok_or_else(|| device::refused(format, device))?;
+            (device::place(device, file, &model, network)?, model.summary())
+        }
+        _ => return Err(device::refused(format, device)),
+    };
+    summary.kernel = "candle";
+    Ok((model, format, summary))
 }
 
 const READABLE: &str = "give an XGBoost JSON or UBJSON model (`save_model(\"model.ubj\")`), a LightGBM text model \

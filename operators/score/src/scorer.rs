@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
-use lunapark_models::Model;
+use lunapark_models::{Model, ModelError, ModelErrorKind};
 use lunapark_operator::{Batch, Member, Operator, OperatorError, Retry, Scored};
 use lunapark_schemas::outcome::FailedRow;
 use lunapark_schemas::{Outcome, Signature};
@@ -55,11 +55,23 @@ fn infer(model: &dyn Model, rows: &RecordBatch) -> Result<RecordBatch, OperatorE
     if rows.num_rows() == 0 {
         return Ok(RecordBatch::new_empty(model.signature().output_schema()));
     }
-    let outputs = model.infer(rows).map_err(|error| OperatorError::fatal(error.to_string()))?;
+    let outputs = model.infer(rows).map_err(|error| failed(&error))?;
     match outputs.num_rows() == rows.num_rows() {
         true => Ok(outputs),
         false => Err(OperatorError::fatal(format!("{} rows in, {} rows out", rows.num_rows(), outputs.num_rows()))),
     }
+}
+
+/// How often a device that does not answer is asked again.
+const DEVICE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A device that does not answer is no fault of the events: they wait.
+fn failed(error: &ModelError) -> OperatorError {
+    let retry = match error.kind {
+        ModelErrorKind::Device => Retry::After(DEVICE_PAUSE),
+        _ => Retry::Never,
+    };
+    OperatorError { retry, message: error.to_string() }
 }
 
 fn scored(member: &Member, outputs: &Arc<RecordBatch>) -> Outcome<Scored> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use futures::executor::block_on;
-use lunapark_models::{Accepts, Model, ModelError};
-use lunapark_operator::{Batch, Codec, Member, Operator, Reply, Scored};
+use lunapark_models::{Accepts, Model, ModelError, ModelErrorKind};
+use lunapark_operator::{Batch, Codec, Member, Operator, Reply, Retry, Scored};
 use lunapark_schemas::headers::MODEL;
 use lunapark_schemas::inference::{Format, Limits, Request};
 use lunapark_schemas::messages::At;
@@ -252,4 +252,39 @@ fn a_set_grows_keeps_one_model_for_a_version_and_lets_go_what_nobody_keeps() {
     let again = set.add(ModelEntry::new("sum", "3", "feed", new())).unwrap();
     assert_eq!(again.index, 3, "it comes back under its index");
     assert!(set.get(3).unwrap().model().is_some() && set.get(0).unwrap().model().is_some());
+}
+
+/// Has lost its device, or was given rows that it cannot take.
+struct Broken(Sum, ModelErrorKind);
+
+impl Model for Broken {
+    fn signature(&self) -> &Arc<Signature> {
+        self.0.signature()
+    }
+
+    fn accepts(&self) -> Accepts {
+        self.0.accepts()
+    }
+
+    fn infer(&self, _: &RecordBatch) -> Result<RecordBatch, ModelError> {
+        let (what, advice) = ("cuda:0 does not answer".to_owned(), "look at it".to_owned());
+        Err(ModelError { kind: self.1, file: String::new(), what, advice })
+    }
+}
+
+#[test]
+fn events_wait_for_a_device_that_does_not_answer() {
+    let mut messages = Messages::new();
+    let at = At { topic: "t", partition: 0, offset: 0, timestamp: 0 };
+    messages.push(at, None, Some(br#"{"instances": [[1, 2]]}"#), HeadersBuf::new().view());
+    for (kind, waits) in [(ModelErrorKind::Device, true), (ModelErrorKind::Shape, false)] {
+        let (input, output) = (TensorSpec::new("x", Datatype::Fp32, 2), TensorSpec::new("y", Datatype::Fp32, 1));
+        let signature = Arc::new(Signature { inputs: vec![input], outputs: vec![output] });
+        let model = Arc::new(Broken(Sum { signature, factor: 1.0 }, kind));
+        let set = Arc::new(ModelSet::new(vec![ModelEntry::new("net", "1", "0123456789abcdef", model)]));
+        let decoded = InferenceCodec::new(set.clone(), Limits::default()).decode(&messages, &[0]);
+        let error = block_on(Scorer::new(set).process(&decoded.batches[0])).unwrap_err();
+        assert_eq!(matches!(error.retry, Retry::After(_)), waits, "{error}");
+        assert!(error.message.contains("does not answer"), "{error}");
+    }
 }

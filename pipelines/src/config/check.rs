@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lunapark_models::Device;
 use lunapark_topics::Delivery;
 use lunapark_topics::catalog::CatalogOptions;
 use lunapark_topics::kafka::KafkaOptions;
@@ -174,14 +175,21 @@ fn models(section: &Section<'_>) -> Result<Vec<ModelConfig>, ConfigError> {
 
 fn model(section: &Section<'_>, entry: &Value) -> Result<ModelConfig, ConfigError> {
     let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let model =
-        ModelConfig { name: text("name"), version: text("version"), path: text("path"), sha256: Some(text("sha256")) };
-    for (key, value) in [("name", &model.name), ("version", &model.version), ("path", &model.path)] {
+    let [name, version, path, sha256] = ["name", "version", "path", "sha256"].map(text);
+    for (key, value) in [("name", &name), ("version", &version), ("path", &path)] {
         if value.is_empty() {
             return Err(section.refuse(&format!("models.{key}"), "is missing: every model needs name, version, path"));
         }
     }
-    Ok(ModelConfig { sha256: model.sha256.filter(|digest| !digest.is_empty()), ..model })
+    let device = entry
+        .get("device")
+        .map_or(Ok(Device::Cpu), device)
+        .map_err(|error| section.refuse("models.device", &format!("is refused: {error}")))?;
+    Ok(ModelConfig { name, version, path, sha256: Some(sha256).filter(|digest| !digest.is_empty()), device })
+}
+
+fn device(value: &Value) -> Result<Device, String> {
+    value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
 }
 
 fn store(section: &Section<'_>) -> BTreeMap<String, String> {

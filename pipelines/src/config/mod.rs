@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lunapark_models::Device;
 use lunapark_topics::Delivery;
 use lunapark_topics::catalog::CatalogOptions;
 use lunapark_topics::kafka::KafkaOptions;
@@ -124,6 +125,8 @@ pub struct ModelConfig {
     pub path: String,
     /// Expected digest, where given.
     pub sha256: Option<String>,
+    /// Where it runs.
+    pub device: Device,
 }
 
 impl Config {
@@ -209,6 +212,7 @@ mod tests {
             ("[kafka]\nbootstrap = \"b:1\"\n\"group.id\" = \"x\"", "group.id"),
             ("instance = \"\"", "instance"),
             ("[score]\nmodels = []", "score.models"),
+            ("[[score.models]]\nname = \"a\"\nversion = \"1\"\npath = \"x\"\ndevice = \"gpu\"", "score.models.device"),
             ("[store]\nurl = \"relative\"", "store.url"),
             ("[catalog]\nmongodb = \"http://host\"", "catalog.mongodb"),
             ("[train]\nmax_crashes = 0", "train.max_crashes"),

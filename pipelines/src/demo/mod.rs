@@ -93,6 +93,7 @@ fn settings(config: &Config, data: &Path) -> Config {
         version: "1".into(),
         path: "builtin:higgs-xgb".into(),
         sha256: None,
+        device: lunapark_models::Device::Cpu,
     }];
     config
 }

@@ -83,7 +83,7 @@ fn settings(config: &Config, data: &Path) -> Config {
     config.artifacts = data.join("store").to_string_lossy().into_owned();
     (config.score.threads, config.train.threads) = (1, 1);
     let (name, version, path) = ("trees".into(), "1".into(), "builtin:higgs-xgb".into());
-    config.score.models = vec![ModelConfig { name, version, path, sha256: None }];
+    config.score.models = vec![ModelConfig { name, version, path, sha256: None, device: lunapark_models::Device::Cpu }];
     config
 }
 

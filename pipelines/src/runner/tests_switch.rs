@@ -265,7 +265,13 @@ fn run(told: Told) -> Ran {
     for spec in catalog.specs() {
         log.create_topic(&spec).unwrap();
     }
-    let one = ModelConfig { name: "higgs".into(), version: "1".into(), path: "builtin:higgs-xgb".into(), sha256: None };
+    let one = ModelConfig {
+        name: "higgs".into(),
+        version: "1".into(),
+        path: "builtin:higgs-xgb".into(),
+        sha256: None,
+        device: lunapark_models::Device::Cpu,
+    };
     let set = Arc::new(models::load_all(&[one], &s3().into()).unwrap());
     let premises = Premises {
         log,

@@ -175,7 +175,8 @@ impl Switchboard {
             return Ok(kept);
         }
         let failed = |cause: String| refused(name, version, artifact, cause);
-        let loaded = models::load(artifact, Some(digest), &self.places).map_err(failed)?;
+        let device = models::device_of(&self.models, name);
+        let loaded = models::load_on(device, artifact, Some(digest), &self.places).map_err(failed)?;
         let entry = ModelEntry::new(name, version, &loaded.digest, loaded.model);
         let kept = self.models.add(entry).map_err(|error| failed(error.to_string()))?;
         tracing::info!(name, version, digest, "model loaded");

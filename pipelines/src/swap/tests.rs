@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lunapark_models::Device;
 use lunapark_schemas::cuts::{CutRecord, Role};
 use lunapark_schemas::promotion::{Planned, Promotion, PromotionKind, PromotionStage};
 use lunapark_schemas::{Position, Share, TopicPartition};
@@ -58,7 +59,8 @@ fn board(log: &Arc<dyn Log>, catalog: &Catalog) -> Arc<Switchboard> {
 
 fn board_delivering(log: &Arc<dyn Log>, catalog: &Catalog, delivery: Delivery) -> Arc<Switchboard> {
     let (name, version, path) = ("higgs".into(), "1".into(), "builtin:higgs-xgb".into());
-    let set = models::load_all(&[ModelConfig { name, version, path, sha256: None }], &s3().into()).unwrap();
+    let set = models::load_all(&[ModelConfig { name, version, path, sha256: None, device: Device::Cpu }], &s3().into())
+        .unwrap();
     let premises = Premises {
         log: log.clone(),
         cuts: catalog.model_cuts.clone(),
@@ -303,7 +305,8 @@ fn the_configured_model_is_recorded_where_it_first_scores_and_where_it_changes()
     let (mut switcher, _) = again.switcher();
     assert_eq!(offsets(&switcher.configured(&again.at([9, 7]))), [7]);
     switcher.aborted();
-    let other = ModelConfig { name: "other".into(), version: "1".into(), path: NET.into(), sha256: None };
+    let other =
+        ModelConfig { name: "other".into(), version: "1".into(), path: NET.into(), sha256: None, device: Device::Cpu };
     let set = models::load_all(&[other], &s3().into()).unwrap();
     let premises = Premises {
         log: again.log.clone(),

@@ -51,6 +51,11 @@ fn only_topics_knows_kafka() {
 }
 
 #[test]
+fn only_the_owner_of_a_device_knows_candle() {
+    assert_absent(&ALL, "candle_core", &["operators/models/src/device/"]);
+}
+
+#[test]
 fn only_the_runner_commits() {
     // A redrive is a transaction without a group: it moves no offset.
     assert_absent(&["pipelines"], ".commit_while(", &["pipelines/src/runner/"]);

@@ -83,6 +83,25 @@ fn an_unreachable_kafka_is_named_within_seconds() {
     }
 }
 
+/// In a binary that was built without CUDA; `deploy/cuda --test` runs the tests of one that was built with it.
+#[test]
+fn a_device_that_is_not_there_is_an_error_and_never_a_run_on_the_cpu() {
+    let model = |path: &str, device: &str| {
+        let [path, device] = [path, device].map(quoted);
+        format!("[{{ name = \"net\", version = \"1\", path = {path}, device = {device} }}]")
+    };
+    let (network, trees) = ("builtin:higgs-mlp", "builtin:higgs-xgb");
+    let place = Workplace::embedded();
+    place.create_topics();
+    let start = |models: &str| place.run_to_end(&[("score.models", models)]).failed();
+    start(&model(network, "cuda:0")).says(&["net/1", "cuda:0", "built without CUDA", "deploy/cuda", "`device`"]);
+    start(&model(trees, "cuda:0")).says(&["net/1", "XGBoost JSON", "cuda:0", "trees run on the CPU"]);
+    start(&model(network, "gpu")).says(&["score.models.device", "`gpu`", "cuda:0"]);
+    let check = place.cli(&["model", "check", network, "--no-speed", "--device", "cuda:3"]).failed();
+    check.says(&["cuda:3", "built without CUDA", "--device cpu"]);
+    place.cli(&["model", "check", network, "--no-speed", "--device", "cpu"]).ok();
+}
+
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest_one() {
     let place = Workplace::embedded();

@@ -25,9 +25,12 @@ fn sweep(count: usize) -> Vec<f32> {
         .collect()
 }
 
+/// The function that a map stands for.
+type Exact = fn(f32) -> f32;
+
 #[test]
 fn functions_have_the_bits_of_the_single_numbers() {
-    let pairs: [(Map, fn(f32) -> f32); 3] =
+    let pairs: [(Map, Exact); 3] =
         [(Map::Sigmoid, math::sigmoid), (Map::Tanh, math::tanh), (Map::Relu, |x| if x < 0.0 { 0.0 } else { x })];
     for set in Set::available() {
         for (map, of) in pairs {

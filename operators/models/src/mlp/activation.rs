@@ -51,7 +51,7 @@ fn relu(x: f32) -> f32 {
 }
 
 /// Makes probabilities of a row's sums, from the largest down, so that no exponential overflows.
-pub(super) fn softmax(row: &mut [f32]) {
+pub(crate) fn softmax(row: &mut [f32]) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|x| *x = math::exp(*x - largest));
     let sum: f32 = row.iter().sum();

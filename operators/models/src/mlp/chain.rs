@@ -29,6 +29,11 @@ impl Perceptron {
         self.network.answer(self.kernel, rows, answers);
     }
 
+    /// The layers alone.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
     pub(crate) fn outputs(&self) -> usize {
         self.network.layers().last().map_or(0, Layer::outputs)
     }

@@ -33,6 +33,8 @@ mod kernel_avx2;
 mod kernel_avx512;
 mod layer;
 mod network;
+#[cfg(feature = "candle")]
+mod plan;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -47,9 +49,11 @@ use lunapark_schemas::{Signature, TensorSpec};
 use crate::input::input_values;
 use crate::{Accepts, Details, Model, ModelError, Summary};
 pub(crate) use activation::Activation;
+#[cfg(feature = "candle")]
+pub(crate) use activation::softmax;
 pub(crate) use chain::{MAX_CHAIN_WIDTH, Perceptron};
 use kernel::Kernel;
-use network::Network;
+pub(crate) use network::Network;
 
 /// A multilayer perceptron. It takes no missing values: a row with NaN gets NaN for an answer.
 #[derive(Debug)]
@@ -68,6 +72,11 @@ impl MlpModel {
         let schema = signature.output_schema();
         let kernel = Kernel::chosen()?;
         Ok(Self { file: file.to_owned(), signature: Arc::new(signature), schema, network, kernel })
+    }
+
+    /// The layers alone.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Size and make, for `model check`.

@@ -29,7 +29,7 @@ impl Standardize {
 
 /// The whole network. It has at least one layer.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(crate) struct Network {
     standardize: Option<Standardize>,
     layers: Vec<Layer>,
     /// The answer is the mean squared difference between the last layer's outputs and the standardised inputs.
@@ -54,6 +54,16 @@ impl Network {
     /// Numbers that a row is answered with.
     fn answers(&self) -> usize {
         if self.reconstructs { 1 } else { self.layers.last().map_or(0, Layer::outputs) }
+    }
+
+    #[cfg(feature = "candle")]
+    pub(super) fn standardize(&self) -> Option<&Standardize> {
+        self.standardize.as_ref()
+    }
+
+    #[cfg(feature = "candle")]
+    pub(super) fn reconstructs(&self) -> bool {
+        self.reconstructs
     }
 
     pub(super) fn layers(&self) -> &[Layer] {

@@ -79,6 +79,14 @@ impl OnnxModel {
         Ok(Self { file: file.to_owned(), signature: Arc::new(signature), schema, runner, missing, summary })
     }
 
+    /// The layers, where the graph is one chain of layers from its one input to its one output and nothing else.
+    pub(crate) fn chain(&self) -> Option<&crate::mlp::Network> {
+        let Runner::Steps { program, outputs } = &self.runner else { return None };
+        let ([step], [output], [rows]) = (&program.steps[..], &program.outputs[..], &outputs[..]) else { return None };
+        let whole = program.inputs == 1 && step.inputs == [0] && step.outputs == [*output] && rows.table.is_none();
+        step.operation.perceptron().filter(|_| whole).map(crate::mlp::Perceptron::network)
+    }
+
     /// Size and make, for `model check`.
     pub fn summary(&self) -> Summary {
         self.summary.clone()

@@ -8,7 +8,7 @@ mod hostile_mlp;
 mod hostile_trees;
 mod independence;
 mod lightgbm_golden;
-mod onnx;
+pub(crate) mod onnx;
 mod onnx_hostile;
 mod xgboost_golden;
 
@@ -22,12 +22,17 @@ use crate::{Loaded, Model, load};
 
 const FEATURES: usize = 28;
 
-fn fixture(name: &str) -> Vec<u8> {
-    read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name))
+/// This crate's folder: where it was built, or where the environment says that these tests were carried to.
+fn folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
-fn asset(name: &str) -> Vec<u8> {
-    read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/assets").join(name))
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
+    read(folder().join("fixtures").join(name))
+}
+
+pub(crate) fn asset(name: &str) -> Vec<u8> {
+    read(folder().join("../../pipelines/assets").join(name))
 }
 
 fn read(path: PathBuf) -> Vec<u8> {

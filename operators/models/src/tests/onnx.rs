@@ -9,13 +9,13 @@ use super::*;
 use crate::Format;
 
 /// The entry of one model in `models.json`.
-pub(super) struct Case {
+pub(crate) struct Case {
     pub name: String,
     pub rows: usize,
     entry: Value,
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let list: Vec<Value> = serde_json::from_slice(&fixture("onnx/models.json")).unwrap();
     let case = |entry: Value| Case {
         name: entry["name"].as_str().unwrap().to_owned(),
@@ -39,7 +39,7 @@ fn mix(seed: u64, index: u64) -> u64 {
 }
 
 impl Case {
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         fixture(&format!("onnx/{}.onnx", self.name))
     }
 
@@ -65,7 +65,7 @@ impl Case {
     }
 
     /// The rows that the reference answers belong to.
-    pub(super) fn batch(&self, model: &dyn Model) -> RecordBatch {
+    pub(crate) fn batch(&self, model: &dyn Model) -> RecordBatch {
         let inputs = self.entry["inputs"].as_array().unwrap();
         let widths: Vec<usize> = inputs.iter().map(|input| input["low"].as_array().unwrap().len()).collect();
         let total: usize = widths.iter().sum();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use lunapark_models::Model;
+use lunapark_models::{Device, Model};
 use lunapark_schemas::TensorSpec;
 use serde_json::{Value, json};
 
@@ -20,6 +20,9 @@ use crate::models::{self, Loaded, Make, Places};
 pub struct Args {
     /// Path, `file://` or `s3://` URL, `builtin:` or `catalog:` name of the model or cascade
     file: String,
+    /// Where it is to run: cpu, or cuda:0, cuda:1 …
+    #[arg(long, default_value_t)]
+    device: Device,
     /// Do not measure rows per second (half a second)
     #[arg(long)]
     no_speed: bool,
@@ -32,7 +35,7 @@ pub struct Args {
 }
 
 pub(super) fn run(out: &mut Output<'_>, args: &Args, places: &Places) -> anyhow::Result<ExitCode> {
-    let loaded = models::load(&args.file, None, places).map_err(anyhow::Error::msg)?;
+    let loaded = models::load_on(args.device, &args.file, None, places).map_err(anyhow::Error::msg)?;
     let golden = args.golden.as_ref().map(|path| golden::compare(&*loaded.model, path, args.tolerance)).transpose()?;
     let speeds = if args.no_speed { Vec::new() } else { speeds(&*loaded.model)? };
     match out.json {
@@ -53,6 +56,8 @@ fn document(args: &Args, loaded: &Loaded, speeds: &[(usize, f64)], golden: Optio
     let mut document = json!({
         "file": args.file,
         "sha256": loaded.digest,
+        "device": loaded.model.device(),
+        "same_bits_in_any_batch": loaded.model.same_bits_in_any_batch(),
         "accepts": loaded.model.accepts(),
         "inputs": signature.inputs,
         "outputs": signature.outputs,
@@ -96,6 +101,7 @@ fn print(
     out.line(format_args!("file            {}", args.file))?;
     print_make(out, &loaded.make)?;
     out.line(format_args!("sha256          {}", loaded.digest))?;
+    out.line(format_args!("device          {}, {}", loaded.model.device(), batches(&*loaded.model)))?;
     out.line(format_args!("missing values  {}", told(accepts.missing)))?;
     out.line(format_args!("infinities      {}", told(accepts.infinite)))?;
     for (batch, speed) in speeds {
@@ -110,6 +116,13 @@ fn print(
     signature.inputs.iter().for_each(|tensor| add(&mut table, "input", tensor));
     signature.outputs.iter().for_each(|tensor| add(&mut table, "output", tensor));
     Ok(out.table(&table)?)
+}
+
+fn batches(model: &dyn Model) -> &'static str {
+    match model.same_bits_in_any_batch() {
+        true => "the same bits for a row in any batch",
+        false => "a row's last bits depend on its batch",
+    }
 }
 
 fn print_make(out: &mut Output<'_>, make: &Make) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use indicatif::ProgressBar;
-use lunapark_models::Model;
+use lunapark_models::{Device, Model};
 use lunapark_schemas::inference::table::TablePlan;
 use lunapark_tables::{Batches, Extent, Kind, ReadOptions, Table, TableWriter};
 use serde_json::json;
@@ -48,6 +48,9 @@ pub struct Args {
     /// What separates the cells of a CSV input; else a comma, semicolon or tab, whichever its first line has
     #[arg(long, value_name = "CHARACTER", value_parser = separator)]
     separator: Option<u8>,
+    /// Where the model is to run: cpu, or cuda:0, cuda:1 …
+    #[arg(long, default_value_t)]
+    device: Device,
     /// The CSV input has no line of column names: columns count by their order
     #[arg(long)]
     no_header: bool,
@@ -71,7 +74,7 @@ fn separator(text: &str) -> Result<u8, String> {
 }
 
 pub(super) fn run(out: &mut Output<'_>, args: &Args, places: &Places) -> anyhow::Result<ExitCode> {
-    let loaded = models::load(&args.file, None, places).map_err(anyhow::Error::msg)?;
+    let loaded = models::load_on(args.device, &args.file, None, places).map_err(anyhow::Error::msg)?;
     let started = Instant::now();
     let closed = Arc::new(AtomicBool::new(false));
     let told = match Job::new(args, loaded.model, &closed).and_then(Job::run) {

@@ -128,7 +128,8 @@ impl Replayed {
         if let Some(kept) = digest.and_then(|digest| self.set.keep(name, version, digest)) {
             return Ok(kept.index);
         }
-        let loaded = models::load(artifact, digest, &self.places).map_err(anyhow::Error::msg)?;
+        let device = models::device_of(&self.set, name);
+        let loaded = models::load_on(device, artifact, digest, &self.places).map_err(anyhow::Error::msg)?;
         let kept = self.set.add(ModelEntry::new(name, version, &loaded.digest, loaded.model))?;
         let index = kept.index;
         self.kept.push(kept);
