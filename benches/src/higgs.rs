@@ -53,10 +53,8 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let events = events()?;
     let mut table = Table::new(&["model", "AUC, mean", "deviation", "beside", "AUC, mean", "deviation"]);
     let mut bars = Vec::new();
-    let kinds = [
-        ("perceptron", "classification", json!([128, 64])),
-        ("autoencoder", "anomaly-detection", json!([56, 7, 56])),
-    ];
+    let kinds =
+        [("perceptron", "classification", json!([128, 64])), ("autoencoder", "anomaly-detection", json!([56, 7, 56]))];
     for (name, objective, hidden) in kinds {
         let found = (0..args.seeds).map(|seed| auc_of(&events, &means, objective, &hidden, seed));
         let found = found.collect::<anyhow::Result<Vec<f64>>>()?;
@@ -74,7 +72,8 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         }
     }
     let what = format!("HIGGS, 7,000 events to train, 500 to test, {} seeds.", args.seeds);
-    let notes = vec!["The others' means are fixtures of ten seeds: same events, network, epochs and optimizer.".to_owned()];
+    let notes =
+        vec!["The others' means are fixtures of ten seeds: same events, network, epochs and optimizer.".to_owned()];
     Ok(Report { section: "higgs".to_owned(), what, table, bars, notes })
 }
 
@@ -101,8 +100,7 @@ fn events() -> anyhow::Result<Vec<Event>> {
 
 fn auc_of(events: &[Event], means: &Means, objective: &str, hidden: &Value, seed: u64) -> anyhow::Result<f64> {
     let (training, test) = events.split_at(events.len() - TEST_ROWS);
-    let optimizer =
-        json!({ "init_lr": means.rate, "weight_decay_rate": means.decay, "num_warm_steps": means.warm_up });
+    let optimizer = json!({ "init_lr": means.rate, "weight_decay_rate": means.decay, "num_warm_steps": means.warm_up });
     let request: TrainingRequest = serde_json::from_value(json!({
         "model": { "objective": objective, "name": "higgs", "architecture": { "hidden": hidden } },
         "model_train":

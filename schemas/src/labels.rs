@@ -93,6 +93,9 @@ mod tests {
             assert_eq!(read(text), None, "{text}");
         }
         let record = LabelRecord { event: "e-17".into(), label: Class::Signal, weight: None };
-        assert_eq!((record.key().as_str(), serde_json::to_string(&record).unwrap().as_str()), ("e-17", "{\"label\":1}"));
+        assert_eq!(
+            (record.key().as_str(), serde_json::to_string(&record).unwrap().as_str()),
+            ("e-17", "{\"label\":1}")
+        );
     }
 }

@@ -8,8 +8,8 @@ use lunapark_models::Model;
 use lunapark_schemas::rows::{Values, f32_values};
 
 use crate::device::Rows;
-use crate::prepare::{Judged, Target};
 use crate::picture::Sample;
+use crate::prepare::{Judged, Target};
 use crate::{Refusal, RocPoint, evaluate};
 
 /// Rows that the trained model scores at a time.

@@ -57,7 +57,13 @@ pub struct Sample {
 pub fn histogram(title: &str, axis: &str, samples: &[Sample]) -> String {
     let values = samples.iter().flat_map(|sample| &sample.values).copied().filter(|value| value.is_finite());
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-    let range = if high > low { (low, high) } else if high == low { (low - 0.5, low + 0.5) } else { (0.0, 1.0) };
+    let range = if high > low {
+        (low, high)
+    } else if high == low {
+        (low - 0.5, low + 0.5)
+    } else {
+        (0.0, 1.0)
+    };
     let curves: Vec<_> = samples.iter().map(|s| Curve::steps(&*s.name, range, &shares(s, range))).collect();
     plot(title, (axis, "share"), &curves)
 }
@@ -101,19 +107,12 @@ pub fn rocs(title: &str, mut curves: Vec<Curve>) -> String {
 }
 
 /// File names and texts of a training's pictures that there is something to draw for.
-pub(crate) fn all(
-    history: &[Epoch],
-    roc: &[RocPoint],
-    auc: Option<f64>,
-    scores: &[Sample],
-) -> Vec<(String, String)> {
+pub(crate) fn all(history: &[Epoch], roc: &[RocPoint], auc: Option<f64>, scores: &[Sample]) -> Vec<(String, String)> {
     let mut pictures = Vec::new();
     if !history.is_empty() {
         let curve = |of: fn(&Epoch) -> f64| history.iter().map(|e| (f64::from(e.epoch), of(e))).collect();
-        let curves = [
-            Curve::new("training loss", curve(|e| e.loss)),
-            Curve::new("validation loss", curve(|e| e.val_loss)),
-        ];
+        let curves =
+            [Curve::new("training loss", curve(|e| e.loss)), Curve::new("validation loss", curve(|e| e.val_loss))];
         pictures.push(("loss.svg".to_owned(), plot("Loss", ("epoch", "loss"), &curves)));
     }
     if !roc.is_empty() {

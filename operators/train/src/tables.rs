@@ -161,7 +161,8 @@ fn of_one_length(name: &str, column: &[ArrayRef]) -> Result<(Vec<ArrayRef>, usiz
     let first = lists().find_map(|lists| (0..lists.len()).find(|&row| lists.is_valid(row)).map(|row| lists.value(row)));
     let width = first.map_or(0, |first| first.len());
     for lists in lists() {
-        let mut lengths = (0..lists.len()).filter(|&row| lists.is_valid(row)).map(|row| lists.value_length(row) as usize);
+        let mut lengths =
+            (0..lists.len()).filter(|&row| lists.is_valid(row)).map(|row| lists.value_length(row) as usize);
         if let Some(other) = lengths.find(|length| *length != width) {
             let what = format!("the feature column \"{name}\" holds lists of {width} and of {other} values");
             return Err(Refusal::data(format!("{what}; give every row as many, or leave it out")));

@@ -168,13 +168,8 @@ mod tests {
             (None, "{\"instances\":[[1,2.5],[3,null]]}"),
             (None, "{\"instances\":[{\"x\":1,\"y\":2}, 7]}"),
         ];
-        let expected = [
-            "{ \"x\":1.50 }",
-            "{\"input\":[1,2.5]}",
-            "{\"input\":[3,null]}",
-            "{\"x\":1,\"y\":2}",
-            "{\"input\":[7]}",
-        ];
+        let expected =
+            ["{ \"x\":1.50 }", "{\"input\":[1,2.5]}", "{\"input\":[3,null]}", "{\"x\":1,\"y\":2}", "{\"input\":[7]}"];
         assert_eq!(lines(&records, None).unwrap(), expected);
         assert!(lines(&[(None, "{\"instances\":3}")], None).unwrap_err().starts_with("events/0/0: `instances`"));
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use lunapark_schemas::{Message, TopicPartition};
 use lunapark_schemas::training::Dataset;
+use lunapark_schemas::{Message, TopicPartition};
 use lunapark_topics::{Log, LogError, LogErrorKind};
 use lunapark_train::Refusal;
 use serde::{Deserialize, Serialize};
@@ -78,11 +78,7 @@ impl Range {
     }
 
     /// Visits every record of the range, in the order of partition and offset.
-    fn each(
-        &self,
-        log: &dyn Log,
-        mut visit: impl FnMut(&Message<'_>) -> Result<(), Missing>,
-    ) -> Result<(), Missing> {
+    fn each(&self, log: &dyn Log, mut visit: impl FnMut(&Message<'_>) -> Result<(), Missing>) -> Result<(), Missing> {
         for (partition, (from, to)) in self.partitions.iter().enumerate() {
             let at = TopicPartition::new(self.topic.as_str(), partition as i32);
             let low = log.watermarks(&at)?.low;

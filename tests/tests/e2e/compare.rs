@@ -127,7 +127,10 @@ fn assert_compared(found: &Value, [one, other]: &[Vec<f32>; 2]) {
     close(&found["rate_a"], share(&|(one, _)| one >= 0.6));
     close(&found["rate_b"], share(&|(_, other)| other >= 0.6));
     let below = |at: f64| (share(&|(one, _)| one <= at) - share(&|(_, other)| other <= at)).abs();
-    close(&found["kolmogorov_smirnov"], pairs().flat_map(|(one, other)| [below(one), below(other)]).fold(0.0, f64::max));
+    close(
+        &found["kolmogorov_smirnov"],
+        pairs().flat_map(|(one, other)| [below(one), below(other)]).fold(0.0, f64::max),
+    );
     close(&found["mean_difference"], pairs().map(|(one, other)| (one - other).abs()).sum::<f64>() / EVENTS as f64);
     let correlation = found["correlation"].as_f64().unwrap();
     assert!(correlation > 0.3 && correlation < 1.0, "{found:#}");

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::types::Float32Type;
-use arrow_array::{Array as _, ArrayRef, BooleanArray, FixedSizeListArray, Int64Array, ListArray, RecordBatch, StringArray};
+use arrow_array::{
+    Array as _, ArrayRef, BooleanArray, FixedSizeListArray, Int64Array, ListArray, RecordBatch, StringArray,
+};
 use serde_json::{Value, json};
 
 use super::{batch, floats, load, parse, physics, request, score, train};
@@ -160,7 +162,8 @@ fn lists_of_one_length_are_a_feature_per_element_and_others_are_refused() {
         let label: Int64Array = (0..lists.len() as i64).map(|row| Some(row % 2)).collect();
         batch(vec![("input", Arc::new(lists)), ("label", Arc::new(label))])
     };
-    let row = |n: usize, width: usize| Some((0..width).map(|at| Some(((n * 7 + at * 3) % 11) as f32)).collect::<Vec<_>>());
+    let row =
+        |n: usize, width: usize| Some((0..width).map(|at| Some(((n * 7 + at * 3) % 11) as f32)).collect::<Vec<_>>());
     let lists = |width: fn(usize) -> usize| {
         ListArray::from_iter_primitive::<Float32Type, _, _>((0..60).map(|n| row(n, width(n))))
     };
