@@ -154,7 +154,7 @@ impl Lanes {
         let mut start = 0;
         while start < rows {
             let left = rows - start;
-            let alone = left < self.side_by_side;
+            let alone = lanes == 1 || left < self.side_by_side;
             let count = if alone { 1 } else { left.min(WIDE) };
             let arena = &mut held[skipped..skipped + floats];
             self.set.run(&self.engine, Task { inputs, outputs: &mut outputs, arena, start, rows: count, alone });

@@ -215,7 +215,8 @@ fn every_model_answers_a_row_alike_in_any_batch() {
         let model = loaded(&case.bytes(), &case.name).model;
         let rows = part(case, &*model, 300);
         let whole = model.infer(&rows).unwrap();
-        for (start, len) in [(0, 1), (1, 1), (7, 1), (13, 4), (3, 31), (100, 64), (17, 130), (299, 1)] {
+        let parts = [(0, 1), (1, 1), (7, 1), (13, 4), (3, 31), (100, 64), (17, 130), (299, 1)];
+        for (start, len) in parts.into_iter().filter(|(start, len)| start + len <= rows.num_rows()) {
             let found = model.infer(&rows.slice(start, len)).unwrap();
             assert!(same(&found, &whole.slice(start, len)), "{}: {len} rows from {start}", case.name);
         }
