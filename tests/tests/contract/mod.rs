@@ -51,6 +51,7 @@ cases! {
     lost_assignment
     paused_partitions_bring_nothing
     paused_partition_moves
+    partitions_paused_at_once_bring_nothing
     transaction_is_atomic_across_topics
     aborted_is_invisible_and_rewinds
     stream_zombie_is_fenced
