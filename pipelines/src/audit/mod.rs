@@ -382,7 +382,7 @@ impl<'a> Audit<'a> {
             spot.settled = message.offset < *settled;
             recount.answer(kind, &spot, source, &mut self.findings);
             if let Some(source) = source.filter(|source| kind == Answer::Result && recount.unpinned(source)) {
-                check_model(&self.cuts, message, &source, &recount.at, &mut self.findings);
+                self.cuts.check(message, &source, &recount.at, &mut self.findings);
             }
             self.tick();
             Ok::<(), LogError>(())
@@ -446,23 +446,6 @@ impl Answers {
         let at = TopicPartition::new(topic, partition);
         let low = log.watermarks(&at)?.low;
         Ok(Some(Self { scan: Scan::open(log, &at, low)?, at, settled, expired: low > 0 }))
-    }
-}
-
-/// A result names the model that the cuts give its event.
-fn check_model(
-    cuts: &CutBook,
-    message: &Message<'_>,
-    source: &Source<'_>,
-    at: &TopicPartition,
-    findings: &mut Findings,
-) {
-    let Some(due) = cuts.due(source.partition, source.offset, message.key) else { return };
-    let found = message.headers.get_str(MODEL).unwrap_or("nobody");
-    if found != due {
-        findings.add(FindingKind::WrongModel, at, (source.offset, source.offset + 1), || {
-            format!("its result at {} is by {found}, and the cuts say {due}", message.position())
-        });
     }
 }
 

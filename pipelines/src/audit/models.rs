@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use lunapark_schemas::Share;
 use lunapark_schemas::cuts::CutRecord;
+use lunapark_schemas::headers::MODEL;
+use lunapark_schemas::{Message, Share, TopicPartition};
 use lunapark_topics::{Log, LogError, LogErrorKind};
 
+use super::report::{FindingKind, Findings};
+use super::source::Source;
 use crate::swap::history;
 
 /// The cuts of one pipeline and input topic.
@@ -41,6 +44,17 @@ impl CutBook {
         let governing = ruled[..ruled.partition_point(|ruled| ruled.from <= offset)].last()?;
         let canary = governing.canary.as_ref().filter(|(share, _)| share.takes_event(key, partition, offset));
         Some(canary.map_or(&governing.tag, |(_, tag)| tag))
+    }
+
+    /// A result names the model that the cuts give its event.
+    pub fn check(&self, message: &Message<'_>, source: &Source<'_>, at: &TopicPartition, findings: &mut Findings) {
+        let Some(due) = self.due(source.partition, source.offset, message.key) else { return };
+        let found = message.headers.get_str(MODEL).unwrap_or("nobody");
+        if found != due {
+            findings.add(FindingKind::WrongModel, at, (source.offset, source.offset + 1), || {
+                format!("its result at {} is by {found}, and the cuts say {due}", message.position())
+            });
+        }
     }
 }
 

@@ -82,6 +82,8 @@ fn settings(config: &Config, data: &Path) -> Config {
     config.data = data.to_owned();
     config.artifacts = data.join("store").to_string_lossy().into_owned();
     (config.score.threads, config.train.threads) = (1, 1);
+    // A laptop that is busy elsewhere for a second must not end the demo's shadow.
+    config.score.shadow_patience = Duration::from_secs(60);
     let (name, version, path) = ("trees".into(), "1".into(), "builtin:higgs-xgb".into());
     config.score.models = vec![ModelConfig { name, version, path, sha256: None, device: lunapark_models::Device::Cpu }];
     config

@@ -42,19 +42,33 @@ struct State {
 }
 
 /// A slot that is taken; dropped, it is free.
-pub(super) struct Held(Arc<Slot>);
+pub(super) struct Held {
+    slot: Arc<Slot>,
+    side: Side,
+}
+
+impl Held {
+    /// Something trains in it: only that counts as a turn. What was not admitted after all has had none.
+    fn trains(self) -> Self {
+        let mut state = self.slot.state();
+        (state.last, state.refused[self.side as usize]) = (Some(self.side), None);
+        drop(state);
+        self
+    }
+}
 
 impl Slot {
     /// Takes the slot where it is free. Where both sides want it, they take turns.
-    fn take(slot: &Arc<Self>, side: Side) -> Option<Held> {
+    fn take(slot: &Arc<Self>, side: Side, now: Instant) -> Option<Held> {
         let mut state = slot.state();
-        let other = state.refused[1 - side as usize].is_some_and(|refused| refused.elapsed() < WANTED_FOR);
+        let recent = |refused: Instant| now.saturating_duration_since(refused) < WANTED_FOR;
+        let other = state.refused[1 - side as usize].is_some_and(recent);
         if state.taken || (other && state.last == Some(side)) {
-            state.refused[side as usize] = Some(Instant::now());
+            state.refused[side as usize] = Some(now);
             return None;
         }
-        (state.taken, state.last, state.refused[side as usize]) = (true, Some(side), None);
-        Some(Held(slot.clone()))
+        state.taken = true;
+        Some(Held { slot: slot.clone(), side })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -64,7 +78,7 @@ impl Slot {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.state().taken = false;
+        self.slot.state().taken = false;
     }
 }
 
@@ -89,14 +103,15 @@ impl Desk {
 
     fn start(&self, assignment: Assignment) -> Result<Begun, LogError> {
         let shared = &self.shared;
-        let mut held = None;
-        if assignment.trains(&shared.cancels) {
-            held = Slot::take(&self.slot, self.side);
-            if held.is_none() || !self.admits(&assignment)? {
-                return Ok(Begun::Wait);
-            }
+        if !assignment.trains(&shared.cancels) {
+            return Ok(Begun::Work(Box::new(Running::start(shared.clone(), assignment, None)?)));
         }
-        Ok(Begun::Work(Box::new(Running::start(shared.clone(), assignment, held)?)))
+        match Slot::take(&self.slot, self.side, Instant::now()) {
+            Some(held) if self.admits(&assignment)? => {
+                Ok(Begun::Work(Box::new(Running::start(shared.clone(), assignment, Some(held.trains()))?)))
+            }
+            _ => Ok(Begun::Wait),
+        }
     }
 
     /// Whether the job may run now, by the limit of its project.
@@ -150,14 +165,32 @@ mod tests {
 
     #[test]
     fn both_sides_take_turns() {
-        let slot = Arc::new(Slot::default());
-        let held = Slot::take(&slot, Side::Trials).unwrap();
-        assert!(Slot::take(&slot, Side::Requests).is_none() && Slot::take(&slot, Side::Trials).is_none());
+        let (slot, now) = (Arc::new(Slot::default()), Instant::now());
+        let take = |side| Slot::take(&slot, side, now);
+        let held = take(Side::Trials).unwrap().trains();
+        assert!(take(Side::Requests).is_none() && take(Side::Trials).is_none());
         drop(held);
-        assert!(Slot::take(&slot, Side::Trials).is_none(), "the other side was refused");
-        drop(Slot::take(&slot, Side::Requests).unwrap());
-        drop(Slot::take(&slot, Side::Trials).unwrap());
+        assert!(take(Side::Trials).is_none(), "the other side was refused");
+        drop(take(Side::Requests).unwrap().trains());
+        drop(take(Side::Trials).unwrap().trains());
         // Nobody else wants it.
-        drop(Slot::take(&slot, Side::Trials).unwrap());
+        let held = take(Side::Trials).unwrap().trains();
+        assert!(take(Side::Requests).is_none());
+        drop(held);
+        // By then nobody has asked for long.
+        drop(Slot::take(&slot, Side::Trials, now + WANTED_FOR).unwrap());
+    }
+
+    #[test]
+    fn what_is_not_admitted_has_had_no_turn() {
+        let (slot, now) = (Arc::new(Slot::default()), Instant::now());
+        let take = |side| Slot::take(&slot, side, now);
+        let held = take(Side::Trials).unwrap().trains();
+        assert!(take(Side::Requests).is_none());
+        drop(held);
+        // The head of the requests waits for its project; the one behind it may train.
+        drop(take(Side::Requests).unwrap());
+        assert!(take(Side::Trials).is_none(), "it had the last turn, and requests were refused");
+        drop(take(Side::Requests).unwrap().trains());
     }
 }

@@ -27,8 +27,8 @@ pub struct Switcher {
     open: HashMap<i32, Held>,
     /// The open transaction holds cuts of partitions that need not have moved.
     switched: bool,
-    /// Shadows that do not score although their cuts say so, and why: they are to be ended.
-    failed: BTreeMap<i32, String>,
+    /// Shadows that do not score although their cuts say so, by number of the promotion, and why: they are to be ended.
+    failed: BTreeMap<i32, (u64, String)>,
     /// Some of them are not ended yet.
     failed_anew: bool,
     /// The changes of the board up to which every held partition has its cuts.
@@ -65,8 +65,8 @@ impl Switcher {
     }
 
     fn take(&mut self, Taken { start, held, shadow_failed }: Taken) -> Position {
-        if let Some(reason) = shadow_failed {
-            self.failed.insert(start.partition, reason);
+        if let (Some(reason), Some(shadow)) = (shadow_failed, held.shadowed()) {
+            self.failed.insert(start.partition, (shadow.cut.promotion, reason));
             self.failed_anew = self.board.cuts();
         }
         self.hold(start.partition, held);
@@ -109,7 +109,7 @@ impl Switcher {
         let (mut cuts, source) = (Vec::new(), self.board.source().clone());
         for at in next.iter().filter(|at| at.topic == source) {
             let made = [&wants.live, &wants.shadow].map(|wanted| self.wanted_cut(at, wanted.as_ref()?));
-            let ended = self.failed.get(&at.partition).and_then(|reason| self.end_of_shadow(at, reason));
+            let ended = self.failing(at.partition).and_then(|reason| self.end_of_shadow(at, reason));
             // An end comes before a new beginning: the later promotion wins.
             let [live, shadow] = made;
             for made in [live, shadow.or(ended)].into_iter().flatten() {
@@ -222,12 +222,23 @@ impl Switcher {
         Some(HeldCut::bare(cut))
     }
 
+    /// Why the shadow of a partition does not score: what is said of an earlier one is not said of it.
+    fn failing(&self, partition: i32) -> Option<&str> {
+        let (number, reason) = self.failed.get(&partition)?;
+        (self.shadow_number(partition) == Some(*number)).then_some(reason)
+    }
+
+    fn shadow_number(&self, partition: i32) -> Option<u64> {
+        Some(self.held.get(&partition)?.shadowed()?.cut.promotion)
+    }
+
     /// The transaction is committed: its cuts stay.
     pub fn committed(&mut self) {
         self.open.clear();
         self.switched = false;
-        let held = &self.held;
-        self.failed.retain(|partition, _| held.get(partition).is_some_and(|held| held.shadowed().is_some()));
+        let mut failed = std::mem::take(&mut self.failed);
+        failed.retain(|partition, (number, _)| self.shadow_number(*partition) == Some(*number));
+        self.failed = failed;
     }
 
     /// The transaction is aborted: nothing was switched.

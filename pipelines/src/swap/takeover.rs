@@ -181,7 +181,7 @@ fn take_all(
     given_up: &AtomicBool,
 ) {
     let partitions: Vec<i32> = starts.iter().map(|start| start.partition).collect();
-    let history = board.history(&partitions, given_up).map_err(|error| error.to_string());
+    let history = tried(|| board.history(&partitions, given_up));
     for start in starts {
         if given_up.load(Ordering::Acquire) {
             return;
@@ -189,11 +189,31 @@ fn take_all(
         let partition = start.partition;
         let found = history.clone().and_then(|mut tracks| {
             let tracks = tracks.remove(&partition).unwrap_or_default();
-            board.take(start, tracks).map_err(|error| error.to_string())
+            tried(|| board.take(start, tracks))
         });
         // Nobody hears it where the stream thread has ended.
         if answers.send((number, partition, found)).is_err() {
             return;
         }
+    }
+}
+
+/// What comes of a step, also where it panics: a partition that is never answered would be paused for ever.
+fn tried<T, E: std::fmt::Display>(step: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)) {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(_) => Err("reading the cuts or loading a model panicked; see the log".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_panics_is_an_answer() {
+        assert_eq!(tried(|| Ok::<_, String>(7)), Ok(7));
+        assert_eq!(tried(|| Err::<i32, _>("gone")), Err("gone".into()));
+        assert!(tried(|| -> Result<i32, String> { panic!("on purpose") }).is_err_and(|what| what.contains("panicked")));
     }
 }

@@ -223,7 +223,7 @@ fn a_replay_gives_the_same_bytes(backend: Backend) {
 }
 
 fn shadow_and_canary_take_their_shares(backend: Backend) {
-    let place = Workplace::new(backend);
+    let place = Workplace::new(backend).with("score.shadow_patience", r#""60s""#);
     place.create_topics();
     let service = place.service("one", &[("score.threads", "2")]);
     place.cli(&["models", "shadow", "--stop"]).failed().says(&["no shadow scores"]);
