@@ -81,7 +81,7 @@ pub(super) fn delete(log: &KafkaLog, topic: &str) -> Result<(), LogError> {
 }
 
 pub(super) fn list(log: &KafkaLog) -> Result<Vec<TopicInfo>, LogError> {
-    let metadata = log.metadata.fetch_metadata(None, log.timeout()).map_err(|e| log.error("list topics", &e))?;
+    let metadata = log.metadata().fetch_metadata(None, log.timeout()).map_err(|e| log.error("list topics", &e))?;
     let users = metadata.topics().iter().filter(|t| !t.name().starts_with("__") && t.error().is_none());
     let mut topics = users.map(|t| with_config(log, t)).collect::<Result<Vec<_>, _>>()?;
     topics.sort_by(|a, b| a.name.cmp(&b.name));
@@ -102,7 +102,7 @@ fn with_metadata<T>(
     topic: &str,
     use_it: impl FnOnce(&MetadataTopic) -> Result<T, LogError>,
 ) -> Result<T, LogError> {
-    let metadata = log.metadata.fetch_metadata(Some(topic), log.timeout()).map_err(|e| log.error(topic, &e))?;
+    let metadata = log.metadata().fetch_metadata(Some(topic), log.timeout()).map_err(|e| log.error(topic, &e))?;
     let missing = || {
         let bootstrap = &log.options.bootstrap;
         let message = format!("topic `{topic}` does not exist on {bootstrap}; create it with `lunapark topics create`");

@@ -33,11 +33,18 @@ pub(super) struct Complaint {
 #[derive(Debug, Default)]
 pub(super) struct ClientEvents {
     last_error: Mutex<Option<Complaint>>,
+    /// All brokers were said to be down since this was asked.
+    down: AtomicBool,
 }
 
 impl ClientEvents {
     pub(super) fn last_error(&self) -> Option<Complaint> {
         lock(&self.last_error).clone()
+    }
+
+    /// Whether all brokers were said to be down since the last call.
+    pub(super) fn take_down(&self) -> bool {
+        self.down.swap(false, Ordering::AcqRel)
     }
 
     /// Why a connection failed, where librdkafka tells that only to its log.
@@ -52,8 +59,12 @@ impl ClientEvents {
         tracing::debug!(%error, reason, "kafka client error");
         let code = error.rdkafka_error_code();
         let mut last = lock(&self.last_error);
+        let down = code == Some(RDKafkaErrorCode::AllBrokersDown);
+        if down {
+            self.down.store(true, Ordering::Release);
+        }
         // That all brokers are down follows each broker's own complaint, and does not say why.
-        if code != Some(RDKafkaErrorCode::AllBrokersDown) || last.is_none() {
+        if !down || last.is_none() {
             *last = Some(Complaint { code, reason: reason.to_owned() });
         }
     }

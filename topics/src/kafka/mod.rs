@@ -58,7 +58,7 @@ impl KafkaLog {
         let metadata: BaseConsumer<_> =
             options.consumer().create_with_context(PlainContext::default()).map_err(failed)?;
         let log = Self { options: options.clone(), admin, metadata };
-        log.metadata
+        log.metadata()
             .fetch_metadata(Some("__lunapark_probe"), options.request_timeout)
             .map_err(|e| log.error("", &e))?;
         Ok(log)
@@ -66,17 +66,34 @@ impl KafkaLog {
 
     /// An error of an administrative call, with what the client last complained about.
     fn error(&self, doing: &str, error: &rdkafka::error::KafkaError) -> LogError {
-        // Errors of the connection arrive as events, of which one poll serves one.
-        for _ in 0..MAX_EVENTS {
-            let _event = self.metadata.poll(Duration::ZERO);
-        }
+        self.hear();
         let detail = self.metadata.context().events.last_error();
         let error = log_error(format!("kafka {} {doing}", self.options.bootstrap).trim(), error, detail);
         if matches!(error.kind, LogErrorKind::Unreachable | LogErrorKind::Timeout) {
-            bootstrap_again(self.metadata.client(), &self.options.bootstrap);
-            bootstrap_again(self.admin.inner(), &self.options.bootstrap);
+            self.bootstrap_again();
         }
         error
+    }
+
+    /// Errors of the connection arrive as events, of which one poll serves one, often without saying so.
+    fn hear(&self) {
+        for _ in 0..MAX_EVENTS {
+            let _event = self.metadata.poll(Duration::ZERO);
+        }
+    }
+
+    /// The client that asks. Nobody has looked after it since the last question.
+    fn metadata(&self) -> &BaseConsumer<PlainContext> {
+        self.hear();
+        if self.metadata.context().events.take_down() {
+            self.bootstrap_again();
+        }
+        &self.metadata
+    }
+
+    fn bootstrap_again(&self) {
+        bootstrap_again(self.metadata.client(), &self.options.bootstrap);
+        bootstrap_again(self.admin.inner(), &self.options.bootstrap);
     }
 
     fn timeout(&self) -> Duration {
@@ -106,7 +123,7 @@ impl Log for KafkaLog {
     }
 
     fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, LogError> {
-        let found = self.metadata.fetch_watermarks(&partition.topic, partition.partition, self.timeout());
+        let found = self.metadata().fetch_watermarks(&partition.topic, partition.partition, self.timeout());
         let (low, high) = found.map_err(|e| self.error("watermarks", &e).at(partition.clone()))?;
         Ok(Watermarks { low, high })
     }
@@ -129,7 +146,7 @@ impl Log for KafkaLog {
         let mut query = TopicPartitionList::new();
         let at = Offset::Offset(millis.max(0));
         query.add_partition_offset(&partition.topic, partition.partition, at).map_err(doing)?;
-        let found = self.metadata.offsets_for_times(query, self.timeout()).map_err(doing)?;
+        let found = self.metadata().offsets_for_times(query, self.timeout()).map_err(doing)?;
         match found.elements().first().map(|e| e.offset()) {
             Some(Offset::Offset(offset)) => Ok(offset),
             _ => Ok(self.watermarks(partition)?.high),
@@ -137,7 +154,7 @@ impl Log for KafkaLog {
     }
 
     fn groups(&self) -> Result<Vec<String>, LogError> {
-        let list = self.metadata.fetch_group_list(None, self.timeout()).map_err(|e| self.error("groups", &e))?;
+        let list = self.metadata().fetch_group_list(None, self.timeout()).map_err(|e| self.error("groups", &e))?;
         let mut names: Vec<String> = list.groups().iter().map(|g| g.name().to_owned()).collect();
         names.sort();
         Ok(names)
