@@ -252,7 +252,7 @@ impl ProducerContext for Acknowledged {
                 produced.accepted.push(Accepted { number: number as u64, at });
             }
             // It waited for a leader and was never sent: as if it had not been produced.
-            Err((error, _)) if error.rdkafka_error_code().is_some_and(unknown) => {}
+            Err((error, _)) if error.rdkafka_error_code().is_some_and(never_sent) => {}
             Err((error, _)) => {
                 eprintln!("load: event {number} is not acknowledged: {error}");
                 produced.in_doubt += 1;
@@ -335,11 +335,10 @@ fn send(
 
 /// What another try mends: a full queue, and a broker that has just started and does not know its topics yet.
 fn passes(code: RDKafkaErrorCode) -> bool {
-    code == RDKafkaErrorCode::QueueFull || unknown(code)
+    matches!(code, RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::UnknownTopicOrPartition) || never_sent(code)
 }
 
-/// What librdkafka says of records that it could send to nobody.
-fn unknown(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    matches!(code, UnknownTopic | UnknownPartition | UnknownTopicOrPartition)
+/// What librdkafka itself says of records that it could send to nobody; a broker's own word is another code.
+fn never_sent(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition)
 }
