@@ -19,6 +19,9 @@ use super::records::{Event, OwnedRecord};
 
 /// A read to the end must be done within this; a killed instance's transaction may hold it up for 10 s.
 const READ: Duration = Duration::from_secs(60);
+/// The tests' own requests outlast a broker that stood still with its machine for as long as a controller waits (9 s).
+const REQUEST: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: &str = "kafka.request_timeout";
 /// Enough to keep both threads of a service busy, few enough to be created quickly.
 const PARTITIONS: i32 = 4;
 
@@ -77,7 +80,12 @@ impl Workplace {
     /// On the Apache Kafka of this test run.
     #[track_caller]
     pub fn kafka() -> Self {
-        Self::on(Some(KafkaOptions::new(Kafka::bootstrap())))
+        let patient = KafkaOptions {
+            request_timeout: REQUEST,
+            transaction_timeout: REQUEST,
+            ..KafkaOptions::new(Kafka::bootstrap())
+        };
+        Self::on(Some(patient))
     }
 
     /// On another cluster, with librdkafka properties.
@@ -273,14 +281,14 @@ impl Workplace {
     /// Runs a command to its end.
     #[track_caller]
     pub fn cli(&self, arguments: &[&str]) -> Outcome {
-        let (mut command, base) = self.command(&[]);
+        let (mut command, base) = self.patient_command();
         run_to_end(command.args(arguments), base, None)
     }
 
     /// As [`cli`](Self::cli), with this on standard input.
     #[track_caller]
     pub fn cli_with_input(&self, arguments: &[&str], input: &[u8]) -> Outcome {
-        let (mut command, base) = self.command(&[]);
+        let (mut command, base) = self.patient_command();
         let stdin = base.with_extension("in");
         std::fs::write(&stdin, input).unwrap();
         run_to_end(command.args(arguments), base, Some(stdin))
@@ -289,7 +297,7 @@ impl Workplace {
     /// Starts a command that runs beside the test.
     #[track_caller]
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let (mut command, base) = self.command(&[]);
+        let (mut command, base) = self.patient_command();
         Running::spawn(command.args(arguments), base, None)
     }
 
@@ -299,6 +307,15 @@ impl Workplace {
         let mut all = arguments.to_vec();
         all.push("--json");
         self.cli(&all).ok().json()
+    }
+
+    /// A command that asks the broker as patiently as the tests' own clients do, unless the test says otherwise.
+    fn patient_command(&self) -> (Command, PathBuf) {
+        let patience = format!("\"{}s\"", REQUEST.as_secs());
+        match self.settings.contains_key(REQUEST_TIMEOUT) {
+            true => self.command(&[]),
+            false => self.command(&[(REQUEST_TIMEOUT, &patience)]),
+        }
     }
 
     /// The binary with the workplace's configuration, and where its output goes.

@@ -26,6 +26,8 @@ fn kind_of(error: &KafkaError) -> Kind {
             _ => Kind::Rebalanced,
         },
         KafkaError::MessageConsumptionFatal(_) => Kind::Fenced,
+        // The crate does not count this one among those that carry a code.
+        KafkaError::AdminOp(code) => kind_of_code(*code),
         other => other.rdkafka_error_code().map_or(Kind::Internal, kind_of_code),
     }
 }
