@@ -108,7 +108,9 @@ pub enum UnreadableCut {
         what: String,
     },
     /// It is none.
-    #[error("it is damaged ({what}): write the right record under its key, or one without a value to take the cut back")]
+    #[error(
+        "it is damaged ({what}): write the right record under its key, or one without a value to take the cut back"
+    )]
     Damaged {
         /// What does not read.
         what: String,

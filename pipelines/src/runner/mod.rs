@@ -281,7 +281,8 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
                 self.abort_except(&[])
             }
             RunError::Log(error) if at_fault && !matches!(error.kind, LogErrorKind::Fenced | LogErrorKind::Timeout) => {
-                tracing::warn!(member = %self.settings.member, %error, "transaction aborted, reading again without the shadow");
+                let member = &self.settings.member;
+                tracing::warn!(%member, %error, "transaction aborted, reading again without the shadow");
                 self.abort_except(&[])
             }
             RunError::Log(error) if error.recovery() == Recovery::Abort => self.abort(&error),

@@ -119,7 +119,8 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         for shadow in failed {
             let Shadowing { promotion, model, version } = &shadow;
             let member = &self.settings.member;
-            tracing::error!(%member, promotion, model, version, reason, "the shadow failed and is ended; results are not touched");
+            let what = "the shadow failed and is ended; results are not touched";
+            tracing::error!(%member, promotion, model, version, reason, "{what}");
             self.metrics.shadow_failed(&shadow);
         }
     }

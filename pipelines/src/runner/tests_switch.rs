@@ -12,9 +12,7 @@ use lunapark_schemas::headers::{MODEL, SOURCE};
 use lunapark_schemas::inference::Limits;
 use lunapark_schemas::messages::At;
 use lunapark_schemas::promotion::{FORMAT, Promotion, PromotionKind, PromotionStage};
-use lunapark_schemas::{
-    ErrorClass, HeadersBuf, Messages, Outcome, Position, Record, Rejection, Share, TopicPartition,
-};
+use lunapark_schemas::{ErrorClass, HeadersBuf, Messages, Outcome, Position, Record, Rejection, Share, TopicPartition};
 use lunapark_score::{CutTable, InferenceCodec, Scorer};
 use lunapark_stores::S3Options;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
@@ -103,8 +101,9 @@ impl Seen {
             let features: Vec<_> = (0..28).map(|n| format!("0.{}", (offset + n) % 10)).collect();
             let value = format!("{{\"instances\":[[{}]]}}", features.join(","));
             let mut headers = HeadersBuf::new();
-            let pinned = self.pins.iter().find(|(pinned, _)| *pinned == offset);
-            pinned.into_iter().for_each(|(_, name)| drop(headers.push_str(MODEL, name)));
+            if let Some((_, name)) = self.pins.iter().find(|(pinned, _)| *pinned == offset) {
+                headers.push_str(MODEL, name);
+            }
             into.push(at, Some(offset.to_string().as_bytes()), Some(value.as_bytes()), headers.view());
         }
         let count = end - self.next;
@@ -133,7 +132,12 @@ impl Stream for Script {
             seen.next = seen.at;
             return Ok(Polled::Assigned(vec![TopicPartition::new(TOPIC, 0).at(seen.at)]));
         }
-        Ok(Polled::Messages(seen.read(into)))
+        let read = seen.read(into);
+        if read == 0 && seen.next == MESSAGES && seen.promotes.is_empty() {
+            // What is left is committed on the way out.
+            self.stop.request();
+        }
+        Ok(Polled::Messages(read))
     }
 
     fn release(&mut self, _: &[TopicPartition]) -> Result<(), LogError> {
@@ -354,7 +358,8 @@ pub(super) fn run(told: Told) -> Ran {
         device: lunapark_models::Device::Cpu,
     };
     let set = Arc::new(models::load_all(&[one], &s3().into()).unwrap());
-    let Told { reads_on, promotes, fails, failing, kind, refuses, rejects, pins, before, good, panics, patience } = told;
+    let Told { reads_on, promotes, fails, failing, kind, refuses, rejects, pins, before, good, panics, patience } =
+        told;
     write(&*log, &catalog.model_cuts, &before.0);
     let premises = Premises {
         log: log.clone(),
@@ -422,9 +427,8 @@ fn write(log: &dyn Log, topic: &Topic<CutRecord>, cuts: &[CutRecord]) {
 impl Ran {
     /// What is counted of the shadow of promotion 1.
     pub(super) fn counted(&self, outcome: &str) -> f64 {
-        let name = format!(
-            "lunapark_shadow_total{{model=\"higgs\",outcome=\"{outcome}\",promotion=\"1\",version=\"2\"}}"
-        );
+        let name =
+            format!("lunapark_shadow_total{{model=\"higgs\",outcome=\"{outcome}\",promotion=\"1\",version=\"2\"}}");
         self.counters.get(&name).copied().unwrap_or_default()
     }
 

@@ -98,11 +98,7 @@ fn tracks(found: impl Iterator<Item = Found>) -> Readable {
 }
 
 /// Visits every record of these partitions up to their ends, open transactions included.
-pub fn read_to_end(
-    log: &dyn Log,
-    places: &[TopicPartition],
-    visit: impl FnMut(&Message<'_>),
-) -> Result<(), LogError> {
+pub fn read_to_end(log: &dyn Log, places: &[TopicPartition], visit: impl FnMut(&Message<'_>)) -> Result<(), LogError> {
     read_to_end_unless(log, places, visit, &AtomicBool::new(false))
 }
 

@@ -49,7 +49,7 @@ struct Waiting {
     /// Versions that events are known to name.
     named: Versions,
     /// What was held of the partition before it waited: its models stay loaded.
-    held: Held,
+    _held: Held,
     since: Instant,
     told: bool,
     number: u64,
@@ -89,8 +89,16 @@ impl Takeovers {
 
     fn put(&mut self, start: Position, named: Versions, held: Held) {
         let (since, partition) = (Instant::now(), start.partition);
-        let waiting =
-            Waiting { start, named, held, since, told: false, number: 0, pause: FIRST, again: Some(Instant::now()) };
+        let waiting = Waiting {
+            start,
+            named,
+            _held: held,
+            since,
+            told: false,
+            number: 0,
+            pause: FIRST,
+            again: Some(Instant::now()),
+        };
         self.waiting.insert(partition, waiting);
     }
 
@@ -130,7 +138,8 @@ impl Takeovers {
 
     /// Readiness tells of those that take long, not only of those that have failed.
     fn tell(&mut self) {
-        for waiting in self.waiting.values_mut().filter(|waiting| !waiting.told && waiting.since.elapsed() > TOLD_AFTER) {
+        for waiting in self.waiting.values_mut().filter(|waiting| !waiting.told && waiting.since.elapsed() > TOLD_AFTER)
+        {
             waiting.told = true;
             let what = "it is being taken over: its cuts are read and its models loaded";
             self.health.waits(&self.member, &waiting.start.topic_partition(), what);
@@ -149,7 +158,8 @@ impl Takeovers {
             Err(error) => {
                 let pause = waiting.pause;
                 waiting.told = true;
-                tracing::error!(partition = %at, error, ?pause, "the partition is paused until its cuts can be read and its models loaded");
+                let what = "the partition is paused until its cuts can be read and its models loaded";
+                tracing::error!(partition = %at, error, ?pause, "{what}");
                 self.health.waits(&self.member, &at, &error);
                 (waiting.again, waiting.pause) = (Some(Instant::now() + pause), (pause * 2).min(LONGEST));
                 None
@@ -209,13 +219,7 @@ impl Drop for Takeovers {
     }
 }
 
-fn take_all(
-    board: &Switchboard,
-    number: u64,
-    starts: Vec<Asked>,
-    answers: &SyncSender<Answer>,
-    given_up: &AtomicBool,
-) {
+fn take_all(board: &Switchboard, number: u64, starts: Vec<Asked>, answers: &SyncSender<Answer>, given_up: &AtomicBool) {
     let partitions: Vec<i32> = starts.iter().map(|(start, _)| start.partition).collect();
     let history = tried(|| board.history(&partitions, given_up));
     let tracks_of = |(start, named): Asked| {

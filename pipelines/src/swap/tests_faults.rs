@@ -1,5 +1,6 @@
 //! Swaps where something is missing, broken, or of another version.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -249,4 +250,27 @@ fn control(place: &Place) -> Vec<ControlRecord> {
     })
     .unwrap();
     records
+}
+
+#[test]
+fn a_partition_whose_model_takes_long_holds_no_other_up_and_readiness_tells() {
+    let place = place();
+    let slow = place._dir.path().join("slow.json");
+    // A pipe gives nothing until somebody writes into it.
+    assert!(Command::new("mkfifo").arg(&slow).status().unwrap().success());
+    let (mut switcher, _) = place.switcher();
+    place.want(promotion(1, "2", &[]));
+    let cut = switcher.cut(&place.at([5, 7])).remove(0);
+    let digest = models::load("builtin:higgs-xgb", None, &s3().into()).unwrap().digest;
+    place.write(&[CutRecord { artifact: slow.to_str().unwrap().into(), digest, ..cut }]);
+    let place = Place { board: board(&place.log, &place.catalog), ..place };
+    let health = Arc::new(Health::default());
+    health.running("score-a-0");
+    let (mut switcher, table) = place.waiting(&health);
+    assert_eq!(arrivals(&mut switcher, |_, found| found == [1] && !health.ready()), [1]);
+    assert!(health.paused()["inference.events/0"].contains("being taken over"), "{:?}", health.paused());
+    std::fs::write(&slow, models::read("builtin:higgs-xgb", &s3()).unwrap()).unwrap();
+    assert_eq!(arrivals(&mut switcher, |switcher, _| !switcher.waits()), [0]);
+    assert_eq!(live(&table, 0), [Cut::to(1, 5)]);
+    assert!(health.ready());
 }

@@ -68,10 +68,13 @@ fn check_models(work: &Workplace, evidence: &mut Evidence) {
     }
 }
 
+fn source(record: &OwnedRecord) -> String {
+    record.header("lunapark-source").expect("a source").to_owned()
+}
+
 /// The shadow has scored once each event that its cuts and the hash give it, and none other.
 fn check_shadow(work: &Workplace, evidence: &Evidence) {
     let book = CutBook::read(work);
-    let source = |record: &OwnedRecord| record.header("lunapark-source").expect("a source").to_owned();
     let is_due = |result: &&OwnedRecord| {
         let offset = source(result).rsplit('/').next().and_then(|text| text.parse().ok()).expect("an offset");
         book.shadow(result.partition, offset, result.key.as_deref()).is_some()

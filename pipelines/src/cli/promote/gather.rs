@@ -60,7 +60,7 @@ impl Gathered {
         let all: Vec<&str> = self.outdated.iter().map(String::as_str).collect();
         (!all.is_empty()).then(|| {
             let all = all.join(", ");
-            format!("of an older version, which would take it for a switch of all events: {all}; upgrade these instances first")
+            format!("of an older version, which would take it for a switch of all events: {all}; upgrade them first")
         })
     }
 
@@ -128,7 +128,8 @@ impl Ear {
         loop {
             let caught_up = self.listen((pipeline, 0), &mut gathered)?;
             gathered.ready = self.roll.running().cloned().collect();
-            gathered.outdated = self.roll.obeying().filter(|(_, obeys)| *obeys < FORMAT).map(|(i, _)| i.clone()).collect();
+            gathered.outdated =
+                self.roll.obeying().filter(|(_, obeys)| *obeys < FORMAT).map(|(i, _)| i.clone()).collect();
             if caught_up && (gathered.somebody() || asked.elapsed() >= HEARD_AGAIN.min(within)) {
                 return Ok(gathered);
             }
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(roll.outdated(&of(PromotionKind::Switch)).count(), 0, "that it knows");
         for kind in [PromotionKind::Canary, PromotionKind::Shadow, PromotionKind::ShadowEnd] {
             gathered.outdated = roll.outdated(&of(kind)).cloned().collect();
-            assert!(gathered.refusal().is_some_and(|reason| reason.contains(": b; upgrade")), "{kind:?}");
+            assert!(gathered.refusal().is_some_and(|reason| reason.contains(": b; upgrade them")), "{kind:?}");
         }
     }
 }

@@ -8,7 +8,9 @@ use lunapark_schemas::promotion::{PromotionKind, PromotionStage};
 
 use super::super::Context;
 use super::super::output::{self, Output};
-use super::{Intent, Patience, Wanted, follow, gather, known, prepare, report, shadows, share, switch, wanted, write_intent};
+use super::{
+    Intent, Patience, Wanted, follow, gather, known, prepare, report, shadows, share, switch, wanted, write_intent,
+};
 use crate::config::Config;
 use crate::models;
 

@@ -86,7 +86,8 @@ fn count(reports: &[MetricsRecord], into: &mut BTreeMap<u64, Shown>) {
         let ours = format!("promotion=\"{}\"", shown.promotion);
         let sum = |outcome: &str| {
             let label = format!("outcome=\"{outcome}\"");
-            let of = |name: &str| name.starts_with("lunapark_shadow_total") && name.contains(&ours) && name.contains(&label);
+            let of =
+                |name: &str| name.starts_with("lunapark_shadow_total") && name.contains(&ours) && name.contains(&label);
             counters().filter(|(name, _)| of(name)).map(|(_, count)| *count as u64).sum()
         };
         (shown.scored, shown.rejected) = (sum("scored"), sum("rejected"));

@@ -297,7 +297,9 @@ mod tests {
         let mut messages = Messages::new();
         for (offset, name) in (30..).zip(names) {
             let mut headers = HeadersBuf::new();
-            name.iter().for_each(|name| drop(headers.push_str(MODEL, name)));
+            if let Some(name) = name {
+                headers.push_str(MODEL, name);
+            }
             let value = format!("{{\"instances\":[[{}]]}}", ["0.5"; 28].join(","));
             let at = At { topic: "inference.events", partition: 0, offset, timestamp: 0 };
             messages.push(at, None, Some(value.as_bytes()), headers.view());
