@@ -51,7 +51,7 @@ pub fn read_unless(
     let visit = |message: &Message<'_>| {
         let key = message.key.unwrap_or_default();
         match message.value.map(CutRecord::read) {
-            Some(Ok(cut)) if ours(&cut) => drop(found.insert(key.to_vec(), Found::Cut(cut))),
+            Some(Ok(cut)) if ours(&cut) => drop(found.insert(key.to_vec(), Found::Cut(Box::new(cut)))),
             // The next record of the key mends it. Other pipelines' keys begin with another name.
             Some(Err(error)) if key.starts_with(keys.as_bytes()) => {
                 found.insert(key.to_vec(), Found::Unreadable(message.partition, unreadable(message, source, &error)));
@@ -67,7 +67,7 @@ pub fn read_unless(
 
 /// What stands under a key.
 enum Found {
-    Cut(CutRecord),
+    Cut(Box<CutRecord>),
     /// Of this partition, and what is to be said.
     Unreadable(i32, LogError),
 }
@@ -88,7 +88,7 @@ fn tracks(found: impl Iterator<Item = Found>) -> Readable {
     let (mut all, mut broken): (BTreeMap<i32, [Vec<CutRecord>; 2]>, BTreeMap<i32, LogError>) = Default::default();
     for found in found {
         match found {
-            Found::Cut(cut) => all.entry(cut.partition).or_default()[usize::from(!cut.role.is_live())].push(cut),
+            Found::Cut(cut) => all.entry(cut.partition).or_default()[usize::from(!cut.role.is_live())].push(*cut),
             Found::Unreadable(partition, error) => drop(broken.insert(partition, error)),
         }
     }

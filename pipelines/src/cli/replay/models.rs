@@ -162,8 +162,8 @@ impl Replayed {
     /// Artifact and digest of a version that a cut names; those of promotions come before those of configurations.
     fn artifact_in_cuts(&self, partition: i32, wanted: &VersionName) -> Option<(String, String)> {
         let all = || self.cuts.get(&partition).into_iter().flatten();
-        let promotions = all().filter(|cut| cut.promotion > 0).chain(all().filter(|cut| cut.promotion == 0));
-        promotions.into_iter().find_map(|cut| {
+        let mut promotions = all().filter(|cut| cut.promotion > 0).chain(all().filter(|cut| cut.promotion == 0));
+        promotions.find_map(|cut| {
             let canary = cut.canary.as_ref().map(|c| (&c.model, &c.version, &c.artifact, &c.digest));
             let models = [Some((&cut.model, &cut.version, &cut.artifact, &cut.digest)), canary];
             let found = models.into_iter().flatten().find(|(n, v, ..)| (*n, *v) == (&wanted.name, &wanted.version))?;
