@@ -85,7 +85,8 @@ fn unreadable(message: &Message<'_>, source: &str, error: &UnreadableCut) -> Log
 }
 
 fn tracks(found: impl Iterator<Item = Found>) -> Readable {
-    let (mut all, mut broken): (BTreeMap<i32, [Vec<CutRecord>; 2]>, BTreeMap<i32, LogError>) = Default::default();
+    let mut all: BTreeMap<i32, [Vec<CutRecord>; 2]> = BTreeMap::new();
+    let mut broken = BTreeMap::new();
     for found in found {
         match found {
             Found::Cut(cut) => all.entry(cut.partition).or_default()[usize::from(!cut.role.is_live())].push(*cut),

@@ -126,7 +126,7 @@ mod tests {
         };
         let mut shadows = BTreeMap::new();
         take(&[begin.clone(), end(Some("it was slow"))], &mut shadows);
-        take(&[begin.clone()], &mut shadows);
+        take(std::slice::from_ref(&begin), &mut shadows);
         // Begun anew, and ended on purpose.
         take(&[begin.clone(), CutRecord { promotion: 4, ..end(None) }], &mut shadows);
         let counter = |outcome: &str| {
