@@ -72,7 +72,17 @@ impl Health {
         self.standing().remove(&(member.to_owned(), at.to_string()));
     }
 
-    /// Partitions that stand still, and why.
+    /// An instance cannot do what it is asked for.
+    pub fn refuses(&self, instance: &str, what: &str, reason: &str) {
+        self.standing().insert((instance.to_owned(), what.to_owned()), reason.to_owned());
+    }
+
+    /// It can again, or is not asked any more.
+    pub fn obeys(&self, instance: &str, what: &str) {
+        self.standing().remove(&(instance.to_owned(), what.to_owned()));
+    }
+
+    /// Partitions that stand still and what else cannot be done, and why.
     pub fn paused(&self) -> BTreeMap<String, String> {
         self.standing().iter().map(|((_, at), reason)| (at.clone(), reason.clone())).collect()
     }

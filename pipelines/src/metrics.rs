@@ -17,6 +17,7 @@ use prometheus::{
 
 use crate::clock;
 use crate::runner::Account;
+use crate::swap::Shadowing;
 
 /// A stage of a batch's way.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +90,10 @@ impl PipelineMetrics {
             commits: one("lunapark_commits_total", "Transactions committed.")?,
             aborts: one("lunapark_aborts_total", "Transactions aborted and read again.")?,
             restarts: one("lunapark_restarts_total", "Stream threads restarted in place.")?,
-            shadows: vec("lunapark_shadow_total", "Events that a shadow scored, and shadows that failed.", "outcome")?,
+            shadows: IntCounterVec::new(
+                labels("lunapark_shadow_total", "Events that a shadow scored or rejected, and shadows that failed."),
+                &["model", "outcome", "promotion", "version"],
+            )?,
             partitions: IntGaugeVec::new(labels("lunapark_partitions", "Partitions assigned."), &["member"])?,
             stages: HistogramVec::new(
                 histogram("lunapark_stage_seconds", "Time of a batch by stage.", seconds),
@@ -163,14 +167,20 @@ impl PipelineMetrics {
         self.restarts.inc();
     }
 
-    /// Events that a shadow scored.
-    pub fn shadowed(&self, events: usize) {
-        self.shadows.with_label_values(&["scored"]).inc_by(events as u64);
+    /// Committed events that a shadow scored, and those that it did not understand, refused or had no room to answer.
+    pub fn shadowed(&self, shadow: &Shadowing, scored: u64, rejected: u64) {
+        for (outcome, count) in [("scored", scored), ("rejected", rejected)] {
+            self.shadow(shadow, outcome, count);
+        }
     }
 
     /// One shadow that failed and was ended.
-    pub fn shadow_failed(&self) {
-        self.shadows.with_label_values(&["failed"]).inc();
+    pub fn shadow_failed(&self, shadow: &Shadowing) {
+        self.shadow(shadow, "failed", 1);
+    }
+
+    fn shadow(&self, Shadowing { promotion, model, version }: &Shadowing, outcome: &str, count: u64) {
+        self.shadows.with_label_values(&[model, outcome, &promotion.to_string(), version]).inc_by(count);
     }
 
     /// Partitions that a stream thread holds.
@@ -222,8 +232,12 @@ impl PipelineMetrics {
         for family in self.registry.gather() {
             for metric in family.get_metric() {
                 let own = |l: &&prometheus::proto::LabelPair| !["pipeline", "instance"].contains(&l.name());
-                let label = metric.get_label().iter().find(own).map(|l| format!("{{{}=\"{}\"}}", l.name(), l.value()));
-                let name = format!("{}{}", family.name(), label.unwrap_or_default());
+                let labels = metric.get_label().iter().filter(own).map(|l| format!("{}=\"{}\"", l.name(), l.value()));
+                let labels = labels.collect::<Vec<_>>().join(",");
+                let name = match labels.is_empty() {
+                    true => family.name().to_owned(),
+                    false => format!("{}{{{labels}}}", family.name()),
+                };
                 match family.get_field_type() {
                     prometheus::proto::MetricType::COUNTER => {
                         counters.insert(name, metric.get_counter().get_value());

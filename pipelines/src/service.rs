@@ -327,7 +327,8 @@ impl Service {
         let (models, control) = (self.catalog.models.clone(), self.catalog.control.clone());
         let spoken = Arc::new(AtomicBool::new(false));
         let run = format!("{:x}-{:x}", clock::now_millis(), std::process::id());
-        let agent = Agent { board, models, control, instance: instance.to_owned(), run, spoken: spoken.clone() };
+        let (instance, health) = (instance.to_owned(), self.health.clone());
+        let agent = Agent { board, models, control, instance, health, run, spoken: spoken.clone() };
         let stop = self.stop.clone();
         let spawned = std::thread::Builder::new().name("promotions".into()).spawn(move || agent.run(&stop));
         let following = spawned.map_err(|e| ServiceError::Thread(e.to_string()))?;

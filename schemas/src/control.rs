@@ -62,6 +62,14 @@ pub struct Alive {
     pub run: String,
     /// When it was sent, milliseconds since 1970.
     pub sent_at: i64,
+    /// The last format of promotions that it obeys. 0 in records of older versions: they take a canary or a shadow for a
+    /// switch, so none is begun while such an instance runs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub obeys: u32,
+}
+
+fn is_zero(format: &u32) -> bool {
+    *format == 0
 }
 
 /// What an instance says to a promotion.

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::event::Event;
 use crate::share::Share;
 
+/// The format of the cuts that this version writes, and the last one that it reads. Fields that a reader does not know
+/// are passed over; whatever must not be passed over, because it changes which model scores, raises this number.
+pub const FORMAT: u32 = 1;
+
 /// One entry of the topic `model.cuts`: the partition's owner wrote it inside the transaction that took effect with it.
 ///
 /// Events of the partition from `next_offset` on that pin no version are scored by this model, until the next cut; those
@@ -14,6 +18,9 @@ use crate::share::Share;
 /// Each cut has a key of its own, so that compaction keeps them all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CutRecord {
+    /// What a reader must understand; not spelled out where it is 1. Readers refuse a number that they do not know.
+    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    pub format: u32,
     /// Pipeline (consumer group) that scores.
     pub pipeline: String,
     /// Input topic.
@@ -58,6 +65,10 @@ pub enum Role {
 }
 
 impl Role {
+    fn named(name: &str) -> Option<Self> {
+        serde_json::from_value(name.into()).ok()
+    }
+
     /// True for the role that records do not spell out.
     pub fn is_live(&self) -> bool {
         *self == Self::Live
@@ -77,6 +88,58 @@ pub struct Canary {
     pub artifact: String,
     /// Which events.
     pub share: Share,
+}
+
+fn first_format() -> u32 {
+    1
+}
+
+fn is_first_format(format: &u32) -> bool {
+    *format == first_format()
+}
+
+/// A record that holds no cut which this version can obey.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableCut {
+    /// It says more than this version knows.
+    #[error("a newer version of Lunapark wrote it ({what}), and this one reads cuts up to format {FORMAT}: upgrade it")]
+    Newer {
+        /// What is not known.
+        what: String,
+    },
+    /// It is none.
+    #[error(
+        "it is damaged ({what}): write the right record under its key, or one without a value to take the cut back"
+    )]
+    Damaged {
+        /// What does not read.
+        what: String,
+    },
+}
+
+/// What tells a newer version's record from a damaged one.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default = "first_format")]
+    format: u32,
+    #[serde(default)]
+    role: Option<String>,
+}
+
+impl CutRecord {
+    /// The cut that these bytes hold. Never a guess: who scored by another model than a cut says could not take it back.
+    pub fn read(bytes: &[u8]) -> Result<Self, UnreadableCut> {
+        let newer = |what| Err(UnreadableCut::Newer { what });
+        if let Ok(Head { format, role }) = serde_json::from_slice(bytes) {
+            if format > FORMAT {
+                return newer(format!("its format is {format}"));
+            }
+            if let Some(role) = role.filter(|role| Role::named(role).is_none()) {
+                return newer(format!("its role is `{}`", role.escape_debug()));
+            }
+        }
+        serde_json::from_slice(bytes).map_err(|error| UnreadableCut::Damaged { what: error.to_string() })
+    }
 }
 
 impl Event for CutRecord {
@@ -111,6 +174,7 @@ mod tests {
 
     fn cut(next_offset: i64) -> CutRecord {
         CutRecord {
+            format: FORMAT,
             pipeline: "score".into(),
             topic: "t".into(),
             partition: 2,
@@ -147,6 +211,28 @@ mod tests {
         let of = |promotion, next_offset| CutRecord { promotion, ..cut(next_offset) };
         let found = effective(vec![of(0, 30), of(0, 5), of(1, 50)]);
         assert_eq!(found.iter().map(|cut| cut.next_offset).collect::<Vec<_>>(), [5, 30, 50]);
+    }
+
+    #[test]
+    fn a_newer_versions_cut_is_told_from_a_damaged_one_and_neither_is_passed_over() {
+        let text = serde_json::to_value(cut(5)).unwrap();
+        assert!(text.get("format").is_none(), "records of the first format are what they were");
+        let read = |name: &str, value: serde_json::Value| {
+            let mut text = text.clone();
+            text[name] = value;
+            CutRecord::read(text.to_string().as_bytes())
+        };
+        assert_eq!(read("weather", "fine".into()), Ok(cut(5)), "an unknown field changes nothing");
+        assert_eq!(read("format", 1.into()), Ok(cut(5)));
+        for (name, value, says) in [("format", 2.into(), "format is 2"), ("role", "referee".into(), "`referee`")] {
+            let error = read(name, value).unwrap_err();
+            assert!(matches!(&error, UnreadableCut::Newer { what } if what.contains(says)), "{error}");
+        }
+        for broken in [&b"{\"pipeline\":\"score\""[..], b"", b"\xff", b"[]"] {
+            assert!(matches!(CutRecord::read(broken), Err(UnreadableCut::Damaged { .. })));
+        }
+        let error = read("next_offset", "soon".into()).unwrap_err().to_string();
+        assert!(error.contains("damaged") && error.contains("soon") && error.contains("under its key"), "{error}");
     }
 
     #[test]

@@ -6,9 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::event::Event;
 use crate::share::Share;
 
+/// The format of the promotions that this version writes, and the last one that it obeys. Fields that a reader does not
+/// know are passed over; whatever must not be passed over raises this number. Versions that know no formats take every
+/// promotion for a switch; who runs says in its signs of life which formats it obeys.
+pub const FORMAT: u32 = 1;
+
 /// A promotion, on the topic `models` under the key `promotion/PIPELINE/ID`; every change of its stage writes it anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Promotion {
+    /// What a reader must understand; not spelled out where it is 1. Readers refuse a number that they do not know.
+    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    pub format: u32,
     /// Its number: of two promotions of a pipeline the one with the higher number is the later one, and wins.
     pub id: u64,
     /// Pipeline (consumer group) that is to switch.
@@ -94,6 +102,58 @@ pub enum PromotionStage {
     Refused,
 }
 
+fn first_format() -> u32 {
+    1
+}
+
+fn is_first_format(format: &u32) -> bool {
+    *format == first_format()
+}
+
+/// A promotion that this version cannot obey, and must not take for another.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("promotion {id} asks for what this version of Lunapark does not know ({what}): upgrade it")]
+pub struct UnknownPromotion {
+    /// Its number.
+    pub id: u64,
+    /// Pipeline (consumer group) that is to switch.
+    pub pipeline: String,
+    /// How far it has come, where that is known.
+    pub stage: Option<PromotionStage>,
+    /// What is not known.
+    pub what: String,
+}
+
+/// As much of a promotion as tells what it is.
+#[derive(Deserialize)]
+struct Head {
+    kind: String,
+    id: u64,
+    pipeline: String,
+    #[serde(default = "first_format")]
+    format: u32,
+    #[serde(default)]
+    stage: Option<serde_json::Value>,
+}
+
+impl Promotion {
+    /// The promotion that these bytes of the topic `models` hold; none where they are something else.
+    pub fn read(bytes: &[u8]) -> Result<Option<Self>, UnknownPromotion> {
+        let Ok(head) = serde_json::from_slice::<Head>(bytes) else { return Ok(None) };
+        if head.kind != "promotion" {
+            return Ok(None);
+        }
+        let what = match serde_json::from_slice(bytes) {
+            _ if head.format > FORMAT => format!("format {}", head.format),
+            Ok(promotion) => return Ok(Some(promotion)),
+            // Names the variant that is not known, and those that are.
+            Err(error) => error.to_string(),
+        };
+        let stage = head.stage.and_then(|stage| serde_json::from_value(stage).ok());
+        Err(UnknownPromotion { id: head.id, pipeline: head.pipeline, stage, what })
+    }
+}
+
 impl Event for Promotion {
     fn key(&self) -> String {
         format!("promotion/{}/{}", self.pipeline, self.id)
@@ -108,6 +168,7 @@ mod tests {
     #[test]
     fn a_promotion_reads_back() {
         let promotion = Promotion {
+            format: FORMAT,
             id: 1,
             pipeline: "score".into(),
             model: "higgs".into(),
@@ -128,5 +189,27 @@ mod tests {
         let record = CatalogRecord::Promotion(promotion);
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<CatalogRecord>(&text).unwrap(), record, "{text}");
+    }
+
+    #[test]
+    fn a_promotion_of_tomorrow_is_named_and_not_taken_for_one_of_today() {
+        let text = include_str!("../examples/records/models/ok-promotion.json");
+        let promotion = Promotion::read(text.as_bytes()).unwrap().unwrap();
+        let with = |name: &str, value: serde_json::Value| {
+            let mut record = serde_json::to_value(CatalogRecord::Promotion(promotion.clone())).unwrap();
+            record[name] = value;
+            Promotion::read(record.to_string().as_bytes())
+        };
+        assert_eq!(with("weather", "fine".into()), Ok(Some(promotion.clone())));
+        let unknown = [("intent", "bandit".into(), "`bandit`"), ("format", 2.into(), "format 2")];
+        for (name, value, says) in unknown {
+            let error = with(name, value).unwrap_err();
+            assert_eq!((error.id, error.stage), (promotion.id, Some(promotion.stage)));
+            assert!(error.to_string().contains(says) && error.to_string().contains("upgrade"), "{error}");
+        }
+        assert_eq!(with("stage", "postponed".into()).unwrap_err().stage, None);
+        let version = include_str!("../examples/records/models/ok-version.json");
+        assert_eq!(Promotion::read(version.as_bytes()), Ok(None));
+        assert_eq!(Promotion::read(b"nothing"), Ok(None));
     }
 }

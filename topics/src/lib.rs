@@ -12,6 +12,6 @@ pub mod partitioner;
 pub use catalog::{Catalog, Cleanup, Topic, TopicSpec};
 pub use error::{LogError, LogErrorKind};
 pub use log::{
-    Ahead, Created, Delivery, Limit, Log, Polled, Reader, Start, Stream, StreamSpec, TopicInfo, Transaction,
+    Ahead, Created, Delivery, Limit, Log, Polled, Reader, Refusal, Start, Stream, StreamSpec, TopicInfo, Transaction,
     Watermarks, Writer,
 };

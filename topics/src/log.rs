@@ -8,7 +8,7 @@ use std::time::Duration;
 use lunapark_schemas::{Messages, Position, Record, TopicPartition};
 
 use crate::catalog::{Cleanup, TopicSpec};
-use crate::error::LogError;
+use crate::error::{LogError, LogErrorKind};
 
 /// A log: topics, groups, transactions. Cheap to share between threads.
 pub trait Log: Send + Sync {
@@ -190,6 +190,17 @@ pub enum Polled {
     Lost(Vec<TopicPartition>),
 }
 
+/// A topic that did not take a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which topic.
+    pub topic: String,
+    /// What kind of refusal.
+    pub kind: LogErrorKind,
+    /// In words.
+    pub reason: String,
+}
+
 /// Reading on while a commit is under way.
 pub trait Ahead {
     /// Appends messages that are at hand already to `into`; the number appended.
@@ -241,6 +252,13 @@ pub trait Stream: Send {
 
     /// Partition and offset of the input messages whose results the log refused as too large since the last call.
     fn refused(&mut self) -> Vec<(i32, i64)>;
+
+    /// The topics whose records the log refused since the last call, for whatever reason: whose records they were decides
+    /// what becomes of the transaction. Only of records that [`produce`](Self::produce) has taken; a log that refuses there
+    /// already has none to tell of.
+    fn refusals(&mut self) -> Vec<Refusal> {
+        Vec::new()
+    }
 
     /// Largest record that this output topic takes, in bytes; `None` for a topic not named in the spec.
     fn max_message_bytes(&self, topic: &str) -> Option<usize>;

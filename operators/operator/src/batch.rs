@@ -61,6 +61,34 @@ pub struct Decoded {
     pub rejected: Vec<(usize, Rejection)>,
     /// Some of the messages once more, for models whose scores are not the results.
     pub shadow: Vec<Batch>,
+    /// Model and reason, for each message that a model whose scores are not the results does not understand.
+    pub shadow_rejected: Vec<(usize, Rejection)>,
+    /// Messages that cannot be decoded before a model is loaded.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A message that waits for a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Index of the message in the polled messages.
+    pub message: usize,
+    /// The model.
+    pub version: VersionName,
+}
+
+/// A version of a model, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VersionName {
+    /// Model name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+}
+
+impl std::fmt::Display for VersionName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.name, self.version)
+    }
 }
 
 /// Rows of a result batch that belong to one message.

@@ -3,7 +3,7 @@
 mod batch;
 mod error;
 
-pub use batch::{Batch, Decoded, Member, Scored};
+pub use batch::{Batch, Decoded, Member, Scored, VersionName, Waiting};
 pub use error::{OperatorError, Retry};
 
 use lunapark_schemas::outcome::FailedRow;
@@ -39,7 +39,7 @@ impl Output for Scored {
 /// The way from messages to batches and from outcomes back to bytes.
 pub trait Codec<Out>: Send + Sync {
     /// Decodes the messages at `indices` into batches, one per model and kind of input; what does not decode is
-    /// rejected here. Every index ends in exactly one batch or one rejection.
+    /// rejected here. Every index ends in exactly one batch or one rejection, or waits for a model.
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded;
 
     /// Writes the reply to `message`, scored by `model`, into `reply`, which is empty.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use lunapark_operator::{Batch, Codec, Decoded, Member, Reply, Scored};
+use lunapark_operator::{Batch, Codec, Decoded, Member, Reply, Scored, Waiting};
 use lunapark_schemas::headers::{CONTENT_TYPE, INFERENCE_HEADER_CONTENT_LENGTH, MODEL};
 use lunapark_schemas::inference::{self, Format, Limits, ReplyContext};
 use lunapark_schemas::{ErrorClass, Message, Messages, Rejection, RowsBuilder};
 
 use crate::cuts::{CutTable, View};
-use crate::models::ModelSet;
+use crate::models::{ModelSet, Unresolved};
 
 /// Decodes inference events and encodes their results.
 pub struct InferenceCodec {
@@ -43,10 +43,12 @@ struct Decoding<'a> {
     expected: usize,
     live: Vec<Collecting>,
     shadow: Vec<Collecting>,
+    /// Model and reason of what a shadow does not understand: that is nobody else's business.
+    shadow_rejected: Vec<(usize, Rejection)>,
 }
 
 impl InferenceCodec {
-    fn decode_one(&self, message: &Message<'_>, index: usize, into: &mut Decoding<'_>) -> Result<(), Rejection> {
+    fn decode_one(&self, message: &Message<'_>, index: usize, into: &mut Decoding<'_>) -> Result<(), Unresolved> {
         let (model, shadow) = match message.headers.get(MODEL) {
             None => {
                 let span = into.cuts.span(message.partition, message.offset);
@@ -56,8 +58,8 @@ impl InferenceCodec {
         };
         self.collect(message, index, model, into.expected, &mut into.live)?;
         if let Some(taker) = shadow.filter(|taker| taker.share.takes(message)) {
-            // What the shadow does not understand has no score of it; that is nobody else's business.
-            self.collect(message, index, taker.model, into.expected, &mut into.shadow).ok();
+            let collected = self.collect(message, index, taker.model, into.expected, &mut into.shadow);
+            into.shadow_rejected.extend(collected.err().map(|rejection| (taker.model, rejection)));
         }
         Ok(())
     }
@@ -98,13 +100,17 @@ impl InferenceCodec {
 impl Codec<Scored> for InferenceCodec {
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded {
         let cuts = View::new(&self.cuts);
-        let mut decoding = Decoding { cuts, expected: indices.len(), live: Vec::new(), shadow: Vec::new() };
+        let (live, shadow, shadow_rejected) = (Vec::new(), Vec::new(), Vec::new());
+        let mut decoding = Decoding { cuts, expected: indices.len(), live, shadow, shadow_rejected };
         let mut decoded = Decoded::default();
         for &index in indices {
-            if let Err(rejection) = self.decode_one(&messages.get(index), index, &mut decoding) {
-                decoded.rejected.push((index, rejection));
+            match self.decode_one(&messages.get(index), index, &mut decoding) {
+                Ok(()) => {}
+                Err(Unresolved::Unknown(rejection)) => decoded.rejected.push((index, rejection)),
+                Err(Unresolved::Away(version)) => decoded.waiting.push(Waiting { message: index, version }),
             }
         }
+        decoded.shadow_rejected = decoding.shadow_rejected;
         for Collecting { model, rows, members } in decoding.live.into_iter().filter(|c| !c.members.is_empty()) {
             match rows.finish() {
                 Ok(rows) => decoded.batches.push(Batch { model, rows, members }),

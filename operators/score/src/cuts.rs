@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use lunapark_operator::VersionName;
 use lunapark_schemas::{Message, Share};
 
 /// A model that takes a share of the events.
@@ -46,13 +47,24 @@ pub struct ShadowCut {
     pub taker: Option<Taker>,
 }
 
-/// From this offset on events may pin this version, as a cut has named it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// From this offset on events may name this version, as a cut has named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// First offset.
     pub from: i64,
+    /// Of a canary: the events that mean it where they name the model alone.
+    pub share: Option<Share>,
+    /// Which version.
+    pub version: Version,
+}
+
+/// A version that cuts name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Version {
     /// Index into the model set.
-    pub model: usize,
+    Loaded(usize),
+    /// Scored before what is read now, so that only events which name it need it: it is loaded when one comes.
+    Away(VersionName),
 }
 
 /// The cuts of one partition, ascending.
@@ -60,8 +72,12 @@ pub struct Named {
 pub struct Cuts {
     /// Whose scores are the results.
     pub live: Vec<Cut>,
-    /// What may be pinned.
+    /// What events may name; of one cut the canary after the model that it is tried on.
     pub named: Vec<Named>,
+    /// Only where the past is scored anew: the model that takes the events of its name which pin no version.
+    pub instead: Option<usize>,
+    /// What is known of earlier configurations: the defaults that have scored. Only what looks at the past needs them.
+    pub configured: Vec<Named>,
     /// Whose scores are not.
     pub shadow: Vec<ShadowCut>,
 }
@@ -79,6 +95,7 @@ impl CutTable {
         cuts.live.sort_by_key(|cut| cut.from);
         cuts.shadow.sort_by_key(|cut| cut.from);
         cuts.named.sort_by_key(|named| named.from);
+        cuts.configured.sort_by_key(|named| named.from);
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         partitions.insert(partition, Arc::new(cuts));
     }
@@ -91,11 +108,18 @@ impl CutTable {
 }
 
 impl Cuts {
-    /// These cuts, whose versions may be pinned from them on.
+    /// These cuts, whose versions may be named from them on.
     pub fn live(live: Vec<Cut>) -> Self {
-        let models = |cut: &Cut| [Some(cut.model), cut.canary.map(|canary| canary.model)].into_iter().flatten();
-        let named = live.iter().flat_map(|cut| models(cut).map(|model| Named { from: cut.from, model })).collect();
-        Self { live, named, shadow: Vec::new() }
+        let named = live.iter().flat_map(|cut| {
+            let named = |model, share| Named { from: cut.from, share, version: Version::Loaded(model) };
+            [Some(named(cut.model, None)), cut.canary.map(|canary| named(canary.model, Some(canary.share)))]
+        });
+        Self { named: named.flatten().collect(), live, ..Self::default() }
+    }
+
+    /// The last of these before or at an event.
+    pub(crate) fn up_to(named: &[Named], offset: i64) -> &[Named] {
+        &named[..named.partition_point(|named| named.from <= offset)]
     }
 }
 

@@ -12,7 +12,7 @@ mod scorer;
 mod tests;
 
 pub use codec::InferenceCodec;
-pub use cuts::{Cut, CutTable, Cuts, Named, ShadowCut, Taker};
-pub use models::{Kept, ModelEntry, ModelSet, NotAdded};
+pub use cuts::{Cut, CutTable, Cuts, Named, ShadowCut, Taker, Version};
+pub use models::{Kept, ModelEntry, ModelSet, NotAdded, Unresolved};
 pub use refused::{Refused, refused_rows};
 pub use scorer::Scorer;

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use lunapark_models::Model;
+use lunapark_operator::VersionName;
 use lunapark_schemas::{ErrorClass, Message, Rejection, Signature};
 
-use crate::cuts::Cuts;
+use crate::cuts::{Cuts, Named, Version};
 
 /// One model under its name and version.
 pub struct ModelEntry {
@@ -90,6 +91,24 @@ pub enum NotAdded {
     #[error("this instance has loaded {ROOM} models since its start; start it again")]
     Full,
 }
+
+/// Why no model is at hand for an event that names one.
+#[derive(Clone, Debug)]
+pub enum Unresolved {
+    /// It has to be loaded first.
+    Away(VersionName),
+    /// There is none.
+    Unknown(Rejection),
+}
+
+impl From<Rejection> for Unresolved {
+    fn from(rejection: Rejection) -> Self {
+        Self::Unknown(rejection)
+    }
+}
+
+/// The model of the configuration that scores where no cut says otherwise.
+const DEFAULT: Version = Version::Loaded(0);
 
 /// All models of a scorer. Models can be added while others are in use: an index stays good for ever.
 ///
@@ -179,27 +198,49 @@ impl ModelSet {
     /// Which model the header `lunapark-model: name[/version]` wants. A version is that version, whatever is live: of the
     /// configuration, or of a cut of the event's partition at or before it. A name alone is what was last cut to of
     /// that name, or that name's last entry of the configuration. What this instance happens to have loaded besides makes no
-    /// difference: every instance says the same.
-    pub fn resolve(&self, header: &[u8], cuts: &Cuts, message: &Message<'_>) -> Result<usize, Rejection> {
+    /// difference: every instance says the same, and so does whoever looks at the past.
+    pub fn resolve(&self, header: &[u8], cuts: &Cuts, message: &Message<'_>) -> Result<usize, Unresolved> {
         let wanted = std::str::from_utf8(header).map_err(|_| self.unknown("(not UTF-8)"))?.trim();
         let found = match wanted.split_once('/') {
             Some((name, version)) => self.version(name, version, cuts, message.offset),
             None => self.named(wanted, cuts, message),
         };
-        found.ok_or_else(|| self.unknown(wanted))
+        match found.ok_or_else(|| self.unknown(wanted))? {
+            Version::Loaded(index) => Ok(index),
+            Version::Away(version) => Err(Unresolved::Away(version)),
+        }
     }
 
-    fn version(&self, name: &str, version: &str, cuts: &Cuts, offset: i64) -> Option<usize> {
-        let fits = |index: &usize| self.get(*index).is_some_and(|e| e.name == name && e.version == version);
-        let named = cuts.named.iter().filter(|named| named.from <= offset).map(|named| named.model);
-        (0..self.configured).find(fits).or_else(|| named.into_iter().find(fits))
+    fn version(&self, name: &str, version: &str, cuts: &Cuts, offset: i64) -> Option<Version> {
+        let fits = |named: &&Named| self.is(&named.version, name, Some(version));
+        let before = |named| Cuts::up_to(named, offset).iter().find(fits).map(|named| named.version.clone());
+        let fits = |index: &usize| self.is(&Version::Loaded(*index), name, Some(version));
+        let configured = (0..self.configured).find(fits).map(Version::Loaded);
+        configured.or_else(|| before(&cuts.named)).or_else(|| before(&cuts.configured))
     }
 
-    fn named(&self, name: &str, cuts: &Cuts, message: &Message<'_>) -> Option<usize> {
-        let fits = |index: &usize| self.get(*index).is_some_and(|entry| entry.name == name);
-        let before = &cuts.live[..cuts.live.partition_point(|cut| cut.from <= message.offset)];
-        let either = |cut: &crate::Cut| [cut.scorer(message), cut.model].into_iter().find(fits);
-        before.iter().rev().find_map(either).or_else(|| (0..self.configured).rev().find(fits))
+    fn named(&self, name: &str, cuts: &Cuts, message: &Message<'_>) -> Option<Version> {
+        let fits = |named: &&Named| {
+            self.is(&named.version, name, None) && named.share.is_none_or(|share| share.takes(message))
+        };
+        let last = |index: &usize| self.is(&Version::Loaded(*index), name, None);
+        if let Some(index) = cuts.instead.filter(last) {
+            return Some(Version::Loaded(index));
+        }
+        let cut_to = Cuts::up_to(&cuts.named, message.offset).iter().rev().find(fits);
+        // Where the default of then is that of now, so is the rest of the configuration, as far as anybody knows.
+        let then = Cuts::up_to(&cuts.configured, message.offset).last().filter(|then| then.version != DEFAULT);
+        let found = cut_to.or_else(|| then.filter(fits)).map(|named| named.version.clone());
+        found.or_else(|| (0..self.configured).rev().find(last).map(Version::Loaded))
+    }
+
+    /// Whether this is a version of that name, and that version where one is asked for.
+    fn is(&self, named: &Version, name: &str, version: Option<&str>) -> bool {
+        let fits = |n: &str, v: &str| n == name && version.is_none_or(|version| v == version);
+        match named {
+            Version::Loaded(index) => self.get(*index).is_some_and(|entry| fits(&entry.name, &entry.version)),
+            Version::Away(away) => fits(&away.name, &away.version),
+        }
     }
 
     fn unknown(&self, wanted: &str) -> Rejection {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use futures::executor::block_on;
 use lunapark_models::{Accepts, Model, ModelError, ModelErrorKind};
-use lunapark_operator::{Batch, Codec, Member, Operator, Reply, Retry, Scored};
+use lunapark_operator::{Batch, Codec, Member, Operator, Reply, Retry, Scored, VersionName};
 use lunapark_schemas::headers::MODEL;
 use lunapark_schemas::inference::{Format, Limits, Request};
 use lunapark_schemas::messages::At;
@@ -14,7 +14,9 @@ use lunapark_schemas::{
     Datatype, ErrorClass, HeadersBuf, Messages, Outcome, RowsBuilder, Share, Signature, TensorSpec,
 };
 
-use crate::{Cut, CutTable, Cuts, InferenceCodec, ModelEntry, ModelSet, NotAdded, Scorer, ShadowCut, Taker};
+use crate::{
+    Cut, CutTable, Cuts, InferenceCodec, ModelEntry, ModelSet, Named, NotAdded, Scorer, ShadowCut, Taker, Version,
+};
 
 /// Adds up a row of two.
 struct Sum {
@@ -229,6 +231,51 @@ fn what_an_instance_has_loaded_besides_makes_no_difference_to_a_pinned_event() {
     assert_eq!(wanted(&[Cut { canary, ..Cut::to(0, 0) }], 0), Some(kept.index));
     let bare = |offset: usize| set.resolve(b"sum", &Cuts::live(cut.to_vec()), &messages.get(offset)).ok();
     assert_eq!((bare(0), bare(5)), (Some(1), Some(kept.index)), "a name alone is the configuration's until the cut");
+}
+
+#[test]
+fn a_version_that_is_away_is_asked_for_only_where_an_event_names_it() {
+    let share = Share::try_from(0.5).unwrap();
+    let version = |version: &str| VersionName { name: "sum".into(), version: version.into() };
+    let named = |from, share, version| Named { from, share, version };
+    let cuts = Cuts {
+        live: vec![Cut::to(1, 5)],
+        named: vec![
+            named(0, None, Version::Loaded(0)),
+            named(2, None, Version::Away(version("7"))),
+            named(2, Some(share), Version::Away(version("8"))),
+            named(5, None, Version::Loaded(1)),
+        ],
+        ..Cuts::default()
+    };
+    let wanted = [None, Some("sum/7"), Some("sum/7"), Some("sum"), Some("sum"), Some("sum"), Some("sum/8"), None];
+    let messages = events(&wanted);
+    let decoded = decode(cuts, &messages);
+    let mut due = [Some(0), None, None, None, None, Some(1), None, Some(1)];
+    assert_eq!(scorers(&decoded.batches, 8), due, "what names no model that is away is decoded");
+    assert_eq!(decoded.rejected.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1], "it was not cut to yet");
+    let alone = |index: usize| if share.takes(&messages.get(index)) { "8" } else { "7" };
+    let waiting: Vec<_> = decoded.waiting.iter().map(|w| (w.message, w.version.clone())).collect();
+    let expected = [(2, "7"), (3, alone(3)), (4, alone(4)), (6, "8")].map(|(index, v)| (index, version(v)));
+    assert_eq!(waiting, expected);
+    // Whoever scores the past with another model gives it the events of its name that pin no version.
+    let cuts = Cuts { instead: Some(0), live: vec![Cut::to(0, 0)], ..Cuts::default() };
+    due = [Some(0), None, None, Some(0), Some(0), Some(0), None, Some(0)];
+    assert_eq!(scorers(&decode(cuts, &messages).batches, 8), due);
+}
+
+#[test]
+fn of_an_earlier_configuration_only_the_default_is_known() {
+    let named = |from, version| Named { from, share: None, version };
+    // First another default, then the present one.
+    let configured = vec![named(0, Version::Loaded(1)), named(3, Version::Loaded(0))];
+    let wanted = [Some("sum"), Some("other"), Some("sum/1"), Some("sum"), Some("sum/9")];
+    let decoded = decode(Cuts { configured, ..Cuts::default() }, &events(&wanted));
+    // `sum/2` is the last of its name in the configuration.
+    assert_eq!(scorers(&decoded.batches, 5), [Some(1), Some(2), Some(0), Some(1), None]);
+    let away = Version::Away(VersionName { name: "sum".into(), version: "9".into() });
+    let decoded = decode(Cuts { configured: vec![named(0, away)], ..Cuts::default() }, &events(&wanted));
+    assert_eq!(decoded.waiting.iter().map(|waiting| waiting.message).collect::<Vec<_>>(), [0, 3, 4]);
 }
 
 #[test]

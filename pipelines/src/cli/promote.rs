@@ -3,6 +3,7 @@
 mod follow;
 mod gather;
 pub mod shadow;
+mod shadows;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use anyhow::{Context as _, bail};
 use lunapark_schemas::Share;
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::Stage;
-use lunapark_schemas::promotion::{Planned, Promotion, PromotionKind, PromotionStage};
+use lunapark_schemas::promotion::{FORMAT, Planned, Promotion, PromotionKind, PromotionStage};
 use lunapark_topics::LogErrorKind;
 use serde_json::{Value, json};
 
@@ -359,7 +360,8 @@ fn write_intent(
     promotions::decide(&*context.log, &context.catalog.models, &context.group_of_pipeline, |known| {
         one_digest(known, wanted)?;
         Ok(Promotion {
-            id: known.promotions.keys().next_back().map_or(1, |last| last + 1),
+            format: FORMAT,
+            id: known.next_id()?,
             pipeline: context.group_of_pipeline.clone(),
             model: wanted.name.clone(),
             version: wanted.version.clone(),

@@ -186,11 +186,11 @@ impl Replay<'_> {
         let mut indices = Vec::with_capacity(batch.len());
         for (index, message) in batch.iter().enumerate() {
             if !self.expired.filtered(self.context, &message)? {
-                self.models.prepare(&message, self.strict)?;
                 indices.push(index);
             }
         }
-        let answers = answers::of(&self.codec, &self.scorer, batch, &indices);
+        let decoded = self.models.decode(&self.codec, batch, &indices, self.strict)?;
+        let answers = answers::of(&self.codec, &self.scorer, batch, &indices, decoded);
         for (message, answer) in batch.iter().zip(&answers) {
             self.tally.messages += 1;
             match answer {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use lunapark_operator::{Batch, Codec, Member, Operator, Output, Retry};
+use lunapark_operator::{Batch, Codec, Member, Operator, Output, Retry, VersionName};
 use lunapark_schemas::headers::{CE_EXPIRYTIME, SOURCE};
 use lunapark_schemas::{ErrorClass, HeadersBuf, Message, Messages, Outcome, Record, Rejection, SkipReason};
 
@@ -32,6 +32,8 @@ pub(super) struct Work<Out> {
     batches: Vec<Attempt>,
     /// Some of the messages once more, for a model whose scores are not the results.
     shadow: Shadow<Out>,
+    /// Partitions whose events name versions that have to be loaded first: nothing of this can be written.
+    waiting: Vec<(i32, VersionName)>,
     /// Rows and time of what was processed ahead.
     inferred: Vec<(usize, Duration)>,
     read_millis: i64,
@@ -60,9 +62,11 @@ impl<Out> Work<Out> {
         for (index, rejection) in decoded.rejected {
             fates[index] = Fate::Rejected { rejection, attempts: 1 };
         }
-        let shadow = Shadow::of(decoded.shadow);
+        let shadow = Shadow::of(decoded.shadow, decoded.shadow_rejected);
+        let waiting = decoded.waiting.into_iter();
+        let waiting = waiting.map(|waiting| (messages.get(waiting.message).partition, waiting.version)).collect();
         let (batches, decoding) = (decoded.batches.into_iter().map(|batch| (batch, 1)).collect(), read_at.elapsed());
-        Self { messages, fates, batches, shadow, inferred: Vec::new(), read_millis, decoding }
+        Self { messages, fates, batches, shadow, waiting, inferred: Vec::new(), read_millis, decoding }
     }
 
     /// The same messages, decoded afresh.
@@ -73,6 +77,11 @@ impl<Out> Work<Out> {
     /// The shadow has been ended.
     pub(super) fn forget_shadow(&mut self) {
         self.shadow.forget();
+    }
+
+    /// Why the shadow fails, as far as it has been processed.
+    pub(super) fn shadow_failure(&self) -> Option<&str> {
+        self.shadow.failed.as_deref()
     }
 
     /// Processes what goes well at once; whatever needs another try waits for the loop, which may hold or bisect.
@@ -129,7 +138,10 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
             // No transaction stays open during long work: the broker would end it.
             self.commit()?;
         }
-        let Work { messages, mut fates, batches, shadow, inferred, read_millis, decoding } = work;
+        let Work { messages, mut fates, batches, shadow, waiting, inferred, read_millis, decoding } = work;
+        if !waiting.is_empty() {
+            return self.wait_for(&waiting);
+        }
         self.times.read(&messages, read_millis);
         self.metrics.stage(Stage::ComputeInput, decoding);
         inferred.iter().for_each(|(rows, took)| self.metrics.inferred(*rows, *took));

@@ -22,6 +22,10 @@ mod tests;
 #[cfg(test)]
 mod tests_ahead;
 #[cfg(test)]
+mod tests_named;
+#[cfg(test)]
+mod tests_shadow;
+#[cfg(test)]
 mod tests_switch;
 
 pub use account::{Account, Ending, RowCounts};
@@ -30,7 +34,7 @@ pub use long::{Begun, Ended, LongRunner, LongWork, Other, Work};
 pub use settings::{Routes, RunError, Settings};
 pub use supervise::{LongThread, StreamThread, Swap, supervise, supervise_long};
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,7 +52,7 @@ use batch::Work as BatchWork;
 /// The longest wait for messages: a stop request is seen after at most this.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// The longest wait while partitions are being taken over, which takes milliseconds as a rule.
+/// The wait while partitions are being taken over, which takes milliseconds as a rule: it grows with what they have waited.
 const SOON: Duration = Duration::from_millis(2);
 
 /// Batches that are read, decoded and processed during one commit, at most: a commit takes a few milliseconds, a batch
@@ -76,6 +80,8 @@ pub struct Runner<'a, C, O: Operator> {
     account: Account,
     breaker: Breaker,
     switcher: Option<Switcher>,
+    /// Events of the open transaction that each shadow has scored, and has not, by model.
+    shadowed: BTreeMap<usize, [u64; 2]>,
     opened: Option<Instant>,
     /// How long the operator took for the last batch.
     processing: Duration,
@@ -103,6 +109,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             metrics,
             breaker,
             switcher: None,
+            shadowed: BTreeMap::new(),
             spare: Vec::new(),
             ahead: VecDeque::new(),
             poll_first: false,
@@ -129,10 +136,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     fn run_until(&mut self, stop: &Stop) -> Result<(), RunError> {
         while !stop.requested() {
-            match self.step(stop) {
-                Err(RunError::Log(error)) if error.recovery() == Recovery::Abort => self.abort(&error)?,
-                other => other?,
-            }
+            self.step(stop).or_else(|error| self.recover(error))?;
         }
         self.commit_or_abort()?;
         Ok(self.stream.close()?)
@@ -181,7 +185,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     /// How long to wait for messages: not past the end of the commit interval.
     fn patience(&self) -> Duration {
         let left = |opened: Instant| self.settings.commit_interval.saturating_sub(opened.elapsed());
-        let patience = if self.taking_over() { SOON } else { PATIENCE };
+        let patience = self.taking_over().map_or(PATIENCE, |waited| (waited / 8).clamp(SOON, PATIENCE));
         self.opened.map_or(patience, |opened| left(opened).min(patience))
     }
 
@@ -218,7 +222,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         let shadow_patience = self.settings.shadow_patience;
         let (ahead, spare, poll_first) = (&mut self.ahead, &mut self.spare, &mut self.poll_first);
         let mut broken = Ok(());
-        self.stream.commit_while(&next, &mut |log| {
+        let committed = self.stream.commit_while(&next, &mut |log| {
             while broken.is_ok() && log.committing() && ahead.len() < look_ahead {
                 let mut messages = spare.pop().unwrap_or_default();
                 match log.poll(&mut messages, limit).inspect_err(|_| *poll_first = true)? {
@@ -228,15 +232,22 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
                     }
                     _ => {
                         let mut work = BatchWork::decode(codec, too_large, messages);
+                        // It is ended as soon as the commit is done, before the first of these.
+                        if ahead.iter().any(|before| before.shadow_failure().is_some()) {
+                            work.forget_shadow();
+                        }
                         broken = work.process_ahead(operator, shadow_patience);
                         ahead.push_back(work);
                     }
                 }
             }
             Ok(())
-        })?;
+        });
+        self.note_ahead();
+        committed?;
         self.metrics.committed(&self.account, &mut self.times, started.elapsed());
         self.account.committed();
+        self.count_shadowed();
         self.switch_made();
         self.opened = None;
         self.too_large.clear();
@@ -258,9 +269,24 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// Before partitions are given up or at the end: commit, or where that cannot be, throw the work away.
     fn commit_or_abort(&mut self) -> Result<(), RunError> {
-        match self.commit() {
-            Err(RunError::Log(error)) if error.recovery() == Recovery::Abort => self.abort(&error),
-            other => other,
+        self.commit().or_else(|error| self.recover(error))
+    }
+
+    /// Goes on after an error that an abort mends.
+    fn recover(&mut self, error: RunError) -> Result<(), RunError> {
+        let at_fault = self.shadow_at_fault(&error);
+        match error {
+            error @ RunError::Shadow { .. } => {
+                tracing::warn!(member = %self.settings.member, %error, "transaction aborted, reading again without it");
+                self.abort_except(&[])
+            }
+            RunError::Log(error) if at_fault && !matches!(error.kind, LogErrorKind::Fenced | LogErrorKind::Timeout) => {
+                let member = &self.settings.member;
+                tracing::warn!(%member, %error, "transaction aborted, reading again without the shadow");
+                self.abort_except(&[])
+            }
+            RunError::Log(error) if error.recovery() == Recovery::Abort => self.abort(&error),
+            other => Err(other),
         }
     }
 
@@ -282,6 +308,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.switch_undone();
         self.stream.abort(&self.account.firsts())?;
         self.account.aborted();
+        self.shadowed.clear();
         self.breaker.reset();
         self.times.clear();
         self.opened = None;

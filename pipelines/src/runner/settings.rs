@@ -84,6 +84,14 @@ pub enum RunError {
     /// A record that answers no single message is larger than its topic takes.
     #[error("{0}; raise max.message.bytes of that topic")]
     Refused(LogError),
+    /// The log does not take what a shadow says: the transaction is made again without it.
+    #[error("topic `{topic}` does not take the scores of a shadow: {reason}")]
+    Shadow {
+        /// Topic of the shadow's scores.
+        topic: Arc<str>,
+        /// What the log says.
+        reason: String,
+    },
     /// A stream thread panicked; what was open is aborted.
     #[error("stream thread panicked; its message is on standard error; please report it")]
     Panicked,

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use lunapark_operator::{Codec, Operator};
+use lunapark_operator::{Codec, Operator, VersionName};
 use lunapark_schemas::cuts::CutRecord;
 use lunapark_schemas::{Position, TopicPartition};
 
 use super::batch::Work;
 use super::{RunError, Runner};
-use crate::swap::Switcher;
+use crate::swap::{Shadowing, Switcher};
 
 /// Cuts and models that are at hand come within milliseconds. Kafka's client looks only once a second whether it may
 /// fetch what was paused.
@@ -56,9 +56,30 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         if places.is_empty() { Ok(()) } else { Ok(self.stream.resume(&places)?) }
     }
 
-    /// Whether partitions are still to come.
-    pub(super) fn taking_over(&self) -> bool {
-        self.switcher.as_ref().is_some_and(Switcher::waits)
+    /// How long partitions that are still to come have waited.
+    pub(super) fn taking_over(&self) -> Option<Duration> {
+        self.switcher.as_ref().and_then(Switcher::waited)
+    }
+
+    /// Events name versions that are not loaded: their partitions are taken over once more, with these, and the others go
+    /// on. What was read and not written is read again.
+    pub(super) fn wait_for(&mut self, waiting: &[(i32, VersionName)]) -> Result<(), RunError> {
+        self.commit()?;
+        let all = self.account.firsts();
+        let names = |start: &&Position| waiting.iter().any(|(partition, _)| *partition == start.partition);
+        let starts: Vec<_> = all.iter().filter(names).cloned().collect();
+        let places: Vec<_> = starts.iter().map(Position::topic_partition).collect();
+        let Some(switcher) = self.switcher.as_mut().filter(|_| !starts.is_empty()) else {
+            let what = "messages wait for models in partitions that are not assigned".to_owned();
+            return Err(RunError::Operator { operator: self.operator.name(), what });
+        };
+        switcher.wait_for(&starts, waiting);
+        self.ahead.clear();
+        self.stream.pause(&places)?;
+        self.stream.abort(&all)?;
+        self.account.forget(&places);
+        self.times.clear();
+        Ok(())
     }
 
     /// Partitions are not ours any more.
@@ -103,12 +124,23 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
 
     /// A shadow that fails ends for all partitions of this thread, before the first event that it did not score.
     pub(super) fn end_shadows(&mut self, reason: &str) -> Result<(), RunError> {
-        tracing::error!(member = %self.settings.member, reason, "the shadow failed and is ended; results are not touched");
-        self.metrics.shadow_failed();
+        self.fail_shadows(reason);
         self.ahead.iter_mut().for_each(Work::forget_shadow);
         let Some(switcher) = &mut self.switcher else { return Ok(()) };
         let ends = switcher.end_shadows(&self.account.ends(), reason);
         self.write_cuts(&ends)
+    }
+
+    /// The shadow of this thread has failed: it is not begun again, whatever becomes of the open transaction.
+    pub(super) fn fail_shadows(&mut self, reason: &str) {
+        let failed = self.switcher.as_mut().map(|switcher| switcher.fail_shadows(reason)).unwrap_or_default();
+        for shadow in failed {
+            let Shadowing { promotion, model, version } = &shadow;
+            let member = &self.settings.member;
+            let what = "the shadow failed and is ended; results are not touched";
+            tracing::error!(%member, promotion, model, version, reason, "{what}");
+            self.metrics.shadow_failed(&shadow);
+        }
     }
 
     fn write_cuts(&mut self, cuts: &[CutRecord]) -> Result<(), RunError> {

@@ -44,7 +44,7 @@ impl Codec<Echo> for Text {
         *self.seen.lock().unwrap() = indices.iter().map(text).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(members.len()));
         let rows = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
-        Decoded { batches: vec![Batch { model: 0, rows, members }], rejected: Vec::new(), shadow: Vec::new() }
+        Decoded { batches: vec![Batch { model: 0, rows, members }], ..Decoded::default() }
     }
 
     fn encode(&self, _: &Message<'_>, _: usize, _: &Member, out: &Echo, reply: &mut Reply) -> Result<(), Rejection> {

@@ -1,6 +1,7 @@
 //! Switches, canaries and shadows through the whole runner, over a log that is told when to abort and when a promotion
 //! comes. The real codec and scorer: each result names its model.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,33 +11,35 @@ use lunapark_schemas::cuts::{CutRecord, Role, governing};
 use lunapark_schemas::headers::{MODEL, SOURCE};
 use lunapark_schemas::inference::Limits;
 use lunapark_schemas::messages::At;
-use lunapark_schemas::promotion::{Promotion, PromotionKind, PromotionStage};
-use lunapark_schemas::{Messages, Outcome, Position, Record, Share, TopicPartition};
+use lunapark_schemas::promotion::{FORMAT, Promotion, PromotionKind, PromotionStage};
+use lunapark_schemas::{ErrorClass, HeadersBuf, Messages, Outcome, Position, Record, Rejection, Share, TopicPartition};
 use lunapark_score::{CutTable, InferenceCodec, Scorer};
 use lunapark_stores::S3Options;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
-use lunapark_topics::{Ahead, Delivery, Limit, LogError, LogErrorKind, Polled, Stream};
+use lunapark_topics::error::Recovery;
+use lunapark_topics::{Ahead, Delivery, Limit, Log, LogError, LogErrorKind, Polled, Refusal, Stream, Topic};
 
 use super::tests::{catalog, settings};
-use super::{Runner, Settings};
+use super::{RunError, Runner, Settings};
 use crate::config::ModelConfig;
 use crate::metrics::PipelineMetrics;
 use crate::models;
 use crate::stop::Stop;
 use crate::swap::{Premises, Switchboard, Switcher};
 
-const TOPIC: &str = "inference.events";
-const MESSAGES: i64 = 120;
+pub(super) const TOPIC: &str = "inference.events";
+const SHADOW: &str = "inference.shadow";
+pub(super) const MESSAGES: i64 = 120;
 /// Messages of one poll.
 const FEW: i64 = 3;
 
 /// What is written of one transaction.
 #[derive(Clone, Debug, Default)]
-struct Transaction {
+pub(super) struct Transaction {
     /// Source offset and version.
-    results: Vec<(i64, String)>,
-    shadow: Vec<(i64, String)>,
-    cuts: Vec<CutRecord>,
+    pub(super) results: Vec<(i64, String)>,
+    pub(super) shadow: Vec<(i64, String)>,
+    pub(super) cuts: Vec<CutRecord>,
 }
 
 /// What the log does, and what it has seen; offsets of one partition.
@@ -49,21 +52,45 @@ struct Seen {
     left: usize,
     /// The promotion comes while the commit of this many transactions is under way, after what is read on.
     promotes: Vec<(usize, Promotion)>,
-    /// Commits of transactions with cuts that fail.
+    /// Commits of such transactions that fail, and how.
     fails: usize,
+    failing: fn(&Transaction) -> bool,
+    kind: LogErrorKind,
+    /// From this event on the shadow's records are refused, when they are produced or by the commit.
+    refuses: Option<(i64, Refuses)>,
+    /// Events that name a model.
+    pins: Vec<(i64, &'static str)>,
+    /// Where the group has committed.
+    at: i64,
     open: Transaction,
     committed: Vec<Transaction>,
     aborted: Vec<Transaction>,
 }
 
+/// When a log refuses a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Refuses {
+    AtOnce,
+    AtCommit,
+}
+
 #[derive(Clone)]
 struct Script {
+    /// Where committed cuts are read back from.
+    log: Arc<dyn Log>,
+    cuts: Topic<CutRecord>,
     seen: Arc<Mutex<Seen>>,
     board: Arc<Switchboard>,
     stop: Stop,
 }
 
 impl Seen {
+    /// Whether the open transaction holds a record that the commit refuses.
+    fn refused(&self) -> bool {
+        let from = self.refuses.filter(|(_, when)| *when == Refuses::AtCommit).map(|(from, _)| from);
+        from.is_some_and(|from| self.open.shadow.iter().any(|(offset, _)| *offset >= from))
+    }
+
     fn read(&mut self, into: &mut Messages) -> usize {
         if self.paused {
             return 0;
@@ -73,7 +100,11 @@ impl Seen {
             let at = At { topic: TOPIC, partition: 0, offset, timestamp: 0 };
             let features: Vec<_> = (0..28).map(|n| format!("0.{}", (offset + n) % 10)).collect();
             let value = format!("{{\"instances\":[[{}]]}}", features.join(","));
-            into.push(at, Some(offset.to_string().as_bytes()), Some(value.as_bytes()), std::iter::empty());
+            let mut headers = HeadersBuf::new();
+            if let Some((_, name)) = self.pins.iter().find(|(pinned, _)| *pinned == offset) {
+                headers.push_str(MODEL, name);
+            }
+            into.push(at, Some(offset.to_string().as_bytes()), Some(value.as_bytes()), headers.view());
         }
         let count = end - self.next;
         self.next = end;
@@ -97,9 +128,16 @@ impl Stream for Script {
     fn poll(&mut self, into: &mut Messages, _: Limit, _: Duration) -> Result<Polled, LogError> {
         let mut seen = self.seen.lock().unwrap();
         if !std::mem::replace(&mut seen.assigned, true) {
-            return Ok(Polled::Assigned(vec![TopicPartition::new(TOPIC, 0).at(0)]));
+            seen.paused = false;
+            seen.next = seen.at;
+            return Ok(Polled::Assigned(vec![TopicPartition::new(TOPIC, 0).at(seen.at)]));
         }
-        Ok(Polled::Messages(seen.read(into)))
+        let read = seen.read(into);
+        if read == 0 && seen.next == MESSAGES && seen.promotes.is_empty() {
+            // What is left is committed on the way out.
+            self.stop.request();
+        }
+        Ok(Polled::Messages(read))
     }
 
     fn release(&mut self, _: &[TopicPartition]) -> Result<(), LogError> {
@@ -117,10 +155,14 @@ impl Stream for Script {
     }
 
     fn produce(&mut self, record: &Record<'_>, _: Option<(i32, i64)>) -> Result<(), LogError> {
-        let open = &mut self.seen.lock().unwrap().open;
+        let Seen { open, refuses, .. } = &mut *self.seen.lock().unwrap();
         let header = |name| record.headers.get_str(name).unwrap_or_default().to_owned();
         let offset = || header(SOURCE).rsplit('/').next().unwrap().parse().unwrap();
         let version = || header(MODEL).split(['/', '#']).nth(1).unwrap().to_owned();
+        let refused = matches!(refuses, Some((from, Refuses::AtOnce)) if record.topic == SHADOW && offset() >= *from);
+        if refused {
+            return Err(LogError::new(LogErrorKind::TooLarge, "told to refuse"));
+        }
         match record.topic {
             "inference.results" => open.results.push((offset(), version())),
             "inference.shadow" => open.shadow.push((offset(), version())),
@@ -152,11 +194,16 @@ impl Stream for Script {
             let kept = self.board.load_promoted(&promotion).ok();
             self.board.want(promotion, kept);
         }
-        if seen.fails > 0 && seen.open.cuts.iter().any(|cut| cut.promotion > 0) {
+        if seen.fails > 0 && (seen.failing)(&seen.open) {
             seen.fails -= 1;
-            return Err(LogError::new(LogErrorKind::Rebalanced, "told to fail"));
+            return Err(LogError::new(seen.kind, "told to fail"));
+        }
+        if seen.refused() {
+            return Err(LogError::new(LogErrorKind::Unauthorised, "told to refuse"));
         }
         let open = std::mem::take(&mut seen.open);
+        write(&*self.log, &self.cuts, &open.cuts);
+        seen.at = next[0].offset;
         seen.committed.push(open);
         if next[0].offset == MESSAGES && seen.promotes.is_empty() {
             self.stop.request();
@@ -178,6 +225,12 @@ impl Stream for Script {
         Vec::new()
     }
 
+    fn refusals(&mut self) -> Vec<Refusal> {
+        let refusal =
+            || Refusal { topic: SHADOW.into(), kind: LogErrorKind::Unauthorised, reason: "told to refuse".into() };
+        self.seen.lock().unwrap().refused().then(refusal).into_iter().collect()
+    }
+
     fn max_message_bytes(&self, _: &str) -> Option<usize> {
         None
     }
@@ -194,6 +247,8 @@ struct Brittle {
     good: usize,
     asked: AtomicUsize,
     panics: bool,
+    /// Rejects every so many of its events.
+    rejects: Option<usize>,
 }
 
 impl Operator for Brittle {
@@ -208,35 +263,62 @@ impl Operator for Brittle {
             assert!(!self.panics, "told to panic");
             return Err(OperatorError::fatal("told to fail"));
         }
-        self.scorer.process(batch).await
+        let mut outcomes = self.scorer.process(batch).await?;
+        let rejects = self.rejects.filter(|_| batch.model == self.model);
+        for (outcome, _) in outcomes.iter_mut().zip(&batch.members).step_by(rejects.unwrap_or(usize::MAX)) {
+            if rejects.is_some() {
+                *outcome = Outcome::Reject(Rejection::new(ErrorClass::Operator, "told to reject"));
+            }
+        }
+        Ok(outcomes)
     }
 }
 
 /// What a run is to meet.
-struct Told {
-    reads_on: usize,
-    promotes: Vec<(usize, Promotion)>,
-    fails: usize,
+pub(super) struct Told {
+    pub(super) reads_on: usize,
+    pub(super) promotes: Vec<(usize, Promotion)>,
+    pub(super) fails: usize,
+    pub(super) failing: fn(&Transaction) -> bool,
+    pub(super) kind: LogErrorKind,
+    pub(super) refuses: Option<(i64, Refuses)>,
+    pub(super) rejects: Option<usize>,
+    pub(super) pins: Vec<(i64, &'static str)>,
+    /// Cuts of earlier times, and where the group has committed.
+    pub(super) before: (Vec<CutRecord>, i64),
     /// Batches that version 2 scores before it fails.
-    good: usize,
-    panics: bool,
-    patience: Duration,
+    pub(super) good: usize,
+    pub(super) panics: bool,
+    pub(super) patience: Duration,
 }
 
 impl Default for Told {
     fn default() -> Self {
-        let (promotes, patience) = (Vec::new(), Duration::from_secs(60));
-        Self { reads_on: 0, promotes, fails: 0, good: usize::MAX, panics: false, patience }
+        Self {
+            reads_on: 0,
+            promotes: Vec::new(),
+            fails: 0,
+            failing: |open| open.cuts.iter().any(|cut| cut.promotion > 0),
+            kind: LogErrorKind::Rebalanced,
+            refuses: None,
+            rejects: None,
+            pins: Vec::new(),
+            before: (Vec::new(), 0),
+            good: usize::MAX,
+            panics: false,
+            patience: Duration::from_secs(60),
+        }
     }
 }
 
-fn s3() -> S3Options {
+pub(super) fn s3() -> S3Options {
     let none = String::new;
     S3Options { endpoint: none(), region: none(), access_key_id: none(), secret_access_key: none() }
 }
 
-fn promotion(id: u64, kind: PromotionKind, share: Option<f64>) -> Promotion {
+pub(super) fn promotion(id: u64, kind: PromotionKind, share: Option<f64>) -> Promotion {
     Promotion {
+        format: FORMAT,
         id,
         pipeline: "p".into(),
         model: "higgs".into(),
@@ -252,13 +334,16 @@ fn promotion(id: u64, kind: PromotionKind, share: Option<f64>) -> Promotion {
     }
 }
 
-struct Ran {
-    committed: Vec<Transaction>,
-    aborted: Vec<Transaction>,
+pub(super) struct Ran {
+    pub(super) committed: Vec<Transaction>,
+    pub(super) aborted: Vec<Transaction>,
+    /// How often version 2 was asked.
+    pub(super) asked: usize,
+    pub(super) counters: BTreeMap<String, f64>,
 }
 
 /// Runs until every message is committed. Transactions are of two polls.
-fn run(told: Told) -> Ran {
+pub(super) fn run(told: Told) -> Ran {
     let dir = tempfile::tempdir().unwrap();
     let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
     let catalog = catalog();
@@ -273,8 +358,11 @@ fn run(told: Told) -> Ran {
         device: lunapark_models::Device::Cpu,
     };
     let set = Arc::new(models::load_all(&[one], &s3().into()).unwrap());
+    let Told { reads_on, promotes, fails, failing, kind, refuses, rejects, pins, before, good, panics, patience } =
+        told;
+    write(&*log, &catalog.model_cuts, &before.0);
     let premises = Premises {
-        log,
+        log: log.clone(),
         cuts: catalog.model_cuts.clone(),
         source: TOPIC.into(),
         pipeline: "p".into(),
@@ -284,8 +372,7 @@ fn run(told: Told) -> Ran {
     let board = Arc::new(Switchboard::new(premises, set.clone(), s3().into()));
     let table = Arc::new(CutTable::default());
     let codec = InferenceCodec::with_cuts(set.clone(), table.clone(), Limits::default());
-    let Told { reads_on, promotes, fails, good, panics, patience } = told;
-    let operator = Brittle { scorer: Scorer::new(set), model: 1, good, asked: AtomicUsize::new(0), panics };
+    let operator = Brittle { scorer: Scorer::new(set), model: 1, good, asked: AtomicUsize::new(0), panics, rejects };
     let settings = Settings {
         commit_messages: 2 * FEW as u64,
         commit_interval: Duration::from_secs(3600),
@@ -300,28 +387,58 @@ fn run(told: Told) -> Ran {
         left: 0,
         promotes,
         fails,
+        failing,
+        kind,
+        refuses,
+        pins,
+        at: before.1,
         open: Transaction::default(),
         committed: Vec::new(),
         aborted: Vec::new(),
     };
-    let script = Script { seen: Arc::new(Mutex::new(seen)), board: board.clone(), stop: Stop::new() };
+    let (cuts, seen) = (catalog.model_cuts.clone(), Arc::new(Mutex::new(seen)));
+    let script = Script { log, cuts, seen, board: board.clone(), stop: Stop::new() };
     let stop = script.stop.clone();
     let metrics = Arc::new(PipelineMetrics::new("p", "i").unwrap());
-    let switcher = Switcher::new(board, table, Arc::default(), "p-i-0");
-    let runner = Runner::new(&codec, &operator, Box::new(script.clone()), &settings, metrics);
-    runner.switching(Some(switcher)).run(&stop).unwrap();
+    loop {
+        // As a stream thread does it.
+        let switcher = Switcher::new(board.clone(), table.clone(), Arc::default(), "p-i-0");
+        let runner = Runner::new(&codec, &operator, Box::new(script.clone()), &settings, metrics.clone());
+        match runner.switching(Some(switcher)).run(&stop) {
+            Ok(()) => break,
+            Err(RunError::Log(error)) if error.recovery() == Recovery::Reopen => {
+                script.seen.lock().unwrap().assigned = false;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
     let seen = script.seen.lock().unwrap();
-    Ran { committed: seen.committed.clone(), aborted: seen.aborted.clone() }
+    let (committed, aborted) = (seen.committed.clone(), seen.aborted.clone());
+    Ran { committed, aborted, asked: operator.asked.load(Ordering::Relaxed), counters: metrics.record().counters }
+}
+
+/// Puts cuts where owners read them.
+fn write(log: &dyn Log, topic: &Topic<CutRecord>, cuts: &[CutRecord]) {
+    let mut writer = log.writer().unwrap();
+    cuts.iter().for_each(|cut| writer.produce(&topic.encode(cut).unwrap().record(Some(0))).unwrap());
+    writer.flush(Duration::from_secs(60)).unwrap();
 }
 
 impl Ran {
-    fn cuts(&self, role: Role) -> Vec<CutRecord> {
+    /// What is counted of the shadow of promotion 1.
+    pub(super) fn counted(&self, outcome: &str) -> f64 {
+        let name =
+            format!("lunapark_shadow_total{{model=\"higgs\",outcome=\"{outcome}\",promotion=\"1\",version=\"2\"}}");
+        self.counters.get(&name).copied().unwrap_or_default()
+    }
+
+    pub(super) fn cuts(&self, role: Role) -> Vec<CutRecord> {
         let all = self.committed.iter().flat_map(|transaction| transaction.cuts.clone());
         all.filter(|cut| cut.role == role).collect()
     }
 
     /// Each event has one result, in order, by the model that the committed cuts say.
-    fn assert_obeyed(&self) {
+    pub(super) fn assert_obeyed(&self) {
         let results: Vec<_> = self.committed.iter().flat_map(|transaction| transaction.results.clone()).collect();
         assert_eq!(results.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), (0..MESSAGES).collect::<Vec<_>>());
         let cuts = self.cuts(Role::Live);
@@ -342,7 +459,7 @@ impl Ran {
     }
 }
 
-fn taken(share: Share, offset: i64) -> bool {
+pub(super) fn taken(share: Share, offset: i64) -> bool {
     let mut messages = Messages::new();
     let at = At { topic: TOPIC, partition: 0, offset, timestamp: 0 };
     messages.push(at, Some(offset.to_string().as_bytes()), None, std::iter::empty());
@@ -392,47 +509,4 @@ fn a_canary_scores_its_share_until_it_is_promoted() {
     let tried: Vec<_> = ran.committed.iter().flat_map(|transaction| &transaction.results).collect();
     let tried = &tried[cuts[1].next_offset as usize..cuts[2].next_offset as usize];
     assert!(tried.iter().any(|(_, version)| version == "1") && tried.iter().any(|(_, version)| version == "2"));
-}
-
-/// The shadow scored what its cuts say, all of it and nothing else.
-fn assert_shadowed(ran: &Ran, share: f64) -> usize {
-    let share = Share::try_from(share).unwrap();
-    let cuts = ran.cuts(Role::Shadow);
-    let on = |offset: i64| governing(&cuts, offset).is_some_and(|cut| cut.share == Some(share));
-    let due: Vec<_> = (0..MESSAGES).filter(|offset| on(*offset) && taken(share, *offset)).collect();
-    let found: Vec<_> = ran.committed.iter().flat_map(|transaction| transaction.shadow.clone()).collect();
-    assert!(found.iter().all(|(_, version)| version == "2"));
-    assert_eq!(found.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), due);
-    due.len()
-}
-
-#[test]
-fn a_shadow_scores_its_share_besides_and_no_result_changes() {
-    for reads_on in [0, 3] {
-        let begin = promotion(1, PromotionKind::Shadow, Some(0.5));
-        let end = Promotion { share: None, ..promotion(2, PromotionKind::ShadowEnd, None) };
-        let ran = run(Told { reads_on, promotes: vec![(3, begin), (9, end)], ..Told::default() });
-        ran.assert_obeyed();
-        assert_eq!(ran.cuts(Role::Live).len(), 1, "only that of the configuration");
-        assert_eq!(ran.cuts(Role::Shadow).len(), 2);
-        assert!(assert_shadowed(&ran, 0.5) > 5);
-    }
-}
-
-#[test]
-fn a_shadow_that_fails_is_ended_at_an_offset_and_the_results_do_not_notice() {
-    let begin = || vec![(3, promotion(1, PromotionKind::Shadow, Some(1.0)))];
-    for (reads_on, panics) in [(0, false), (0, true), (3, false), (3, true)] {
-        let ran = run(Told { reads_on, panics, good: 4, promotes: begin(), ..Told::default() });
-        ran.assert_obeyed();
-        let cuts = ran.cuts(Role::Shadow);
-        assert_eq!(cuts.len(), 2, "{cuts:?}");
-        let reason = cuts[1].reason.as_deref().unwrap_or_default();
-        assert!(reason.contains(if panics { "panicked" } else { "told to fail" }), "{reason}");
-        assert!(assert_shadowed(&ran, 1.0) > 0);
-        assert!(ran.aborted.is_empty());
-    }
-    let slow = run(Told { patience: Duration::ZERO, promotes: begin(), ..Told::default() });
-    slow.assert_obeyed();
-    assert!(slow.cuts(Role::Shadow)[1].reason.as_deref().unwrap_or_default().contains("score.shadow_patience"));
 }

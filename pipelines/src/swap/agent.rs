@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::control::{Alive, Answer, ControlRecord};
-use lunapark_schemas::promotion::{Promotion, PromotionKind, PromotionStage};
+use lunapark_schemas::promotion::{FORMAT, Promotion, PromotionKind, PromotionStage, UnknownPromotion};
 use lunapark_schemas::{Messages, TopicPartition};
 use lunapark_score::Kept;
 use lunapark_topics::{Limit, Log, LogError, Topic, Writer};
 
 use super::board::{SwapError, Switchboard};
-use super::promotions::{PARTITION, promotion_of};
+use super::promotions::PARTITION;
 use crate::clock;
+use crate::health::Health;
 use crate::stop::Stop;
 
 /// Between two signs of life. An instance of which none came for five of them is not waited for.
@@ -25,6 +26,8 @@ const WAIT: Duration = Duration::from_millis(50);
 /// A model that could not be loaded is tried again after so long; a log that fails, too.
 const AGAIN: Duration = Duration::from_secs(2);
 const FLUSH: Duration = Duration::from_secs(5);
+/// What `/readyz` calls that which cannot be obeyed.
+const PROMOTIONS: &str = "promotions";
 
 /// The agent of one instance.
 pub struct Agent {
@@ -36,6 +39,8 @@ pub struct Agent {
     pub control: Topic<ControlRecord>,
     /// Stable instance name.
     pub instance: String,
+    /// What `/readyz` says of it.
+    pub health: Arc<Health>,
     /// Which run of the instance this is: another one for each start.
     pub run: String,
     /// Set once the first sign of life is on `control`.
@@ -45,6 +50,8 @@ pub struct Agent {
 /// What one session has heard.
 struct Heard {
     promotions: BTreeMap<u64, Promotion>,
+    /// Those that this version cannot obey.
+    unknown: BTreeMap<u64, UnknownPromotion>,
     answered: BTreeSet<u64>,
     /// Models of promotions that are not decided yet.
     ready: BTreeMap<u64, Kept>,
@@ -84,6 +91,7 @@ impl Agent {
         let now = Instant::now();
         let mut heard = Heard {
             promotions: BTreeMap::new(),
+            unknown: BTreeMap::new(),
             answered: BTreeSet::new(),
             ready: BTreeMap::new(),
             spoke: now,
@@ -93,9 +101,7 @@ impl Agent {
         while !stop.requested() {
             messages.clear();
             reader.poll(&mut messages, LIMIT, WAIT)?;
-            let promotions = messages.iter().filter_map(|message| promotion_of(message.value?));
-            let ours = promotions.filter(|promotion| promotion.pipeline == self.board.premises.pipeline);
-            heard.promotions.extend(ours.map(|promotion| (promotion.id, promotion)));
+            messages.iter().filter_map(|message| message.value).for_each(|value| self.hear(value, &mut heard));
             // Of old promotions only the last ones matter.
             if reader.position(&at)? >= caught_up.high {
                 self.act(&mut heard, &mut *writer)?;
@@ -108,8 +114,42 @@ impl Agent {
         Ok(())
     }
 
+    fn hear(&self, value: &[u8], heard: &mut Heard) {
+        let pipeline = &self.board.premises.pipeline;
+        match Promotion::read(value) {
+            Ok(Some(promotion)) if promotion.pipeline == *pipeline => {
+                heard.unknown.remove(&promotion.id);
+                heard.promotions.insert(promotion.id, promotion);
+            }
+            Err(unknown) if unknown.pipeline == *pipeline => {
+                heard.promotions.remove(&unknown.id);
+                heard.unknown.insert(unknown.id, unknown);
+            }
+            _ => {}
+        }
+    }
+
+    /// Says that it cannot obey what it does not know; one that is on nevertheless makes it unready until a later promotion
+    /// is on.
+    fn refuse(&self, heard: &mut Heard, writer: &mut dyn Writer) -> Result<(), LogError> {
+        let on = heard.promotions.values().rev().find(|p| p.stage == PromotionStage::On).map_or(0, |on| on.id);
+        let later: Vec<_> = heard.unknown.values().filter(|unknown| unknown.id > on).cloned().collect();
+        for unknown in later.iter().filter(|unknown| unknown.stage != Some(PromotionStage::Refused)) {
+            if heard.answered.insert(unknown.id) {
+                tracing::error!(promotion = unknown.id, reason = %unknown, "cannot obey a promotion");
+                self.answer(unknown.id, Some(unknown.to_string()), writer)?;
+            }
+        }
+        match later.iter().rfind(|unknown| unknown.stage == Some(PromotionStage::On)) {
+            Some(unknown) => self.health.refuses(&self.instance, PROMOTIONS, &unknown.to_string()),
+            None => self.health.obeys(&self.instance, PROMOTIONS),
+        }
+        Ok(())
+    }
+
     /// Results and shadows are two sides: a promotion of one does not overtake one of the other.
     fn act(&self, heard: &mut Heard, writer: &mut dyn Writer) -> Result<(), LogError> {
+        self.refuse(heard, writer)?;
         [PromotionKind::Switch, PromotionKind::Shadow]
             .into_iter()
             .try_for_each(|side| self.act_on(side, heard, writer))?;
@@ -136,7 +176,8 @@ impl Agent {
         if let Some(announced) = announced.filter(|a| a.id > on_id && !heard.answered.contains(&a.id)) {
             let loaded = self.load(&announced, writer)?;
             heard.ready.extend(loaded.as_ref().ok().map(|kept| (announced.id, kept.clone())));
-            self.answer(&announced, loaded.err(), writer)?;
+            let failed = loaded.err().map(|error| error.to_string());
+            self.answer(announced.id, failed, writer)?;
             heard.answered.insert(announced.id);
         }
         Ok(())
@@ -166,18 +207,19 @@ impl Agent {
         })
     }
 
-    fn answer(&self, to: &Promotion, failed: Option<SwapError>, writer: &mut dyn Writer) -> Result<(), LogError> {
+    fn answer(&self, promotion: u64, failed: Option<String>, writer: &mut dyn Writer) -> Result<(), LogError> {
         let (pipeline, instance, run) = self.who();
-        let reason = failed.as_ref().map(ToString::to_string).unwrap_or_default();
-        let answer = Answer { pipeline, instance, run, promotion: to.id, reason };
-        tracing::info!(promotion = to.id, model = to.model, version = to.version, failed = answer.reason, "answered");
-        let record = if failed.is_some() { ControlRecord::CannotSwitch(answer) } else { ControlRecord::Ready(answer) };
+        let cannot = failed.is_some();
+        let answer = Answer { pipeline, instance, run, promotion, reason: failed.unwrap_or_default() };
+        tracing::info!(promotion, failed = answer.reason, "answered");
+        let record = if cannot { ControlRecord::CannotSwitch(answer) } else { ControlRecord::Ready(answer) };
         self.say(writer, &record)
     }
 
     fn alive(&self, writer: &mut dyn Writer) -> Result<(), LogError> {
         let (pipeline, instance, run) = self.who();
-        self.say(writer, &ControlRecord::Alive(Alive { pipeline, instance, run, sent_at: clock::now_millis() }))
+        let alive = Alive { pipeline, instance, run, sent_at: clock::now_millis(), obeys: FORMAT };
+        self.say(writer, &ControlRecord::Alive(alive))
     }
 
     fn who(&self) -> (String, String, String) {

@@ -1,17 +1,18 @@
 //! What one instance knows of promotions: the models it has loaded, and the switches that are to be made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use lunapark_schemas::cuts::CutRecord;
+use lunapark_operator::VersionName;
+use lunapark_schemas::cuts::{Canary, CutRecord, FORMAT};
 use lunapark_schemas::promotion::{Promotion, PromotionKind};
 use lunapark_schemas::{Position, Signature};
 use lunapark_score::{Kept, ModelEntry, ModelSet};
 use lunapark_topics::{Delivery, Log, LogError, Topic};
 
 use super::held::{Held, HeldCut};
-use super::history::{self, Tracks};
+use super::history::{self, Readable, Tracks};
 use super::takeover::Taken;
 use crate::models;
 
@@ -45,6 +46,9 @@ pub struct Premises {
     pub delivery: Delivery,
 }
 
+/// Versions of models.
+pub(super) type Versions = BTreeSet<VersionName>;
+
 /// A promotion that is on.
 #[derive(Clone)]
 pub(super) struct Wanted {
@@ -72,14 +76,36 @@ pub struct Switchboard {
     pub(super) models: Arc<ModelSet>,
     places: models::Places,
     wants: RwLock<Wants>,
-    /// How often `wants` has changed, for the look that every turn of the loop takes.
+    /// How often `wants` or `failed` has changed, for the look that every turn of the loop takes.
     changes: AtomicU64,
+    /// Shadows that failed here, by the number of their promotion, and why. Kept as long as the process lives: what fails
+    /// together with its transaction must not be begun again by the next one.
+    failed: RwLock<BTreeMap<u64, String>>,
 }
 
 impl Switchboard {
     /// A board of one pipeline.
     pub fn new(premises: Premises, models: Arc<ModelSet>, places: models::Places) -> Self {
-        Self { premises, models, places, wants: RwLock::default(), changes: AtomicU64::new(0) }
+        let (wants, failed, changes) = (RwLock::default(), RwLock::default(), AtomicU64::new(0));
+        Self { premises, models, places, wants, failed, changes }
+    }
+
+    /// A shadow does not score any more: the owners of partitions are asked to end it. True where that is news.
+    pub(super) fn shadow_failed(&self, promotion: u64, reason: &str) -> bool {
+        let mut failed = self.failed.write().unwrap_or_else(PoisonError::into_inner);
+        if failed.contains_key(&promotion) {
+            return false;
+        }
+        failed.insert(promotion, reason.to_owned());
+        if self.cuts() {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+        true
+    }
+
+    /// Why a shadow does not score any more.
+    pub(super) fn failure(&self, promotion: u64) -> Option<String> {
+        self.failed.read().unwrap_or_else(PoisonError::into_inner).get(&promotion).cloned()
     }
 
     /// Input topic.
@@ -128,7 +154,8 @@ impl Switchboard {
         if !self.cuts() {
             return Err(refused(name, version, &promotion.artifact, NOT_ATOMIC.to_owned()));
         }
-        let kept = self.load(name, version, &promotion.artifact, &promotion.digest)?;
+        let (artifact, digest) = (promotion.artifact.as_str(), promotion.digest.as_str());
+        let kept = self.load(Part { name, version, artifact, digest })?;
         self.fits(kept.model.signature()).map_err(|cause| refused(name, version, &promotion.artifact, cause))?;
         Ok(kept)
     }
@@ -139,38 +166,54 @@ impl Switchboard {
         refused(&promotion.model, &promotion.version, &promotion.artifact, cause)
     }
 
-    /// What the owner of a partition needs before its first event: every version that a promotion's cut names, since
-    /// pinned events may want it; and the shadow, without which the partition can do.
-    pub(super) fn take(&self, start: Position, tracks: Tracks) -> Result<Taken, SwapError> {
-        let live = tracks.live.into_iter().map(|cut| self.load_live(cut)).collect::<Result<Vec<_>, _>>()?;
+    /// What the owner of a partition needs before its first event: the versions of the cut that governs there and of
+    /// those behind it, what events are known to name, and the shadow, without which the partition can do. Versions of
+    /// long ago are loaded when an event names one.
+    pub(super) fn take(&self, start: Position, tracks: Tracks, named: &Versions) -> Result<Taken, SwapError> {
+        let versions = versions(&start, &tracks, named);
+        let live = tracks.live.into_iter().map(|cut| self.load_live(cut, &versions)).collect::<Result<Vec<_>, _>>()?;
         let mut held = Held { live, shadow: Vec::new() };
-        let shadow = tracks.shadow.into_iter().next_back();
-        let (cut, failed) = shadow.map_or((None, None), |cut| self.load_shadow(cut));
-        held.shadow.extend(cut);
-        Ok(Taken { start, held, shadow_failed: failed.map(|error| error.to_string()) })
+        held.shadow.extend(tracks.shadow.into_iter().next_back().map(|cut| self.load_shadow(cut)));
+        Ok(Taken { start, held })
     }
 
-    fn load_live(&self, cut: CutRecord) -> Result<HeldCut, SwapError> {
+    /// Whether [`take`](Self::take) finds everything loaded already.
+    pub(super) fn at_hand(&self, start: &Position, tracks: &Tracks, named: &Versions) -> bool {
+        let versions = versions(start, tracks, named);
+        let promoted = tracks.live.iter().filter(|cut| cut.promotion > 0).flat_map(parts);
+        let live = promoted.filter(|part| versions.contains(&part.version()));
+        let shadow = tracks.shadow.last().filter(|cut| cut.share.is_some()).into_iter().flat_map(parts);
+        live.chain(shadow).all(|part| self.models.keep(part.name, part.version, part.digest).is_some())
+    }
+
+    /// Loads what these versions ask for.
+    fn load_live(&self, cut: CutRecord, versions: &Versions) -> Result<HeldCut, SwapError> {
         if cut.promotion == 0 {
             return Ok(HeldCut::bare(cut));
         }
-        let model = Some(self.load(&cut.model, &cut.version, &cut.artifact, &cut.digest)?);
-        let canary =
-            cut.canary.as_ref().map(|c| self.load(&c.model, &c.version, &c.artifact, &c.digest)).transpose()?;
+        let kept = |part: Part<'_>| versions.contains(&part.version()).then(|| self.load(part)).transpose();
+        let mut kept = parts(&cut).map(kept).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let (model, canary) = (kept.next().flatten(), kept.next().flatten());
         Ok(HeldCut { cut, model, canary })
     }
 
-    fn load_shadow(&self, cut: CutRecord) -> (Option<HeldCut>, Option<SwapError>) {
-        if cut.share.is_none() {
-            return (Some(HeldCut::bare(cut)), None);
-        }
-        match self.load(&cut.model, &cut.version, &cut.artifact, &cut.digest) {
-            Ok(kept) => (Some(HeldCut { cut, model: Some(kept), canary: None }), None),
-            Err(error) => (Some(HeldCut::bare(cut)), Some(error)),
+    /// One that cannot be loaded has failed: the partition does without it.
+    fn load_shadow(&self, cut: CutRecord) -> HeldCut {
+        let scores = cut.share.is_some() && self.failure(cut.promotion).is_none();
+        let loaded = parts(&cut).next().filter(|_| scores).map(|part| self.load(part));
+        match loaded {
+            Some(Ok(kept)) => HeldCut { cut, model: Some(kept), canary: None },
+            Some(Err(error)) => {
+                if self.shadow_failed(cut.promotion, &error.to_string()) {
+                    tracing::error!(promotion = cut.promotion, %error, "the shadow cannot be loaded and is ended");
+                }
+                HeldCut::bare(cut)
+            }
+            None => HeldCut::bare(cut),
         }
     }
 
-    fn load(&self, name: &str, version: &str, artifact: &str, digest: &str) -> Result<Kept, SwapError> {
+    fn load(&self, Part { name, version, artifact, digest }: Part<'_>) -> Result<Kept, SwapError> {
         if let Some(kept) = self.models.keep(name, version, digest) {
             return Ok(kept);
         }
@@ -187,6 +230,7 @@ impl Switchboard {
     pub(super) fn configured(&self) -> Option<CutRecord> {
         let entry = self.models.default_entry()?;
         Some(CutRecord {
+            format: FORMAT,
             pipeline: self.premises.pipeline.clone(),
             topic: self.premises.source.to_string(),
             partition: 0,
@@ -229,10 +273,45 @@ impl Switchboard {
     }
 
     /// The cuts of these partitions, up to what was decided when this was called.
-    pub(super) fn history(&self, partitions: &[i32], given_up: &AtomicBool) -> Result<BTreeMap<i32, Tracks>, LogError> {
+    pub(super) fn history(&self, partitions: &[i32], given_up: &AtomicBool) -> Result<Readable, LogError> {
         let Premises { log, cuts, source, pipeline, .. } = &self.premises;
         history::read_unless(&**log, cuts.name(), pipeline, source, partitions, given_up)
     }
+}
+
+/// One of the models of a cut.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    name: &'a str,
+    version: &'a str,
+    artifact: &'a str,
+    digest: &'a str,
+}
+
+impl Part<'_> {
+    fn version(&self) -> VersionName {
+        VersionName { name: self.name.to_owned(), version: self.version.to_owned() }
+    }
+}
+
+/// The model of a cut, and its canary.
+fn parts(cut: &CutRecord) -> impl Iterator<Item = Part<'_>> {
+    let CutRecord { model: name, version, artifact, digest, .. } = cut;
+    let canary = cut.canary.as_ref().map(|Canary { model: name, version, artifact, digest, .. }| Part {
+        name,
+        version,
+        artifact,
+        digest,
+    });
+    std::iter::once(Part { name, version, artifact, digest }).chain(canary)
+}
+
+/// The versions that can be wanted from a position on: those of the cut that governs there and of all behind it, and those
+/// that events are known to name.
+fn versions(start: &Position, tracks: &Tracks, named: &Versions) -> Versions {
+    let governing = tracks.live.partition_point(|cut| cut.next_offset <= start.offset).saturating_sub(1);
+    let cut_to = tracks.live.iter().skip(governing).flat_map(parts).map(|part| part.version());
+    cut_to.chain(named.iter().cloned()).collect()
 }
 
 fn refused(name: &str, version: &str, artifact: &str, cause: String) -> SwapError {

@@ -17,7 +17,9 @@ mod switcher;
 mod takeover;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_faults;
 
 pub use agent::{Agent, HEARTBEAT};
 pub use board::{Premises, SwapError, Switchboard};
-pub use switcher::Switcher;
+pub use switcher::{Shadowing, Switcher};

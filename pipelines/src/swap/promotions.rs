@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion};
-use lunapark_schemas::promotion::{Promotion, PromotionKind, PromotionStage};
+use lunapark_schemas::promotion::{Promotion, PromotionKind, PromotionStage, UnknownPromotion};
 use lunapark_topics::{Log, LogError, LogErrorKind, Topic};
 
 use super::history::read_to_end;
@@ -19,6 +19,8 @@ const TRIES: usize = 20;
 pub struct Known {
     /// Promotions of one pipeline by number.
     pub promotions: BTreeMap<u64, Promotion>,
+    /// Those that this version cannot obey.
+    pub unknown: BTreeMap<u64, UnknownPromotion>,
     /// Registered versions of models.
     pub versions: Vec<ModelVersion>,
 }
@@ -50,35 +52,42 @@ impl Known {
         self.promotions.values().rev().filter(|promotion| promotion.stage == PromotionStage::On)
     }
 
-    fn take(&mut self, pipeline: &str, record: CatalogRecord) {
-        match record {
-            CatalogRecord::Promotion(promotion) if promotion.pipeline == pipeline => {
-                self.promotions.insert(promotion.id, promotion);
-            }
-            CatalogRecord::Version(version) => {
-                self.versions.retain(|v| (&v.name, v.version) != (&version.name, version.version));
-                self.versions.push(*version);
-            }
-            _ => {}
+    /// The number of the next promotion. Refused after one that this version does not understand: whatever is decided now
+    /// would be decided without it.
+    pub fn next_id(&self) -> Result<u64, UnknownPromotion> {
+        match self.unknown.values().next_back() {
+            Some(unknown) => Err(unknown.clone()),
+            None => Ok(self.promotions.keys().next_back().map_or(1, |last| last + 1)),
         }
     }
-}
 
-/// The promotion that this record holds.
-pub fn promotion_of(value: &[u8]) -> Option<Promotion> {
-    match serde_json::from_slice(value) {
-        Ok(CatalogRecord::Promotion(promotion)) => Some(promotion),
-        _ => None,
+    fn take(&mut self, pipeline: &str, value: &[u8]) {
+        match Promotion::read(value) {
+            Ok(Some(promotion)) if promotion.pipeline == pipeline => {
+                self.unknown.remove(&promotion.id);
+                self.promotions.insert(promotion.id, promotion);
+            }
+            Err(unknown) if unknown.pipeline == pipeline => {
+                self.promotions.remove(&unknown.id);
+                self.unknown.insert(unknown.id, unknown);
+            }
+            _ => self.take_version(value),
+        }
+    }
+
+    fn take_version(&mut self, value: &[u8]) {
+        if let Ok(CatalogRecord::Version(version)) = serde_json::from_slice(value) {
+            self.versions.retain(|v| (&v.name, v.version) != (&version.name, version.version));
+            self.versions.push(*version);
+        }
     }
 }
 
 /// Reads the topic to its end.
 pub fn read(log: &dyn Log, models: &str, pipeline: &str) -> Result<Known, LogError> {
     let mut known = Known::default();
-    read_to_end(log, &[TopicPartition::new(models, PARTITION)], |_, value| {
-        if let Some(record) = value.and_then(|value| serde_json::from_slice(value).ok()) {
-            known.take(pipeline, record);
-        }
+    read_to_end(log, &[TopicPartition::new(models, PARTITION)], |message| {
+        message.value.into_iter().for_each(|value| known.take(pipeline, value));
     })?;
     Ok(known)
 }

@@ -1,10 +1,12 @@
 //! One stream thread's part: takes cuts over with a partition, makes new ones at transaction boundaries, and takes them
 //! back where the transaction is aborted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lunapark_schemas::cuts::{Canary, CutRecord, Role};
+use lunapark_operator::VersionName;
+use lunapark_schemas::cuts::{Canary, CutRecord, FORMAT, Role};
 use lunapark_schemas::promotion::PromotionKind;
 use lunapark_schemas::{Position, TopicPartition};
 use lunapark_score::CutTable;
@@ -27,20 +29,34 @@ pub struct Switcher {
     open: HashMap<i32, Held>,
     /// The open transaction holds cuts of partitions that need not have moved.
     switched: bool,
-    /// Shadows that do not score although their cuts say so, by number of the promotion, and why: they are to be ended.
-    failed: BTreeMap<i32, (u64, String)>,
-    /// Some of them are not ended yet.
-    failed_anew: bool,
     /// The changes of the board up to which every held partition has its cuts.
     done: u64,
+}
+
+/// A shadow that scores: of which promotion, and which version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shadowing {
+    /// Number of the promotion.
+    pub promotion: u64,
+    /// Model name.
+    pub model: String,
+    /// Model version.
+    pub version: String,
+}
+
+impl Shadowing {
+    fn of(cut: &CutRecord) -> Option<Self> {
+        let (model, version) = (cut.model.clone(), cut.version.clone());
+        cut.share.map(|_| Self { promotion: cut.promotion, model, version })
+    }
 }
 
 impl Switcher {
     /// Nothing is owned yet.
     pub fn new(board: Arc<Switchboard>, table: Arc<CutTable>, health: Arc<Health>, member: &str) -> Self {
         let takeovers = Takeovers::new(board.clone(), health, member.to_owned());
-        let (held, open, failed) = (HashMap::new(), HashMap::new(), BTreeMap::new());
-        Self { board, table, takeovers, held, open, switched: false, failed, failed_anew: false, done: 0 }
+        let (held, open) = (HashMap::new(), HashMap::new());
+        Self { board, table, takeovers, held, open, switched: false, done: 0 }
     }
 
     /// Where cuts go.
@@ -54,9 +70,27 @@ impl Switcher {
         self.takeovers.ask(starts);
     }
 
+    /// Takes partitions over once more because events in them name versions that are not loaded; what was committed of
+    /// them ends at these offsets. They must be paused until [`arrived`](Self::arrived) gives them.
+    pub fn wait_for(&mut self, starts: &[Position], versions: &[(i32, VersionName)]) {
+        for start in starts {
+            let held = self.held.remove(&start.partition).unwrap_or_default();
+            self.table.set(start.partition, Default::default());
+            let named = versions.iter().filter(|(partition, _)| *partition == start.partition);
+            let named = held.versions().into_iter().chain(named.map(|(_, version)| version.clone())).collect();
+            tracing::info!(partition = %start.topic_partition(), ?named, "events name versions that are not loaded");
+            self.takeovers.ask_again(start.clone(), named, held);
+        }
+    }
+
     /// Whether partitions are still being taken over.
     pub fn waits(&self) -> bool {
         self.takeovers.waits()
+    }
+
+    /// Since when, for the last of them.
+    pub fn waited(&self) -> Option<Duration> {
+        self.takeovers.waited()
     }
 
     /// The partitions that can be scored from now on.
@@ -64,19 +98,20 @@ impl Switcher {
         self.takeovers.arrived().into_iter().map(|taken| self.take(taken)).collect()
     }
 
-    fn take(&mut self, Taken { start, held, shadow_failed }: Taken) -> Position {
-        if let (Some(reason), Some(shadow)) = (shadow_failed, held.shadowed()) {
-            self.failed.insert(start.partition, (shadow.cut.promotion, reason));
-            self.failed_anew = self.board.cuts();
-        }
+    fn take(&mut self, Taken { start, held }: Taken) -> Position {
         self.hold(start.partition, held);
         self.done = 0;
         start
     }
 
     fn hold(&mut self, partition: i32, held: Held) {
-        self.table.set(partition, held.table());
         self.held.insert(partition, held);
+        let mut table = self.held[&partition].table();
+        if !self.board.cuts() && self.failing(partition).is_some() {
+            // Its end cannot be recorded here, but it scores no more.
+            table.shadow.clear();
+        }
+        self.table.set(partition, table);
     }
 
     /// Partitions that are not ours any more.
@@ -85,14 +120,13 @@ impl Switcher {
         for at in partitions.iter().filter(|at| at.topic == *self.board.source()) {
             self.held.remove(&at.partition);
             self.open.remove(&at.partition);
-            self.failed.remove(&at.partition);
             self.table.set(at.partition, Default::default());
         }
     }
 
     /// Whether a switch is asked for that this thread has not looked at.
     pub fn due(&self) -> bool {
-        (self.done != self.board.changes() || self.failed_anew) && !self.switched
+        self.done != self.board.changes() && !self.switched
     }
 
     /// Whether the open transaction holds cuts of partitions that need not have moved.
@@ -104,12 +138,12 @@ impl Switcher {
     /// cuts hold at once in this process, and are to be written into the transaction that begins now.
     pub fn cut(&mut self, next: &[Position]) -> Vec<CutRecord> {
         // First the number: what is wanted later is looked at again.
-        (self.done, self.failed_anew) = (self.board.changes(), false);
+        self.done = self.board.changes();
         let wants = self.board.wants();
         let (mut cuts, source) = (Vec::new(), self.board.source().clone());
         for at in next.iter().filter(|at| at.topic == source) {
             let made = [&wants.live, &wants.shadow].map(|wanted| self.wanted_cut(at, wanted.as_ref()?));
-            let ended = self.failing(at.partition).and_then(|reason| self.end_of_shadow(at, reason));
+            let ended = self.failing(at.partition).and_then(|reason| self.end_of_shadow(at, &reason));
             // An end comes before a new beginning: the later promotion wins.
             let [live, shadow] = made;
             for made in [live, shadow.or(ended)].into_iter().flatten() {
@@ -118,6 +152,28 @@ impl Switcher {
         }
         self.switched |= !cuts.is_empty();
         cuts
+    }
+
+    /// The shadows of this thread's partitions have failed. Noted for the whole process, so that neither an abort nor a
+    /// restart of the thread begins them again; those of which that is news.
+    pub fn fail_shadows(&mut self, reason: &str) -> Vec<Shadowing> {
+        let mut shadows: Vec<_> = self.held.values().filter_map(|held| Shadowing::of(&held.shadowed()?.cut)).collect();
+        shadows.sort();
+        shadows.dedup();
+        shadows.retain(|shadow| self.board.shadow_failed(shadow.promotion, reason));
+        if !self.board.cuts() {
+            let partitions: Vec<i32> = self.held.keys().copied().collect();
+            partitions.into_iter().for_each(|partition| self.hold(partition, self.held[&partition].clone()));
+        }
+        shadows
+    }
+
+    /// The shadow that scores with this model.
+    pub fn shadowing(&self, model: usize) -> Option<Shadowing> {
+        let scores = |held: &&HeldCut| held.model.as_ref().is_some_and(|kept| kept.index == model);
+        // One that ends within the open transaction has scored in it, too.
+        let all = self.held.values().flat_map(|held| held.shadow.iter().rev());
+        all.filter(scores).find_map(|held| Shadowing::of(&held.cut))
     }
 
     /// Ends the shadows of all partitions from these offsets on: they do not score.
@@ -172,6 +228,7 @@ impl Switcher {
         let next_offset = promotion.planned(at.partition).unwrap_or(0).max(at.offset);
         let share = promotion.share.filter(|_| promotion.kind == PromotionKind::Shadow);
         let cut = CutRecord {
+            format: FORMAT,
             pipeline: self.board.premises.pipeline.clone(),
             topic: at.topic.to_string(),
             partition: at.partition,
@@ -187,6 +244,10 @@ impl Switcher {
             reason: None,
         };
         let whole = HeldCut { cut, model: wanted.kept.clone(), canary: None };
+        if let Some(reason) = self.board.failure(promotion.id) {
+            // A shadow that failed in another partition is not begun here, and the cut says so.
+            return Some(HeldCut::bare(CutRecord { share: None, reason: Some(reason), ..whole.cut }));
+        }
         match promotion.kind {
             PromotionKind::Canary => self.canary_cut(held, whole, wanted),
             _ => Some(whole),
@@ -222,10 +283,9 @@ impl Switcher {
         Some(HeldCut::bare(cut))
     }
 
-    /// Why the shadow of a partition does not score: what is said of an earlier one is not said of it.
-    fn failing(&self, partition: i32) -> Option<&str> {
-        let (number, reason) = self.failed.get(&partition)?;
-        (self.shadow_number(partition) == Some(*number)).then_some(reason)
+    /// Why the shadow of a partition does not score.
+    fn failing(&self, partition: i32) -> Option<String> {
+        self.board.failure(self.shadow_number(partition)?)
     }
 
     fn shadow_number(&self, partition: i32) -> Option<u64> {
@@ -236,15 +296,12 @@ impl Switcher {
     pub fn committed(&mut self) {
         self.open.clear();
         self.switched = false;
-        let mut failed = std::mem::take(&mut self.failed);
-        failed.retain(|partition, (number, _)| self.shadow_number(*partition) == Some(*number));
-        self.failed = failed;
     }
 
     /// The transaction is aborted: nothing was switched.
     pub fn aborted(&mut self) {
         if std::mem::take(&mut self.switched) {
-            (self.done, self.failed_anew) = (0, !self.failed.is_empty());
+            self.done = 0;
         }
         for (partition, before) in std::mem::take(&mut self.open) {
             self.hold(partition, before);

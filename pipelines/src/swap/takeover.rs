@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 
 use lunapark_schemas::{Position, TopicPartition};
 
-use super::board::Switchboard;
+use super::board::{Switchboard, Versions};
 use super::held::Held;
+use super::history::Tracks;
 use crate::health::Health;
 
 /// First pause before a partition is tried again; doubled up to [`LONGEST`]: a store that is back is noticed within that.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(20);
+/// A takeover that lasts so long is told of: as a rule it is over within milliseconds.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 /// How long the end of a stream thread waits for what it has begun: reading cuts ends at once, a slow store may not.
 const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -28,8 +31,6 @@ pub(super) struct Taken {
     pub(super) start: Position,
     /// Its cuts.
     pub(super) held: Held,
-    /// Why its shadow does not score.
-    pub(super) shadow_failed: Option<String>,
 }
 
 /// The partitions that one stream thread is taking over.
@@ -45,11 +46,20 @@ pub(super) struct Takeovers {
 
 struct Waiting {
     start: Position,
+    /// Versions that events are known to name.
+    named: Versions,
+    /// What was held of the partition before it waited: its models stay loaded.
+    _held: Held,
+    since: Instant,
+    told: bool,
     number: u64,
     pause: Duration,
     /// When it is tried again; none while a try is under way.
     again: Option<Instant>,
 }
+
+/// What one partition is tried with.
+type Asked = (Position, Versions);
 
 /// What a try sends: its number, the partition, and what was found.
 type Answer = (u64, i32, Result<Taken, String>);
@@ -67,16 +77,39 @@ impl Takeovers {
 
     /// Begins to take partitions over.
     pub(super) fn ask(&mut self, starts: &[Position]) {
-        for start in starts {
-            let waiting = Waiting { start: start.clone(), number: 0, pause: FIRST, again: Some(Instant::now()) };
-            self.waiting.insert(start.partition, waiting);
-        }
+        starts.iter().for_each(|start| self.put(start.clone(), Versions::new(), Held::default()));
         self.try_due();
+    }
+
+    /// Takes a partition over once more: its events name these versions.
+    pub(super) fn ask_again(&mut self, start: Position, named: Versions, held: Held) {
+        self.put(start, named, held);
+        self.try_due();
+    }
+
+    fn put(&mut self, start: Position, named: Versions, held: Held) {
+        let (since, partition) = (Instant::now(), start.partition);
+        let waiting = Waiting {
+            start,
+            named,
+            _held: held,
+            since,
+            told: false,
+            number: 0,
+            pause: FIRST,
+            again: Some(Instant::now()),
+        };
+        self.waiting.insert(partition, waiting);
     }
 
     /// Whether a partition waits.
     pub(super) fn waits(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// How long the last one has waited.
+    pub(super) fn waited(&self) -> Option<Duration> {
+        self.waiting.values().map(|waiting| waiting.since.elapsed()).min()
     }
 
     /// Partitions that are not ours any more.
@@ -99,7 +132,18 @@ impl Takeovers {
         });
         let taken = answers.into_iter().filter_map(|answer| self.settle(answer)).collect();
         self.try_due();
+        self.tell();
         taken
+    }
+
+    /// Readiness tells of those that take long, not only of those that have failed.
+    fn tell(&mut self) {
+        for waiting in self.waiting.values_mut().filter(|waiting| !waiting.told && waiting.since.elapsed() > TOLD_AFTER)
+        {
+            waiting.told = true;
+            let what = "it is being taken over: its cuts are read and its models loaded";
+            self.health.waits(&self.member, &waiting.start.topic_partition(), what);
+        }
     }
 
     fn settle(&mut self, (number, partition, found): Answer) -> Option<Taken> {
@@ -113,7 +157,9 @@ impl Takeovers {
             }
             Err(error) => {
                 let pause = waiting.pause;
-                tracing::error!(partition = %at, error, ?pause, "the partition is paused until its models can be loaded");
+                waiting.told = true;
+                let what = "the partition is paused until its cuts can be read and its models loaded";
+                tracing::error!(partition = %at, error, ?pause, "{what}");
                 self.health.waits(&self.member, &at, &error);
                 (waiting.again, waiting.pause) = (Some(Instant::now() + pause), (pause * 2).min(LONGEST));
                 None
@@ -126,13 +172,13 @@ impl Takeovers {
         let now = Instant::now();
         let due = |waiting: &&mut Waiting| waiting.again.is_some_and(|again| again <= now);
         let number = self.last + 1;
-        let starts: Vec<Position> = self
+        let starts: Vec<Asked> = self
             .waiting
             .values_mut()
             .filter(due)
             .map(|waiting| {
                 (waiting.number, waiting.again) = (number, None);
-                waiting.start.clone()
+                (waiting.start.clone(), waiting.named.clone())
             })
             .collect();
         if !starts.is_empty() {
@@ -141,8 +187,8 @@ impl Takeovers {
         }
     }
 
-    fn begin(&mut self, number: u64, starts: Vec<Position>) {
-        let partitions: Vec<i32> = starts.iter().map(|start| start.partition).collect();
+    fn begin(&mut self, number: u64, starts: Vec<Asked>) {
+        let partitions: Vec<i32> = starts.iter().map(|(start, _)| start.partition).collect();
         // Each partition is answered once: nothing ever waits.
         let (sender, answers) = sync_channel(starts.len());
         let given_up = Arc::new(AtomicBool::new(false));
@@ -173,24 +219,26 @@ impl Drop for Takeovers {
     }
 }
 
-fn take_all(
-    board: &Switchboard,
-    number: u64,
-    starts: Vec<Position>,
-    answers: &SyncSender<Answer>,
-    given_up: &AtomicBool,
-) {
-    let partitions: Vec<i32> = starts.iter().map(|start| start.partition).collect();
+fn take_all(board: &Switchboard, number: u64, starts: Vec<Asked>, answers: &SyncSender<Answer>, given_up: &AtomicBool) {
+    let partitions: Vec<i32> = starts.iter().map(|(start, _)| start.partition).collect();
     let history = tried(|| board.history(&partitions, given_up));
-    for start in starts {
-        if given_up.load(Ordering::Acquire) {
-            return;
-        }
-        let partition = start.partition;
-        let found = history.clone().and_then(|mut tracks| {
-            let tracks = tracks.remove(&partition).unwrap_or_default();
-            tried(|| board.take(start, tracks))
+    let tracks_of = |(start, named): Asked| {
+        let tracks = history.as_ref().map_err(Clone::clone).and_then(|tracks| match tracks.get(&start.partition) {
+            Some(Ok(tracks)) => Ok(tracks.clone()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Ok(Tracks::default()),
         });
+        (start, named, tracks)
+    };
+    let mut left: Vec<_> = starts.into_iter().map(tracks_of).collect();
+    while !left.is_empty() && !given_up.load(Ordering::Acquire) {
+        // What needs no loading does not wait behind what does.
+        let quick = |(start, named, tracks): &(Position, Versions, Result<Tracks, String>)| {
+            tracks.as_ref().map_or(true, |tracks| board.at_hand(start, tracks, named))
+        };
+        let (start, named, tracks) = left.swap_remove(left.iter().position(quick).unwrap_or(0));
+        let partition = start.partition;
+        let found = tracks.and_then(|tracks| tried(|| board.take(start, tracks, &named)));
         // Nobody hears it where the stream thread has ended.
         if answers.send((number, partition, found)).is_err() {
             return;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunapark_models::Device;
+use lunapark_operator::VersionName;
 use lunapark_schemas::cuts::{CutRecord, Role};
-use lunapark_schemas::promotion::{Planned, Promotion, PromotionKind, PromotionStage};
-use lunapark_schemas::{Position, Share, TopicPartition};
-use lunapark_score::{Cut, CutTable, ShadowCut, Taker};
+use lunapark_schemas::promotion::{FORMAT, Planned, Promotion, PromotionKind, PromotionStage};
+use lunapark_schemas::{Position, Record, Share, TopicPartition};
+use lunapark_score::{Cut, CutTable, ShadowCut, Taker, Version};
 use lunapark_stores::S3Options;
 use lunapark_topics::catalog::CatalogOptions;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
@@ -19,21 +20,21 @@ use crate::health::Health;
 use crate::models;
 
 const NET: &str = "builtin:higgs-mlp";
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Place {
-    log: Arc<dyn Log>,
-    catalog: Catalog,
-    board: Arc<Switchboard>,
-    _dir: tempfile::TempDir,
+pub(super) struct Place {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) catalog: Catalog,
+    pub(super) board: Arc<Switchboard>,
+    pub(super) _dir: tempfile::TempDir,
 }
 
-fn s3() -> S3Options {
+pub(super) fn s3() -> S3Options {
     let none = String::new;
     S3Options { endpoint: none(), region: none(), access_key_id: none(), secret_access_key: none() }
 }
 
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let dir = tempfile::tempdir().unwrap();
     let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
     let options = CatalogOptions {
@@ -53,11 +54,11 @@ fn place() -> Place {
 }
 
 /// A board as a fresh process has it.
-fn board(log: &Arc<dyn Log>, catalog: &Catalog) -> Arc<Switchboard> {
+pub(super) fn board(log: &Arc<dyn Log>, catalog: &Catalog) -> Arc<Switchboard> {
     board_delivering(log, catalog, Delivery::ExactlyOnce)
 }
 
-fn board_delivering(log: &Arc<dyn Log>, catalog: &Catalog, delivery: Delivery) -> Arc<Switchboard> {
+pub(super) fn board_delivering(log: &Arc<dyn Log>, catalog: &Catalog, delivery: Delivery) -> Arc<Switchboard> {
     let (name, version, path) = ("higgs".into(), "1".into(), "builtin:higgs-xgb".into());
     let set = models::load_all(&[ModelConfig { name, version, path, sha256: None, device: Device::Cpu }], &s3().into())
         .unwrap();
@@ -72,8 +73,9 @@ fn board_delivering(log: &Arc<dyn Log>, catalog: &Catalog, delivery: Delivery) -
     Arc::new(Switchboard::new(premises, Arc::new(set), s3().into()))
 }
 
-fn promotion(id: u64, version: &str, at: &[Planned]) -> Promotion {
+pub(super) fn promotion(id: u64, version: &str, at: &[Planned]) -> Promotion {
     Promotion {
+        format: FORMAT,
         id,
         pipeline: "score".into(),
         model: "higgs".into(),
@@ -90,19 +92,19 @@ fn promotion(id: u64, version: &str, at: &[Planned]) -> Promotion {
 }
 
 impl Place {
-    fn at(&self, offsets: [i64; 2]) -> Vec<Position> {
+    pub(super) fn at(&self, offsets: [i64; 2]) -> Vec<Position> {
         let at = |partition: usize| {
             TopicPartition::new(self.catalog.inference_events.name().clone(), partition as i32).at(offsets[partition])
         };
         vec![at(0), at(1)]
     }
 
-    fn want(&self, promotion: Promotion) {
+    pub(super) fn want(&self, promotion: Promotion) {
         let kept = (promotion.kind != PromotionKind::ShadowEnd).then(|| self.board.load_promoted(&promotion).unwrap());
         self.board.want(promotion, kept);
     }
 
-    fn write(&self, cuts: &[CutRecord]) {
+    pub(super) fn write(&self, cuts: &[CutRecord]) {
         let mut writer = self.log.writer().unwrap();
         for cut in cuts {
             writer.produce(&self.catalog.model_cuts.encode(cut).unwrap().record(Some(cut.partition))).unwrap();
@@ -111,14 +113,27 @@ impl Place {
     }
 
     /// One that has not taken its partitions over yet.
-    fn waiting(&self, health: &Arc<Health>) -> (Switcher, Arc<CutTable>) {
+    pub(super) fn waiting(&self, health: &Arc<Health>) -> (Switcher, Arc<CutTable>) {
+        self.waiting_at([5, 7], health)
+    }
+
+    pub(super) fn waiting_at(&self, offsets: [i64; 2], health: &Arc<Health>) -> (Switcher, Arc<CutTable>) {
         let table = Arc::new(CutTable::default());
         let mut switcher = Switcher::new(self.board.clone(), table.clone(), health.clone(), "score-a-0");
-        switcher.assigned(&self.at([5, 7]));
+        switcher.assigned(&self.at(offsets));
         (switcher, table)
     }
 
-    fn switcher(&self) -> (Switcher, Arc<CutTable>) {
+    /// Puts anything under a key of the cuts of the first partition.
+    pub(super) fn write_raw(&self, key: &str, value: Option<&[u8]>) {
+        let (topic, key) = (self.catalog.model_cuts.name(), Some(key.as_bytes()));
+        let record = Record { topic, partition: Some(0), key, value, headers: Default::default(), timestamp: None };
+        let mut writer = self.log.writer().unwrap();
+        writer.produce(&record).unwrap();
+        writer.flush(PATIENCE).unwrap();
+    }
+
+    pub(super) fn switcher(&self) -> (Switcher, Arc<CutTable>) {
         let (mut switcher, table) = self.waiting(&Arc::default());
         assert_eq!(arrivals(&mut switcher, |switcher, _| !switcher.waits()), [0, 1]);
         (switcher, table)
@@ -126,7 +141,7 @@ impl Place {
 }
 
 /// Partitions that arrive until something holds.
-fn arrivals(switcher: &mut Switcher, done: impl Fn(&Switcher, &[i32]) -> bool) -> Vec<i32> {
+pub(super) fn arrivals(switcher: &mut Switcher, done: impl Fn(&Switcher, &[i32]) -> bool) -> Vec<i32> {
     let (mut found, began) = (Vec::new(), Instant::now());
     while !done(switcher, &found) {
         assert!(began.elapsed() < PATIENCE, "partitions are taken over: {found:?}");
@@ -138,11 +153,11 @@ fn arrivals(switcher: &mut Switcher, done: impl Fn(&Switcher, &[i32]) -> bool) -
 }
 
 /// The model of each live cut of a partition, by offset.
-fn live(table: &CutTable, partition: i32) -> Vec<Cut> {
+pub(super) fn live(table: &CutTable, partition: i32) -> Vec<Cut> {
     table.of(partition).live.clone()
 }
 
-fn offsets(cuts: &[CutRecord]) -> Vec<i64> {
+pub(super) fn offsets(cuts: &[CutRecord]) -> Vec<i64> {
     cuts.iter().map(|cut| cut.next_offset).collect()
 }
 
@@ -222,36 +237,6 @@ fn at_least_once_makes_no_cuts() {
 }
 
 #[test]
-fn a_partition_whose_model_is_gone_waits_and_the_others_go_on() {
-    let place = place();
-    let model = place._dir.path().join("model.json");
-    let bytes = models::read("builtin:higgs-xgb", &s3()).unwrap().into_owned();
-    std::fs::write(&model, &bytes).unwrap();
-    let (mut switcher, _) = place.switcher();
-    let artifact = model.to_str().unwrap().to_owned();
-    let digest = models::load(&artifact, None, &s3().into()).unwrap().digest;
-    place.want(Promotion { artifact, digest, ..promotion(1, "2", &[]) });
-    let cuts = switcher.cut(&place.at([5, 7]));
-    place.write(&cuts[..1]);
-    std::fs::remove_file(&model).unwrap();
-
-    // Another process.
-    let place = Place { board: board(&place.log, &place.catalog), ..place };
-    let health = Arc::new(Health::default());
-    health.running("score-a-0");
-    let (mut switcher, table) = place.waiting(&health);
-    assert_eq!(arrivals(&mut switcher, |_, found| found == [1] && !health.ready()), [1]);
-    let paused = health.paused();
-    let reason = &paused["inference.events/0"];
-    assert!(reason.contains("higgs/2") && reason.contains("model.json"), "{reason}");
-    assert!(live(&table, 0).is_empty(), "nothing is scored by another version: the partition is paused");
-    std::fs::write(&model, &bytes).unwrap();
-    assert_eq!(arrivals(&mut switcher, |switcher, _| !switcher.waits()), [0]);
-    assert_eq!(live(&table, 0), [Cut::to(1, 5)]);
-    assert!(health.ready());
-}
-
-#[test]
 fn a_partition_that_leaves_while_it_is_taken_over_does_not_arrive() {
     let place = place();
     let (mut switcher, _) = place.waiting(&Arc::default());
@@ -259,8 +244,17 @@ fn a_partition_that_leaves_while_it_is_taken_over_does_not_arrive() {
     assert_eq!(arrivals(&mut switcher, |switcher, _| !switcher.waits()), [1]);
 }
 
+/// The versions that events may name, and where they may.
+pub(super) fn named(table: &CutTable) -> Vec<(i64, Version)> {
+    table.of(0).named.iter().map(|named| (named.from, named.version.clone())).collect()
+}
+
+pub(super) fn away(version: &str) -> Version {
+    Version::Away(VersionName { name: "higgs".into(), version: version.into() })
+}
+
 #[test]
-fn every_version_that_a_cut_has_named_is_loaded_and_none_other() {
+fn every_version_that_can_be_wanted_is_loaded_and_none_other() {
     let place = place();
     let (mut switcher, table) = place.switcher();
     for (id, version) in [(1, "2"), (2, "3")] {
@@ -268,8 +262,8 @@ fn every_version_that_a_cut_has_named_is_loaded_and_none_other() {
         place.write(&switcher.cut(&place.at([5 + id as i64, 7 + id as i64])));
         switcher.committed();
     }
-    let named = |table: &CutTable| table.of(0).named.iter().map(|named| (named.from, named.model)).collect::<Vec<_>>();
-    assert_eq!(named(&table), [(6, 1), (7, 2)]);
+    let both = [(6, Version::Loaded(1)), (7, Version::Loaded(2))];
+    assert_eq!(named(&table), both);
     let loaded = |board: &Switchboard, version| {
         let index = board.models.find("higgs", version);
         index.is_some_and(|index| board.models.get(index).unwrap().model().is_some())
@@ -277,7 +271,7 @@ fn every_version_that_a_cut_has_named_is_loaded_and_none_other() {
     let fresh = board(&place.log, &place.catalog);
     let place = Place { board: fresh.clone(), ..place };
     let (mut switcher, table) = place.switcher();
-    assert_eq!(named(&table), [(6, 1), (7, 2)], "the same at whoever takes over");
+    assert_eq!(named(&table), both, "the same at whoever takes over before them");
     assert!(loaded(&fresh, "2") && loaded(&fresh, "3"));
     place.board.load_promoted(&promotion(3, "4", &[])).map(drop).unwrap();
     assert!(!loaded(&fresh, "4"), "a promotion that was not made keeps nothing");
@@ -328,7 +322,7 @@ fn the_configured_model_is_recorded_where_it_first_scores_and_where_it_changes()
     assert_eq!(switcher.configured(&place.at([13, 13])), []);
 }
 
-fn share(part: f64) -> Option<Share> {
+pub(super) fn share(part: f64) -> Option<Share> {
     Some(Share::try_from(part).unwrap())
 }
 
@@ -390,27 +384,4 @@ fn a_shadow_has_cuts_of_its_own_and_undoes_no_plan() {
     assert_eq!(table.of(0).shadow, [ShadowCut { from: 9, taker: None }]);
     place.want(Promotion { kind: PromotionKind::Shadow, share: share(0.2), ..promotion(2, "3", &[]) });
     assert_eq!(switcher.cut(&place.at([10, 10])), [], "it is not begun again");
-}
-
-#[test]
-fn a_shadow_that_cannot_be_loaded_is_ended_and_holds_no_partition_up() {
-    let place = place();
-    let (mut switcher, _) = place.switcher();
-    place.want(Promotion { kind: PromotionKind::Shadow, share: share(0.2), ..promotion(1, "2", &[]) });
-    let cuts = switcher.cut(&place.at([5, 7]));
-    let lost = |cut: &CutRecord| CutRecord { artifact: "nowhere.json".into(), ..cut.clone() };
-    place.write(&cuts.iter().map(lost).collect::<Vec<_>>());
-    let place = Place { board: board(&place.log, &place.catalog), ..place };
-    let (mut switcher, table) = place.switcher();
-    assert_eq!(table.of(0).shadow, [ShadowCut { from: 5, taker: None }]);
-    for _ in 0..2 {
-        assert!(switcher.due());
-        let ends = switcher.cut(&place.at([6, 8]));
-        assert_eq!(offsets(&ends), [6, 8]);
-        assert!(ends[0].reason.as_ref().unwrap().contains("nowhere.json"), "{ends:?}");
-        switcher.aborted();
-    }
-    switcher.cut(&place.at([6, 8]));
-    switcher.committed();
-    assert!(!switcher.due());
 }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lunapark_tests::harness::{Backend, Event, OwnedRecord, Workplace, until};
+use lunapark_tests::harness::{Backend, Event, Kafka, OwnedRecord, Workplace, until};
 use lunapark_tests::verifier::CutBook;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::config::ClientConfig;
 use serde_json::{Value, json};
 
 use super::higgs::{self, Format, PERCEPTRON, TREES};
@@ -20,6 +22,7 @@ on_both!(
     a_pinned_version_counts_from_its_cut_on,
     the_past_does_not_change_with_the_configuration,
     a_partition_whose_model_is_gone_waits_and_readiness_tells,
+    a_version_of_long_ago_is_loaded_when_an_event_names_it,
 );
 
 const NET: &str = "builtin:higgs-mlp";
@@ -261,6 +264,11 @@ fn shadow_and_canary_take_their_shares(backend: Backend) {
     assert_eq!((&again["in"], &again["diff"]["identical"]), (&json!(sent), &json!(sent)), "{again:#}");
     assert_proven(&place, sent);
     service.terminate().ok();
+    let list = place.cli_json(&["models", "shadow", "--list"]);
+    let scored = place.read_all("inference.shadow").len();
+    let [shown] = list.as_array().unwrap().as_slice() else { panic!("one shadow: {list:#}") };
+    assert_eq!((&shown["model"], &shown["scoring"], &shown["partitions"]), (&json!("higgs/2"), &json!(0), &json!(4)));
+    assert_eq!((&shown["scored"], &shown["rejected"], &shown["reason"]), (&json!(scored), &json!(0), &json!(null)));
 }
 
 /// The shadow's scores are those that its cuts and the hash say, and are written as results are.
@@ -367,4 +375,78 @@ fn a_partition_whose_model_is_gone_waits_and_readiness_tells(backend: Backend) {
     assert_eq!(by_new, 7);
     assert_proven(&place, 8);
     service.terminate().ok();
+}
+
+fn a_version_of_long_ago_is_loaded_when_an_event_names_it(backend: Backend) {
+    let place = Workplace::new(backend);
+    place.create_topics();
+    let model = place.dir().join("net.safetensors");
+    std::fs::write(&model, PERCEPTRON).unwrap();
+    let service = place.service("one", &[]);
+    place.cli_json(&["models", "promote", "higgs/2", "--model", model.to_str().unwrap()]);
+    produce(&place, 0..40);
+    place.wait_records("inference.results", 40, PATIENCE);
+    place.cli_json(&["models", "promote", "higgs/3", "--model", "builtin:higgs-xgb"]);
+    until(PATIENCE, "offsets are committed", || (place.committed() == vec![Some(10); 4]).then_some(()));
+    service.terminate().ok();
+    std::fs::remove_file(&model).unwrap();
+    // Nothing from here on needs it: a start without it is ready.
+    let mut service = place.service("one", &[]);
+    produce(&place, 40..80);
+    place.wait_records("inference.results", 80, PATIENCE);
+    // One partition has events that name it: these wait, with what comes behind them, and the others go on.
+    let features = &higgs::sample(1)[0];
+    let named = |_| Event::new(higgs::v1(std::slice::from_ref(features))).to(2).header("lunapark-model", "higgs/2");
+    place.produce("inference.events", &(0..4).map(named).collect::<Vec<_>>());
+    until(PATIENCE, "readiness names the partition and the model", || {
+        let answer = service.get("/readyz");
+        let told = answer.body.contains("inference.events/2") && answer.body.contains("net.safetensors");
+        (answer.status == 503 && told && !answer.body.contains("inference.events/1")).then_some(())
+    });
+    produce(&place, 80..120);
+    place.wait_records("inference.results", 110, PATIENCE);
+    std::fs::write(&model, PERCEPTRON).unwrap();
+    service.wait_ready(PATIENCE);
+    let results = place.wait_records("inference.results", 124, PATIENCE);
+    let counted = |tag: &str| results.iter().filter(|result| result.header("lunapark-model") == Some(tag)).count();
+    // Numbers 0 to 39 without those that pin the first version, and the four; of the later ones, all that pin nothing.
+    assert_eq!((counted(&new()), counted(&higgs::tag("higgs/3", TREES)), counted(&old())), (40, 72, 12));
+    assert_proven(&place, 124);
+    service.terminate().ok();
+}
+
+/// The broker's answer, not ours: the topic takes less than it did when the service started.
+#[test]
+fn kafka_a_shadow_whose_topic_refuses_it_is_ended_and_every_result_comes_once() {
+    let place = Workplace::kafka().with("score.shadow_patience", r#""60s""#);
+    place.create_topics();
+    let service = place.service("one", &[]);
+    place.cli_json(&["models", "shadow", "higgs/2", "--model", NET, "--share", "1"]);
+    let sent = under_load(&place, || {
+        place.wait_records("inference.shadow", 20, PATIENCE);
+        set_topic(&place.topic("inference.shadow"), "max.message.bytes", "80");
+        until(PATIENCE, "the shadow is ended, and why", || {
+            let told = |cut: &Value| cut["reason"].as_str().is_some_and(|reason| reason.contains("inference.shadow"));
+            let ended = place.read_all("model.cuts").iter().map(OwnedRecord::json).filter(told).count();
+            (ended == place.partitions() as usize).then_some(())
+        });
+    });
+    let results = place.wait_records("inference.results", sent, PATIENCE);
+    assert!(results.iter().all(|result| result.header("lunapark-model") == Some(&old())));
+    let events = place.read_all("inference.events");
+    let events: HashMap<_, _> = events.into_iter().map(|event| (event.position(), event)).collect();
+    let free: Vec<_> = results.iter().filter(|result| !is_pinned(result, &events)).cloned().collect();
+    assert_shadowed(&place, &CutBook::read(&place), &free, &events);
+    assert_proven(&place, sent);
+    service.terminate().ok();
+}
+
+/// Changes a setting of a topic on the broker.
+fn set_topic(topic: &str, name: &str, value: &str) {
+    let admin: AdminClient<_> =
+        ClientConfig::new().set("bootstrap.servers", Kafka::bootstrap()).create().expect("an admin client");
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let changed = runtime.block_on(admin.alter_configs([&change], &AdminOptions::new())).expect("an answer");
+    assert!(changed.iter().all(Result::is_ok), "{changed:?}");
 }

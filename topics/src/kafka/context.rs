@@ -16,6 +16,10 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
+use super::error::kind_of_code;
+use crate::error::LogErrorKind;
+use crate::log::Refusal;
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -202,6 +206,11 @@ impl FailedDelivery {
         matches!(self.error.rdkafka_error_code(), Some(RDKafkaErrorCode::MessageSizeTooLarge))
     }
 
+    pub(super) fn refusal(&self) -> Refusal {
+        let kind = self.error.rdkafka_error_code().map_or(LogErrorKind::Internal, kind_of_code);
+        Refusal { topic: self.topic.clone(), kind, reason: self.error.to_string() }
+    }
+
     /// Thrown away on purpose by an abort.
     fn purged(&self) -> bool {
         use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
@@ -215,6 +224,8 @@ pub(super) struct SinkContext {
     pub(super) events: ClientEvents,
     any_failed: AtomicBool,
     failed: Mutex<Vec<FailedDelivery>>,
+    /// A topic may not be written to: no record of the transaction is sent any more, and none is reported.
+    barred: AtomicBool,
 }
 
 impl SinkContext {
@@ -224,10 +235,33 @@ impl SinkContext {
             true => std::mem::take(&mut lock(&self.failed)),
         }
     }
+
+    /// Whether this producer's transaction can only be aborted, although its records are not reported.
+    pub(super) fn barred(&self) -> bool {
+        self.barred.load(Ordering::Acquire)
+    }
+
+    fn bar(&self, topic: &str) {
+        let error = KafkaError::MessageProduction(RDKafkaErrorCode::TopicAuthorizationFailed);
+        lock(&self.failed).push(FailedDelivery { topic: topic.to_owned(), error, tag: 0 });
+        self.any_failed.store(true, Ordering::Release);
+        self.barred.store(true, Ordering::Release);
+    }
+}
+
+/// The topic that a transaction may not take up, where librdkafka tells that only to its log (2.12,
+/// `rd_kafka_txn_handle_AddPartitionsToTxn`): the error of the transaction does not name it.
+fn barred_topic(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("Failed to add partition \"")?;
+    let (topic, why) = rest.split_once("\" [")?;
+    why.contains("authorization failed").then_some(topic)
 }
 
 impl ClientContext for SinkContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if let Some(topic) = barred_topic(line).filter(|_| facility == "ADDPARTS") {
+            self.bar(topic);
+        }
         log_line(level, facility, line);
     }
 
@@ -246,5 +280,25 @@ impl ProducerContext for SinkContext {
             lock(&self.failed).push(failed);
             self.any_failed.store(true, Ordering::Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_a_transaction_may_not_take_up_is_named() {
+        let line = "[thrd:main]: localhost:9092/1: Failed to add partition \"lab.inference.shadow\" [3] to transaction: \
+                    Broker: Topic authorization failed";
+        assert_eq!(barred_topic(line), Some("lab.inference.shadow"));
+        let other = "Failed to add partition \"inference.results\" [3] to transaction: Broker: Operation not attempted";
+        assert_eq!(barred_topic(other), None, "it was not looked at");
+        let context = SinkContext::default();
+        context.log(RDKafkaLogLevel::Error, "ADDPARTS", line);
+        assert!(context.barred());
+        let refused: Vec<_> = context.take_failed().iter().map(FailedDelivery::refusal).collect();
+        assert_eq!((refused.len(), &*refused[0].topic), (1, "lab.inference.shadow"));
+        assert_eq!(refused[0].kind, LogErrorKind::Unauthorised);
     }
 }

@@ -106,7 +106,7 @@ impl Sink {
     /// Waits until nothing is in flight; then says which records failed.
     pub(super) fn drain(&mut self, within: Duration) -> Result<Vec<FailedDelivery>, LogError> {
         let deadline = Instant::now() + within;
-        while self.producer.in_flight_count() > 0 {
+        while self.producer.in_flight_count() > 0 && !self.producer.context().barred() {
             if Instant::now() > deadline {
                 bootstrap_again(self.producer.client(), &self.bootstrap);
                 let message = format!("{} records not acknowledged in {within:?}", self.producer.in_flight_count());
@@ -116,7 +116,7 @@ impl Sink {
             let _pending = self.producer.flush(Duration::ZERO);
             for _ in 0..NAPS_PER_FLUSH {
                 self.nap();
-                if self.producer.in_flight_count() == 0 {
+                if self.producer.in_flight_count() == 0 || self.producer.context().barred() {
                     break;
                 }
             }

@@ -11,12 +11,13 @@ use lunapark_schemas::{Messages, Position, Record, TopicPartition};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset;
 
 use super::close::{CLOSE_POLL, CLOSES_WITHIN, close_consumer};
 use super::commit::{Done, FailedCommit, WhileCommitting, commit_transaction, drained};
 use super::config::KafkaOptions;
-use super::context::{GroupEvent, MemberContext};
+use super::context::{FailedDelivery, GroupEvent, MemberContext};
 use super::error::log_error;
 use super::native::{FetchQueue, bootstrap_again};
 use super::orphans::Orphans;
@@ -25,7 +26,7 @@ use super::reader::{Member, fill_member};
 use super::{offset_list, partition_list};
 use crate::catalog::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::error::{LogError, LogErrorKind as Kind};
-use crate::log::{Ahead, Delivery, Limit, Polled, Start, Stream, StreamSpec};
+use crate::log::{Ahead, Delivery, Limit, Polled, Refusal, Start, Stream, StreamSpec};
 
 /// How long one question for committed offsets and ends may take; then the partitions held are read on.
 const COMMITTED_SLICE: Duration = Duration::from_millis(500);
@@ -51,6 +52,7 @@ pub(super) struct KafkaStream {
     limits: Vec<(Arc<str>, usize)>,
     in_transaction: bool,
     refused: Vec<(i32, i64)>,
+    refusals: Vec<Refusal>,
     /// When an assignment that waits for its committed offsets is looked at again.
     ask_again: Option<Instant>,
     outage: Option<Outage>,
@@ -94,6 +96,7 @@ impl KafkaStream {
             limits,
             in_transaction: false,
             refused: Vec::new(),
+            refusals: Vec::new(),
             ask_again: None,
             outage: None,
             revoked: Vec::new(),
@@ -274,11 +277,17 @@ impl KafkaStream {
         }
     }
 
-    /// Remembers the sources of records that were refused as too large.
     fn refuse(&mut self, failed: FailedCommit) -> LogError {
-        self.sink_broken |= failed.stuck || !failed.refused.is_empty();
-        self.refused.extend(failed.refused.iter().filter(|f| f.too_large()).filter_map(|f| source_of(f.tag)));
+        self.sink_broken |= failed.stuck;
+        self.remember(&failed.refused);
         failed.error
+    }
+
+    /// Remembers whose records were refused, and the sources of those that were too large.
+    fn remember(&mut self, refused: &[FailedDelivery]) {
+        self.sink_broken |= !refused.is_empty();
+        self.refused.extend(refused.iter().filter(|f| f.too_large()).filter_map(|f| source_of(f.tag)));
+        self.refusals.extend(refused.iter().map(FailedDelivery::refusal));
     }
 
     fn commit_at_least_once(&mut self, next: &[Position]) -> Result<(), LogError> {
@@ -379,6 +388,12 @@ impl Stream for KafkaStream {
 
     fn refused(&mut self) -> Vec<(i32, i64)> {
         std::mem::take(&mut self.refused)
+    }
+
+    fn refusals(&mut self) -> Vec<Refusal> {
+        let late = self.sink.producer().context().take_failed();
+        self.remember(&late);
+        std::mem::take(&mut self.refusals)
     }
 
     fn max_message_bytes(&self, topic: &str) -> Option<usize> {

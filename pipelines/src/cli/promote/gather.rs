@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::control::{Alive, Answer, ControlRecord};
-use lunapark_schemas::promotion::Promotion;
+use lunapark_schemas::promotion::{FORMAT, Promotion};
 use lunapark_schemas::{Messages, TopicPartition};
 use lunapark_topics::{Limit, Reader};
 
@@ -36,8 +36,8 @@ pub(super) struct Ear {
 /// Who runs, as far as it was heard.
 #[derive(Default)]
 struct Roll {
-    /// Instance, its run and its last sign of life.
-    alive: BTreeMap<String, (String, i64)>,
+    /// Instance, its run, its last sign of life, and which format of promotions it obeys.
+    alive: BTreeMap<String, (String, i64, u32)>,
     /// When an instance without a run last said that it stopped, milliseconds since 1970.
     stopped: Option<i64>,
 }
@@ -48,11 +48,22 @@ pub(super) struct Gathered {
     pub(super) ready: BTreeSet<String>,
     cannot: BTreeMap<String, String>,
     silent: BTreeSet<String>,
+    /// Those of older versions, which would take the promotion for another one.
+    outdated: BTreeSet<String>,
     deadline: Duration,
     force: bool,
 }
 
 impl Gathered {
+    /// Not even by force: whoever takes a shadow for a switch has scored with it before anybody notices.
+    pub(super) fn misled(&self) -> Option<String> {
+        let all: Vec<&str> = self.outdated.iter().map(String::as_str).collect();
+        (!all.is_empty()).then(|| {
+            let all = all.join(", ");
+            format!("of an older version, which would take it for a switch of all events: {all}; upgrade them first")
+        })
+    }
+
     fn told(&self) -> Option<String> {
         let cannot = self.cannot.iter().map(|(instance, reason)| format!("instance {instance}: {reason}"));
         let silent = self.silent.iter().map(|i| format!("instance {i} did not answer within {:?}", self.deadline));
@@ -67,7 +78,8 @@ impl Gathered {
 
     /// Why the switch is not made.
     pub(super) fn refusal(&self) -> Option<String> {
-        self.told().filter(|_| !self.force).map(|told| format!("{told}; --force switches the others"))
+        let told = || self.told().filter(|_| !self.force).map(|told| format!("{told}; --force switches the others"));
+        self.misled().map(|misled| format!("there are instances {misled}")).or_else(told)
     }
 
     /// Who was passed over by force.
@@ -95,13 +107,14 @@ impl Ear {
                 continue;
             }
             gathered.silent = self.roll.running().filter(|i| !gathered.answered(i)).cloned().collect();
+            gathered.outdated = self.roll.outdated(to).cloned().collect();
             let all_heard = gathered.somebody() || asked.elapsed() >= HEARD_AGAIN;
             let all_answered = gathered.silent.is_empty() && all_heard && !self.roll.just_stopped();
             if all_answered || asked.elapsed() >= deadline {
                 return Ok(gathered);
             }
             // One that cannot decides it, whatever the others say.
-            if !gathered.cannot.is_empty() && !force {
+            if (!gathered.cannot.is_empty() && !force) || !gathered.outdated.is_empty() {
                 gathered.silent.clear();
                 return Ok(gathered);
             }
@@ -115,6 +128,8 @@ impl Ear {
         loop {
             let caught_up = self.listen((pipeline, 0), &mut gathered)?;
             gathered.ready = self.roll.running().cloned().collect();
+            gathered.outdated =
+                self.roll.obeying().filter(|(_, obeys)| *obeys < FORMAT).map(|(i, _)| i.clone()).collect();
             if caught_up && (gathered.somebody() || asked.elapsed() >= HEARD_AGAIN.min(within)) {
                 return Ok(gathered);
             }
@@ -134,11 +149,11 @@ impl Ear {
 impl Roll {
     fn hear(&mut self, said_at: i64, record: ControlRecord, to: (&str, u64), gathered: &mut Gathered) {
         match record {
-            ControlRecord::Alive(Alive { pipeline, instance, run, sent_at }) if pipeline == to.0 => {
-                if self.alive.get(&instance).is_some_and(|(before, _)| *before != run) {
+            ControlRecord::Alive(Alive { pipeline, instance, run, sent_at, obeys }) if pipeline == to.0 => {
+                if self.alive.get(&instance).is_some_and(|(before, ..)| *before != run) {
                     gathered.forget(&instance);
                 }
-                self.alive.insert(instance, (run, sent_at));
+                self.alive.insert(instance, (run, sent_at, obeys));
             }
             ControlRecord::Stopped { pipeline, instance, run } if pipeline == to.0 && !self.late(&instance, &run) => {
                 self.alive.remove(&instance);
@@ -165,7 +180,7 @@ impl Roll {
 
     /// Whether this is the word of a process whose namesake runs already: it comes late, and says nothing of that one.
     fn late(&self, instance: &str, run: &str) -> bool {
-        !run.is_empty() && self.alive.get(instance).is_some_and(|(now, _)| now != run)
+        !run.is_empty() && self.alive.get(instance).is_some_and(|(now, ..)| now != run)
     }
 
     /// Whether a namesake of an instance that stopped may still have to be heard. A clock ahead of ours holds nothing up.
@@ -175,15 +190,27 @@ impl Roll {
     }
 
     fn running(&self) -> impl Iterator<Item = &String> {
+        self.obeying().map(|(instance, _)| instance)
+    }
+
+    /// Those that run and would take a promotion for another one: versions without formats know switches only.
+    fn outdated(&self, to: &Promotion) -> impl Iterator<Item = &String> {
+        let needed = if to.kind.is_switch() { 0 } else { to.format };
+        self.obeying().filter(move |(_, obeys)| *obeys < needed).map(|(instance, _)| instance)
+    }
+
+    /// Those that run, and which format of promotions each obeys.
+    fn obeying(&self) -> impl Iterator<Item = (&String, u32)> {
         let since = clock::now_millis() - SILENCE.as_millis() as i64;
-        self.alive.iter().filter(move |(_, (_, sent_at))| *sent_at >= since).map(|(instance, _)| instance)
+        let runs = self.alive.iter().filter(move |(_, (_, sent_at, _))| *sent_at >= since);
+        runs.map(|(instance, (_, _, obeys))| (instance, *obeys))
     }
 }
 
 impl Gathered {
     fn none(deadline: Duration, force: bool) -> Self {
-        let (ready, cannot, silent) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        Self { ready, cannot, silent, deadline, force }
+        let (ready, cannot, silent, outdated) = Default::default();
+        Self { ready, cannot, silent, outdated, deadline, force }
     }
 
     /// What an earlier run of an instance said does not hold for it any more.
@@ -202,6 +229,7 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lunapark_schemas::promotion::PromotionKind;
 
     const TO: (&str, u64) = ("score", 7);
 
@@ -211,7 +239,7 @@ mod tests {
 
     fn alive(run: &str) -> ControlRecord {
         let (pipeline, instance, sent_at) = ("score".into(), "a".into(), clock::now_millis());
-        ControlRecord::Alive(Alive { pipeline, instance, run: run.into(), sent_at })
+        ControlRecord::Alive(Alive { pipeline, instance, run: run.into(), sent_at, obeys: FORMAT })
     }
 
     fn stopped(run: &str) -> ControlRecord {
@@ -246,5 +274,23 @@ mod tests {
         hear(&mut roll, &mut gathered, alive(""));
         hear(&mut roll, &mut gathered, stopped(""));
         assert!(roll.just_stopped() && roll.running().count() == 0);
+    }
+
+    #[test]
+    fn an_instance_that_would_take_a_shadow_for_a_switch_is_asked_for_none_not_even_by_force() {
+        let text = include_str!("../../../../schemas/examples/records/models/ok-promotion.json");
+        let promotion = Promotion::read(text.as_bytes()).unwrap().unwrap();
+        let of = |kind| Promotion { kind, ..promotion.clone() };
+        let (mut roll, mut gathered) = (Roll::default(), Gathered::none(Duration::ZERO, true));
+        hear(&mut roll, &mut gathered, alive("new"));
+        assert_eq!(roll.outdated(&of(PromotionKind::Shadow)).count(), 0);
+        // What an older version sends.
+        let text = format!(r#"{{"kind":"alive","pipeline":"score","instance":"b","sent_at":{}}}"#, clock::now_millis());
+        hear(&mut roll, &mut gathered, ControlRecord::read(text.as_bytes()).unwrap());
+        assert_eq!(roll.outdated(&of(PromotionKind::Switch)).count(), 0, "that it knows");
+        for kind in [PromotionKind::Canary, PromotionKind::Shadow, PromotionKind::ShadowEnd] {
+            gathered.outdated = roll.outdated(&of(kind)).cloned().collect();
+            assert!(gathered.refusal().is_some_and(|reason| reason.contains(": b; upgrade them")), "{kind:?}");
+        }
     }
 }

@@ -8,7 +8,9 @@ use lunapark_schemas::promotion::{PromotionKind, PromotionStage};
 
 use super::super::Context;
 use super::super::output::{self, Output};
-use super::{Intent, Patience, Wanted, follow, gather, known, prepare, report, share, switch, wanted, write_intent};
+use super::{
+    Intent, Patience, Wanted, follow, gather, known, prepare, report, shadows, share, switch, wanted, write_intent,
+};
 use crate::config::Config;
 use crate::models;
 
@@ -19,10 +21,10 @@ use crate::models;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark models shadow higgs/2 --share 0.2\n  \
                         lunapark models shadow higgs/2 --model s3://models/higgs-2.json --share 1\n  \
-                        lunapark models shadow --stop")]
+                        lunapark models shadow --list\n  lunapark models shadow --stop")]
 pub struct Args {
     /// Name of the model, or name/version; without a version the newest of the catalog, or with --model the next number
-    #[arg(value_name = "NAME[/VERSION]", required_unless_present = "stop", requires = "share")]
+    #[arg(value_name = "NAME[/VERSION]", required_unless_present_any = ["stop", "list"], requires = "share")]
     name: Option<String>,
     /// Address of the model: a path that every instance can read, file://, s3:// or builtin:
     #[arg(long, value_name = "ADDRESS", requires = "name")]
@@ -33,6 +35,9 @@ pub struct Args {
     /// End the shadow that scores now
     #[arg(long, conflicts_with = "name")]
     stop: bool,
+    /// List the shadows: where and how much they have scored, and why those that ended by themselves did
+    #[arg(long, conflicts_with_all = ["name", "stop"])]
+    list: bool,
     #[command(flatten)]
     patience: Patience,
 }
@@ -41,6 +46,7 @@ pub struct Args {
 pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     output::on_stdout(context.json, |out| match &args.name {
         Some(name) => start(context, config, args, name, out),
+        None if args.list => shadows::run(context, config, out),
         None => stop(context, args, out),
     })
 }
@@ -72,6 +78,9 @@ fn stop(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<
         digest: shadow.digest.clone(),
     };
     let running = gather::Ear::open(context)?.running_now(&context.group_of_pipeline, args.patience.deadline)?;
+    if let Some(reason) = running.misled() {
+        bail!("cannot end the shadow while instances run {reason}");
+    }
     let intent = Intent { kind: PromotionKind::ShadowEnd, ..Intent::whole() };
     let decided = write_intent(context, &wanted, &intent, PromotionStage::On).context("cannot end the shadow")?;
     let cuts = follow::cuts(context, &decided, running.somebody(), args.patience.deadline)?;

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use futures::executor::block_on;
-use lunapark_operator::{Batch, Codec, Operator, Reply, Scored};
+use lunapark_operator::{Batch, Codec, Decoded, Operator, Reply, Scored};
 use lunapark_schemas::headers::CONTENT_TYPE;
 use lunapark_schemas::inference::wire::{V1Answer, V1Answers, V1Prediction, V1Reply, V2Answers, V2Reply};
 use lunapark_schemas::rows::{f32_values, f64_values};
@@ -27,9 +27,14 @@ pub(super) enum Answer {
     Filtered,
 }
 
-/// One answer per message, in their order; those at the indices are scored.
-pub(super) fn of(codec: &InferenceCodec, scorer: &Scorer, messages: &Messages, indices: &[usize]) -> Vec<Answer> {
-    let decoded = codec.decode(messages, indices);
+/// One answer per message, in their order; those at the indices were decoded.
+pub(super) fn of(
+    codec: &InferenceCodec,
+    scorer: &Scorer,
+    messages: &Messages,
+    indices: &[usize],
+    decoded: Decoded,
+) -> Vec<Answer> {
     let mut answers: Vec<Option<Answer>> = (0..messages.len()).map(|_| Some(Answer::Filtered)).collect();
     indices.iter().for_each(|index| answers[*index] = None);
     for (index, rejection) in decoded.rejected {
