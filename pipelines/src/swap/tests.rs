@@ -41,6 +41,8 @@ fn place() -> Place {
         partitions: 2,
         ledger_partitions: 1,
         retention: None,
+        jobs_retention: None,
+        control_retention: None,
         max_message_bytes: 1 << 20,
         replication: 1,
     };
