@@ -119,7 +119,7 @@ fn under_way(open: &BTreeMap<String, u64>, all: &[&Tasks]) -> Option<String> {
     let names = open.iter().take(NAMED_PER_KIND as usize);
     let names: Vec<_> = names.map(|(task, count)| format!("`{task}` ({count} messages of its trials)")).collect();
     let more = if open.len() > names.len() { ", …" } else { "" };
-    let what = format!("{} searches are under way, so their ends are pending: {}{more}", open.len(), names.join(", "));
+    let what = format!("searches under way, whose ends are pending: {}{more}", names.join(", "));
     (!open.is_empty()).then_some(what)
 }
 

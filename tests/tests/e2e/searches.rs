@@ -60,6 +60,13 @@ fn a_search_finds_the_best_with_one_worker_and_one_partition(backend: Backend) {
     assert_proven(&place, [2 + MESSAGES, 2 + MESSAGES, 0, 0]);
 }
 
+/// Trials of a search that have ended at a rung so far.
+fn trials_over(place: &Workplace, search: &str) -> usize {
+    let all: Vec<Value> = place.read_all("training.status").iter().map(status).collect();
+    let over = |status: &&Value| status["trial"]["search"] == search && status["task_status"] == "succeeded";
+    all.iter().filter(over).count()
+}
+
 fn a_search_goes_on_after_its_workers_were_killed(backend: Backend) {
     let place = place(backend).with("train.max_crashes", 1000);
     let mut service = place.service("one", &[]);
@@ -67,13 +74,18 @@ fn a_search_goes_on_after_its_workers_were_killed(backend: Backend) {
     let whole = ended(&place, "whole");
     let before = states(&place);
     send(&place, &[search(&place, "killed", 400)]);
-    for _ in 0..3 {
-        until(WAITS, "a checkpoint, or the end", || {
-            (!states(&place).is_subset(&before) || !ends(&place, "killed").is_empty()).then_some(())
-        });
-        service.kill9();
+    let over = |moment: &dyn Fn() -> bool| {
+        until(WAITS, "the moment, or the end", || (moment() || !ends(&place, "killed").is_empty()).then_some(()));
+    };
+    // In the middle of a trial; then as soon as the last trial of a rung has ended, when the next rung, or the end, is due.
+    over(&|| !states(&place).is_subset(&before));
+    service.kill9();
+    for trials in [4, 4 + 2, 4 + 2 + 1] {
         service = place.service("one", &[]);
+        over(&|| trials_over(&place, "killed") >= trials);
+        service.kill9();
     }
+    service = place.service("one", &[]);
     let killed = ended(&place, "killed");
     assert_eq!(killed["task_status"], "succeeded", "{killed:#}");
     assert_eq!(killed["model"]["digest"], whole["model"]["digest"]);

@@ -67,6 +67,16 @@ impl State {
                 objects.insert(asked.path, asked.body);
                 (200, Vec::new())
             }
+            // Several at once, by their keys.
+            "POST" if asked.query.contains("delete") => {
+                let (body, bucket) = (String::from_utf8_lossy(&asked.body), asked.path.trim_end_matches('/'));
+                let mut done = String::new();
+                for key in body.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next()) {
+                    objects.remove(&format!("{bucket}/{key}"));
+                    done += &format!("<Deleted><Key>{key}</Key></Deleted>");
+                }
+                (200, format!("<DeleteResult>{done}</DeleteResult>").into_bytes())
+            }
             "DELETE" => {
                 objects.remove(&asked.path);
                 (204, Vec::new())
