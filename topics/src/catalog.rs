@@ -241,10 +241,7 @@ impl Catalog {
             models: Topic::new(compacted(spec("models", 1))),
             training_requests: Topic::new(jobs("training.requests")),
             training_trials: Topic::new(jobs("training.trials")),
-            training_ledger: Topic::new(TopicSpec {
-                partitions: options.ledger_partitions,
-                ..jobs("training.ledger")
-            }),
+            training_ledger: Topic::new(TopicSpec { partitions: options.ledger_partitions, ..jobs("training.ledger") }),
             training_status: Topic::new(jobs("training.status")),
             control: Topic::new(TopicSpec { retention: options.control_retention, ..spec("control", 1) }),
             model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),

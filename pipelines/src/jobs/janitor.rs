@@ -38,8 +38,8 @@ impl Janitor {
         let closes = closing.clone();
         let work = move || sweep(&queue, &forget, &closes);
         let spawned = std::thread::Builder::new().name("janitor".into()).spawn(work);
-        let thread =
-            spawned.map_err(|e| LogError::new(LogErrorKind::Internal, format!("no thread to remove checkpoints: {e}")))?;
+        let thread = spawned
+            .map_err(|e| LogError::new(LogErrorKind::Internal, format!("no thread to remove checkpoints: {e}")))?;
         Ok(Self { folders: Some(folders), closing, thread })
     }
 

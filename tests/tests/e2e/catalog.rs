@@ -179,7 +179,8 @@ fn artifacts_that_nothing_names_are_swept(backend: Backend) {
         let written = SystemTime::now() - Duration::from_secs(hours * 3600);
         std::fs::File::options().write(true).open(file).unwrap().set_modified(written).unwrap();
     }
-    let of_trials = trials_models(&place, Path::new(named.strip_prefix("file://").unwrap()).ancestors().nth(4).unwrap());
+    let of_trials =
+        trials_models(&place, Path::new(named.strip_prefix("file://").unwrap()).ancestors().nth(4).unwrap());
     let told = place.cli_json(&["models", "gc", "--dry-run"]);
     assert_eq!((&told["removed"], &told["kept"], old.exists()), (&json!(1), &json!(4), true));
     let told = place.cli_json(&["models", "gc"]);

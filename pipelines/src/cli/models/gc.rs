@@ -89,7 +89,8 @@ fn tell(out: &mut Output<'_>, dry_run: bool, artifacts: &Swept, checkpoints: &Sw
     if out.json {
         let Swept { removed, bytes, kept } = artifacts;
         let saved = json!({ "removed": checkpoints.removed, "bytes": checkpoints.bytes, "kept": checkpoints.kept });
-        let told = json!({ "removed": removed, "bytes": bytes, "kept": kept, "checkpoints": saved, "dry_run": dry_run });
+        let told =
+            json!({ "removed": removed, "bytes": bytes, "kept": kept, "checkpoints": saved, "dry_run": dry_run });
         return Ok(out.document(&told)?);
     }
     let verb = if dry_run { "would be removed" } else { "removed" };

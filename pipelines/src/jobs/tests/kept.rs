@@ -11,7 +11,10 @@ impl Place {
     fn saved(&self) -> Vec<(String, Vec<u8>)> {
         let store = self.store();
         let listed = store.list_named("checkpoints").unwrap();
-        listed.into_iter().map(|object| (object.name.clone(), store.get_named(&object.name).unwrap().unwrap())).collect()
+        listed
+            .into_iter()
+            .map(|object| (object.name.clone(), store.get_named(&object.name).unwrap().unwrap()))
+            .collect()
     }
 
     /// A message of the search `s`, whose request stands in partition 0.
