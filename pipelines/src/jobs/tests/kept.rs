@@ -71,7 +71,8 @@ fn checkpoints_that_a_dead_worker_left_are_found_and_those_of_others_stay() {
     let found = leftovers(&*place.log, &place.topics, &place.store()).unwrap();
     let mut ended: Vec<_> = found.ended.into_iter().map(|object| object.name).collect();
     let mut expected: Vec<_> = left.into_iter().map(|(name, _)| name).collect();
-    (ended.sort(), expected.sort());
+    ended.sort();
+    expected.sort();
     assert_eq!(ended, expected);
     assert_eq!(found.kept as usize + ended.len(), place.saved().len());
     assert!(found.kept > 1);
