@@ -119,6 +119,8 @@ pub fn catalog() -> Catalog {
         ledger_partitions: PARTITIONS,
         // Long enough for any measurement; leftovers of a killed one go by themselves.
         retention: Some(std::time::Duration::from_secs(24 * 3600)),
+        jobs_retention: None,
+        control_retention: None,
         max_message_bytes: lunapark_topics::catalog::DEFAULT_MAX_MESSAGE_BYTES,
         replication: 1,
     })

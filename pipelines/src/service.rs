@@ -104,7 +104,12 @@ pub fn check_training_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> 
     fit_together(log, requests.name(), status, requests.dead().name())?;
     fit_together(log, trials.name(), status, trials.dead().name())?;
     // A search's ends go to the partition number of its request.
-    same_partitions(&log.topic(requests.name())?, &log.topic(trials.name())?)
+    same_partitions(&log.topic(requests.name())?, &log.topic(trials.name())?)?;
+    for spec in [&requests.spec, &trials.spec, &catalog.training_status.spec] {
+        spec.check_kept(&log.topic(&spec.name)?, "topics.jobs_retention")?;
+    }
+    let control = &catalog.control.spec;
+    control.check_kept(&log.topic(&control.name)?, "topics.control_retention")
 }
 
 fn ensure_topics(log: &dyn Log, specs: &[TopicSpec], create: bool) -> Result<(), LogError> {

@@ -70,6 +70,22 @@ impl TopicSpec {
         }
         Ok(())
     }
+
+    /// Refuses a topic that exists and forgets earlier than the catalog says; `setting` is where the catalog says it.
+    pub fn check_kept(&self, found: &TopicInfo, setting: &str) -> Result<(), LogError> {
+        let shorter = |has: Duration| self.retention.is_none_or(|wanted| has < wanted);
+        let Some(has) = found.retention.filter(|has| found.described && shorter(*has)) else { return Ok(()) };
+        let days = |time: Duration| format!("{:.1} days", time.as_secs_f64() / 86_400.0);
+        let message = format!(
+            "topic `{}` keeps records for {} where `{setting}` says {}; raise the topic's retention (`retention.ms`), or set \
+             `{setting}` to \"{}s\" to go on with it as it is",
+            self.name,
+            days(has),
+            self.retention.map_or("forever".into(), days),
+            has.as_secs()
+        );
+        Err(LogError::new(LogErrorKind::TopicMismatch, message))
+    }
 }
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -160,6 +176,11 @@ pub struct CatalogOptions {
     pub ledger_partitions: i32,
     /// Retention of events, results and dead letters; the ledger and metrics are kept as long.
     pub retention: Option<Duration>,
+    /// Retention of training requests, trials, statuses and their dead letters: a job may wait longer than an event, and
+    /// the statuses are the history of all jobs.
+    pub jobs_retention: Option<Duration>,
+    /// Retention of what instances tell each other, cancels among it.
+    pub control_retention: Option<Duration>,
     /// Largest event.
     pub max_message_bytes: usize,
     /// Copies on Kafka.
@@ -186,6 +207,8 @@ pub struct Catalog {
     pub training_requests: Topic<TrainingRequest>,
     /// Trials of searches, and what came of each; as many partitions as requests.
     pub training_trials: Topic<TrialRecord>,
+    /// The account of training, kept as long as its requests.
+    pub training_ledger: Topic<LedgerRecord>,
     /// Where each task stands, to the partition number of its request.
     pub training_status: Topic<TrainingStatus>,
     /// What running instances tell each other; one partition, so that all of them see one order.
@@ -207,6 +230,7 @@ impl Catalog {
             replication: options.replication,
             ..TopicSpec::new("", partitions)
         };
+        let jobs = |name: &str| TopicSpec { retention: options.jobs_retention, ..spec(name, options.partitions) };
         Self {
             prefix: options.prefix.clone(),
             inference_events: Topic::new(spec("inference.events", options.partitions)),
@@ -215,10 +239,11 @@ impl Catalog {
             ledger: Topic::new(spec("ledger", options.ledger_partitions)),
             metrics: Topic::new(spec("metrics", 1)),
             models: Topic::new(compacted(spec("models", 1))),
-            training_requests: Topic::new(spec("training.requests", options.partitions)),
-            training_trials: Topic::new(spec("training.trials", options.partitions)),
-            training_status: Topic::new(spec("training.status", options.partitions)),
-            control: Topic::new(spec("control", 1)),
+            training_requests: Topic::new(jobs("training.requests")),
+            training_trials: Topic::new(jobs("training.trials")),
+            training_ledger: Topic::new(TopicSpec { partitions: options.ledger_partitions, ..jobs("training.ledger") }),
+            training_status: Topic::new(jobs("training.status")),
+            control: Topic::new(TopicSpec { retention: options.control_retention, ..spec("control", 1) }),
             model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),
             labels: Topic::new(spec("labels", options.partitions)),
         }
@@ -236,7 +261,9 @@ impl Catalog {
 
     /// Topics whose records may name artifacts by their digests: a garbage collection reads them all. They need not exist.
     pub fn naming_artifacts(&self) -> Vec<Arc<str>> {
-        vec![self.models.spec.name.clone(), self.model_cuts.spec.name.clone()]
+        let training = [&self.training_requests.spec, &self.training_trials.spec, &self.training_status.spec];
+        let catalog = [&self.models.spec, &self.model_cuts.spec];
+        catalog.into_iter().chain(training).map(|spec| spec.name.clone()).collect()
     }
 
     /// Every topic of scoring, dead letters included, in the order in which they are created.
@@ -254,6 +281,15 @@ impl Catalog {
         ]
     }
 
+    /// Every topic that Lunapark needs, each once.
+    pub fn all_specs(&self) -> Vec<TopicSpec> {
+        let mut all = self.specs();
+        let missing = |spec: &TopicSpec| !all.iter().any(|known| known.name == spec.name);
+        let training: Vec<_> = self.training_specs().into_iter().filter(missing).collect();
+        all.extend(training);
+        all
+    }
+
     /// Topics that only users write: no service needs them, so none creates them.
     pub fn of_users(&self) -> Vec<TopicSpec> {
         vec![self.labels.spec.clone()]
@@ -267,6 +303,7 @@ impl Catalog {
             self.training_requests.dead().spec,
             self.training_trials.spec.clone(),
             self.training_trials.dead().spec,
+            self.training_ledger.spec.clone(),
             self.control.spec.clone(),
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),

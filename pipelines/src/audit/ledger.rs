@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lunapark_schemas::ledger::{LedgerRange, LedgerRecord, Redrive};
 use lunapark_schemas::{Message, Position, TopicPartition};
-use lunapark_topics::{Log, LogError};
+use lunapark_topics::{Log, LogError, LogErrorKind};
 
 use super::chain::Entry;
 use super::report::{FindingKind, Findings};
@@ -40,21 +40,30 @@ struct LedgerScan {
 }
 
 impl Ledger {
-    /// Opens the ledger topic for reading from its first record.
+    /// Opens the ledger topics for reading from their first records; of several, one may be missing.
     pub fn open(
         log: &dyn Log,
-        ledger: &str,
+        ledgers: &[Arc<str>],
         pipeline: &str,
         topic: Arc<str>,
         dead_topic: Arc<str>,
     ) -> Result<Self, LogError> {
-        let partitions = log.topic(ledger)?.partitions;
-        let scans = (0..partitions).map(|p| LedgerScan::open(log, TopicPartition::new(ledger, p)));
+        let mut scans = Vec::new();
+        for ledger in ledgers {
+            match log.topic(ledger) {
+                Ok(found) => (0..found.partitions).try_for_each(|partition| {
+                    scans.push(LedgerScan::open(log, TopicPartition::new(ledger.clone(), partition))?);
+                    Ok::<(), LogError>(())
+                })?,
+                Err(error) if error.kind == LogErrorKind::TopicMissing && ledgers.len() > 1 => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Self {
             pipeline: pipeline.to_owned(),
             topic,
             dead_topic,
-            scans: scans.collect::<Result<_, _>>()?,
+            scans,
             instances: HashMap::new(),
             boundaries: HashMap::new(),
             total: 0,

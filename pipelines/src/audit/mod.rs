@@ -38,6 +38,7 @@ use recount::{Answer, Recount, Spot};
 use report::{AuditReport, FindingKind, Findings};
 use scan::{Scan, Work, work};
 use source::Source;
+use tasks::Open;
 use verdict::{Expired, Verdict};
 
 use crate::pipelines::train::group_of_trials;
@@ -60,8 +61,8 @@ pub struct AuditRequest {
     pub results: Arc<str>,
     /// Dead-letter topic.
     pub dead: Arc<str>,
-    /// Ledger topic.
-    pub ledger: Arc<str>,
+    /// Ledger topics: accounts and redrives may be in either.
+    pub ledgers: Vec<Arc<str>>,
     /// Topic of the cuts, which say who scores what; none for pipelines that switch no models.
     pub cuts: Option<Arc<str>>,
     /// Whether to read the records themselves.
@@ -94,7 +95,7 @@ impl AuditRequest {
             topic: catalog.inference_events.name().clone(),
             results: catalog.inference_results.name().clone(),
             dead: catalog.inference_events.dead().name().clone(),
-            ledger: catalog.ledger.name().clone(),
+            ledgers: vec![catalog.ledger.name().clone()],
             cuts: Some(catalog.model_cuts.name().clone()),
             deep: false,
             interim: false,
@@ -109,6 +110,8 @@ impl AuditRequest {
             topic: catalog.training_requests.name().clone(),
             results: catalog.training_status.name().clone(),
             dead: catalog.training_requests.dead().name().clone(),
+            // Redrives are in the common one, as were the accounts of older versions.
+            ledgers: vec![catalog.ledger.name().clone(), catalog.training_ledger.name().clone()],
             cuts: None,
             interim: true,
             second: Some(Second {
@@ -133,14 +136,15 @@ pub fn audit_with(
     progress: &mut dyn FnMut(u64),
 ) -> Result<AuditReport, LogError> {
     let Some(second) = second(log, request)? else {
-        return Audit::open(log, request, progress)?.run(request.interim, false);
+        return Audit::open(log, request, progress)?.run(request.interim.then(Open::default));
     };
     // What had begun before the second topic is looked at, and has nothing left there, must have ended by the time that
     // its end is looked for.
     let begun = ends(log, &request.results)?;
-    let second = Audit::open(log, &second, progress)?.run(false, false)?;
+    let open = Open::read(log, &second)?;
+    let second = Audit::open(log, &second, progress)?.run(None)?;
     let first = Audit { begun, ..Audit::open(log, request, progress)? };
-    Ok(first.run(request.interim, second.pending > 0)?.and(second))
+    Ok(first.run(request.interim.then_some(open))?.and(second))
 }
 
 /// The audit of the second input topic, where there is one.
@@ -176,26 +180,29 @@ struct Audit<'a> {
     filtered: HashMap<i32, Vec<(i64, i64)>>,
     /// Ends of the result partitions before the second input topic was looked at.
     begun: Vec<i64>,
+    /// What is said of tasks that cannot be audited yet.
+    under_way: Option<String>,
     cuts: CutBook,
     findings: Findings,
     report: AuditReport,
 }
 
 impl<'a> Audit<'a> {
-    fn run(mut self, tasks: bool, unfinished: bool) -> Result<AuditReport, LogError> {
+    /// Audits the messages; and where it is given what is still open, the tasks.
+    fn run(mut self, open: Option<Open>) -> Result<AuditReport, LogError> {
         self.gather()?;
         for partition in 0..self.inputs.len() {
             self.partition(partition)?;
         }
         self.strays()?;
-        if tasks {
-            self.tasks(unfinished)?;
+        if let Some(open) = open {
+            self.tasks(open)?;
         }
         Ok(self.finish())
     }
 
     fn open(log: &'a dyn Log, request: &'a AuditRequest, progress: &'a mut dyn FnMut(u64)) -> Result<Self, LogError> {
-        let AuditRequest { pipeline, topic, results, dead, ledger, .. } = request;
+        let AuditRequest { pipeline, topic, results, dead, ledgers, .. } = request;
         let inputs = partitions(log, topic)?;
         // The order matters while the pipeline runs: what is below these ends now was committed with offsets that
         // the next line sees.
@@ -222,9 +229,10 @@ impl<'a> Audit<'a> {
             inputs,
             result_ends,
             dead_ends,
-            ledger: Ledger::open(log, ledger, pipeline, topic.clone(), dead.clone())?.ending_ranges_at(boundaries),
+            ledger: Ledger::open(log, ledgers, pipeline, topic.clone(), dead.clone())?.ending_ranges_at(boundaries),
             filtered: HashMap::new(),
             begun: Vec::new(),
+            under_way: None,
             cuts,
             findings: Findings::default(),
             report: AuditReport {
@@ -414,6 +422,7 @@ impl<'a> Audit<'a> {
             && self.report.unprovable == 0
             && (self.report.ranges > 0 || self.report.pending == 0);
         self.report.notes = notes(&self.report);
+        self.report.notes.extend(self.under_way.take());
         self.report.faults = self.findings.counts;
         self.report.findings = self.findings.named;
         self.report

@@ -157,7 +157,7 @@ fn cleanup(cleanup: Cleanup) -> &'static str {
 fn create_topics(context: &Context, args: &Create, out: &mut Output<'_>) -> anyhow::Result<()> {
     let specs = match &args.name {
         Some(name) => vec![spec(context, name, args)],
-        None => context.catalog.specs(),
+        None => context.catalog.all_specs(),
     };
     let mut made = Vec::new();
     for spec in &specs {
@@ -176,7 +176,7 @@ fn create_topics(context: &Context, args: &Create, out: &mut Output<'_>) -> anyh
 
 /// What is not said is as the catalog has it: for a topic of its own as the catalog says, for others as for events.
 fn spec(context: &Context, name: &str, args: &Create) -> TopicSpec {
-    let known = [context.catalog.specs(), context.catalog.of_users()].concat();
+    let known = [context.catalog.all_specs(), context.catalog.of_users()].concat();
     let known = known.into_iter().find(|spec| *spec.name == *name);
     let events = &context.catalog.inference_events.spec;
     let default = known.unwrap_or_else(|| TopicSpec { name: name.into(), ..events.clone() });

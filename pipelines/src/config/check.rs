@@ -117,15 +117,17 @@ fn kafka(section: &Section<'_>) -> Result<Option<KafkaOptions>, ConfigError> {
 }
 
 fn topics(section: &Section<'_>) -> Result<CatalogOptions, ConfigError> {
-    let retention = match section.text("retention")? {
-        "forever" => None,
-        _ => Some(section.duration("retention")?),
+    let kept = |key: &str| match section.text(key)? {
+        "forever" => Ok(None),
+        _ => section.duration(key).map(Some),
     };
     Ok(CatalogOptions {
         prefix: section.text("prefix")?.to_owned(),
         partitions: section.number("partitions", 1)?,
         ledger_partitions: section.number("ledger_partitions", 1)?,
-        retention,
+        retention: kept("retention")?,
+        jobs_retention: kept("jobs_retention")?,
+        control_retention: kept("control_retention")?,
         max_message_bytes: section.number("max_message_bytes", 1024)?,
         replication: section.number("replication", 1)?,
     })

@@ -25,6 +25,8 @@ pub(super) enum Next {
     Cancelled,
     /// No trial of the rung could be trained; why the first could not.
     Failed(String),
+    /// Of this rung, which is over, ends are missing: who was the better half is not known any more.
+    Lost(u32),
 }
 
 impl<'a> Board<'a> {
@@ -35,6 +37,9 @@ impl<'a> Board<'a> {
     /// What follows once all trials of the rung under way have ended.
     pub(super) fn next(&self) -> Next {
         let rung = self.rung();
+        if let Some(lost) = (0..rung).find(|before| !self.over(*before)) {
+            return Next::Lost(lost);
+        }
         let trials = self.trials(rung);
         let ends: Vec<_> = trials.iter().filter_map(|trial| self.ends.get(&(rung, *trial))).collect();
         if ends.len() < trials.len() {
@@ -55,6 +60,11 @@ impl<'a> Board<'a> {
     fn rung(&self) -> u32 {
         let begun = |rung: &u32| self.ends.range((*rung, 0)..(*rung + 1, 0)).next().is_some();
         (0..self.ladder.rungs()).rev().find(begun).unwrap_or(0)
+    }
+
+    /// Whether each trial of a rung has ended.
+    fn over(&self, rung: u32) -> bool {
+        self.trials(rung).iter().all(|trial| self.ends.contains_key(&(rung, *trial)))
     }
 
     /// The trials of a rung: all at the first, then the better part of those before.
@@ -97,13 +107,12 @@ impl<'a> Board<'a> {
 
     fn state(&self, rung: u32, trial: u32) -> TrialState {
         let Some((_, end)) = self.ends.get(&(rung, trial)) else { return TrialState::Open };
-        let over = self.trials(rung).iter().all(|trial| self.ends.contains_key(&(rung, *trial)));
         let last = rung + 1 == self.ladder.rungs();
         match end {
             end if end.cancelled => TrialState::Cancelled,
             end if end.score.is_none() => TrialState::Failed,
             _ if last => TrialState::Finished,
-            _ if over && !self.trials(rung + 1).contains(&trial) => TrialState::Stopped,
+            _ if self.over(rung) && !self.trials(rung + 1).contains(&trial) => TrialState::Stopped,
             _ => TrialState::Open,
         }
     }
@@ -130,7 +139,7 @@ mod tests {
     fn end(ends: &mut Ends, rung: u32, trial: u32, score: Option<f64>) {
         let error = score.is_none().then(|| format!("trial {trial} broke"));
         let place = TrialPlace { trial, rung, epochs: rung + 1, ..Default::default() };
-        ends.insert((rung, trial), (place, TrialEnd { score, error, cancelled: false }));
+        ends.insert((rung, trial), (place, TrialEnd { score, error, ..Default::default() }));
     }
 
     #[test]
@@ -179,5 +188,18 @@ mod tests {
         assert_eq!(Board::new(&ladder, &ends).next(), Next::Rung { rung: 1, trials: vec![3] });
         end(&mut ends, 1, 3, None);
         assert_eq!(Board::new(&ladder, &ends).next(), Next::Failed("trial 3 broke".into()));
+    }
+
+    #[test]
+    fn where_ends_of_a_rung_before_are_missing_nothing_is_decided() {
+        let (ladder, mut ends) = (ladder(4), Ends::new());
+        end(&mut ends, 1, 1, Some(0.8));
+        assert_eq!(Board::new(&ladder, &ends).next(), Next::Lost(0));
+        (0..3).for_each(|trial| end(&mut ends, 0, trial, Some(0.5)));
+        assert_eq!(Board::new(&ladder, &ends).next(), Next::Lost(0));
+        end(&mut ends, 0, 3, Some(0.4));
+        assert_eq!(Board::new(&ladder, &ends).next(), Next::Wait);
+        end(&mut ends, 2, 1, Some(0.9));
+        assert_eq!(Board::new(&ladder, &ends).next(), Next::Lost(1));
     }
 }

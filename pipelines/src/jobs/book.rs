@@ -26,6 +26,8 @@ struct Page {
     /// Where to read on.
     next: i64,
     ended: HashSet<String>,
+    /// Tasks of which nothing more follows: a search is answered long before.
+    finished: HashSet<String>,
     /// Positions of the messages that are answered.
     answered: HashSet<String>,
 }
@@ -66,14 +68,18 @@ impl Book {
         }
         page.next = news.next;
         page.ended.extend(news.ended);
+        page.finished.extend(news.finished);
         page.answered.extend(news.answered);
     }
 
-    /// A task of this partition has ended, and that is committed.
-    pub(crate) fn note(&self, message: &Position, task_id: &str) {
+    /// A message of this partition is answered, and that is committed; where `terminal`, nothing more follows for its task.
+    pub(crate) fn note(&self, message: &Position, task_id: &str, terminal: bool) {
         let mut pages = self.pages();
         let page = pages.entry(message.partition).or_default();
         page.ended.insert(task_id.to_owned());
+        if terminal {
+            page.finished.insert(task_id.to_owned());
+        }
         page.answered.insert(message.to_string());
     }
 
@@ -87,6 +93,11 @@ impl Book {
         self.pages().get(&partition).is_some_and(|page| page.ended.contains(task_id))
     }
 
+    /// Whether a task of this partition has a terminal status: a search that goes on has none.
+    pub(crate) fn finished(&self, partition: i32, task_id: &str) -> bool {
+        self.pages().get(&partition).is_some_and(|page| page.finished.contains(task_id))
+    }
+
     fn pages(&self) -> MutexGuard<'_, HashMap<i32, Page>> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +109,11 @@ impl Page {
         let Some(Ok(status)) = message.value.map(serde_json::from_slice::<TrainingStatus>) else { return };
         let source = message.headers.get_str(SOURCE);
         self.answered.extend(source.map(str::to_owned));
-        if status.task_status.terminal() || source.is_some() {
+        let terminal = status.task_status.terminal();
+        if terminal {
+            self.finished.insert(status.task_id.clone());
+        }
+        if terminal || source.is_some() {
             self.ended.insert(status.task_id);
         }
     }

@@ -4,14 +4,15 @@
 //! Two groups and not one with both topics: a group balances partitions by their number, and could give one member all of
 //! the requests and another none.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lunapark_schemas::{Message, Position, SkipReason};
+use lunapark_schemas::{Message, Position, Rejection, SkipReason};
 use lunapark_topics::LogError;
 
 use super::job::{Assignment, Running};
-use super::{Left, Shared, trials};
+use super::{Shared, trials};
 use crate::runner::{Begun, LongWork};
 
 /// A side that wants the slot asks again five times a second: one that has not for so long wants it no more.
@@ -87,30 +88,78 @@ pub struct Desk {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
     side: Side,
+    lobby: Lobby<Assignment>,
+}
+
+/// What was understood of the messages that wait: they are looked at five times a second, and read once.
+struct Lobby<T> {
+    waiting: Mutex<HashMap<Position, T>>,
+}
+
+impl<T> Default for Lobby<T> {
+    fn default() -> Self {
+        Self { waiting: Mutex::default() }
+    }
+}
+
+impl<T> Lobby<T> {
+    /// Takes what waits there, or reads the message.
+    fn take<E>(&self, at: &Position, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let waited = self.waiting().remove(at);
+        waited.map_or_else(read, Ok)
+    }
+
+    fn put(&self, at: Position, understood: T) {
+        self.waiting().insert(at, understood);
+    }
+
+    /// Under these positions there may be other messages from now on.
+    fn clear(&self) {
+        self.waiting().clear();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Position, T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a start came to.
+enum Start {
+    Works(Running),
+    Waits(Assignment),
 }
 
 impl Desk {
     pub(super) fn new(shared: Arc<Shared>, slot: Arc<Slot>, side: Side) -> Self {
-        Self { shared, slot, side }
+        Self { shared, slot, side, lobby: Lobby::default() }
     }
 
-    fn assignment(&self, message: &Message<'_>) -> Result<Assignment, Left> {
-        match self.side {
+    fn assignment(&self, message: &Message<'_>) -> Result<Assignment, Rejection> {
+        self.lobby.take(&message.position(), || match self.side {
             Side::Requests => self.shared.request(message),
             Side::Trials => trials::assignment(message, &self.shared),
+        })
+    }
+
+    /// Whether its task has ended before, or is under way as a search; or the search that it belongs to has ended.
+    fn repeated(&self, assignment: &Assignment) -> bool {
+        let book = &self.shared.book;
+        match assignment.origin() {
+            Some(origin) => book.finished(origin.partition, &origin.task_id),
+            None => book.ended(assignment.position.partition, &assignment.task_id),
         }
     }
 
-    fn start(&self, assignment: Assignment) -> Result<Begun, LogError> {
+    fn start(&self, assignment: Assignment) -> Result<Start, LogError> {
         let shared = &self.shared;
         if !assignment.trains(&shared.cancels) {
-            return Ok(Begun::Work(Box::new(Running::start(shared.clone(), assignment, None)?)));
+            return Ok(Start::Works(Running::start(shared.clone(), assignment, None)?));
         }
         match Slot::take(&self.slot, self.side, Instant::now()) {
             Some(held) if self.admits(&assignment)? => {
-                Ok(Begun::Work(Box::new(Running::start(shared.clone(), assignment, Some(held.trains()))?)))
+                Ok(Start::Works(Running::start(shared.clone(), assignment, Some(held.trains()))?))
             }
-            _ => Ok(Begun::Wait),
+            _ => Ok(Start::Waits(assignment)),
         }
     }
 
@@ -130,6 +179,7 @@ impl LongWork for Desk {
 
     fn assigned(&self, starts: &[Position]) -> Result<(), LogError> {
         let Shared { log, book, searches, .. } = &*self.shared;
+        self.lobby.clear();
         starts.iter().try_for_each(|start| {
             book.read(&**log, start.partition)?;
             if self.side == Side::Trials { searches.read(&**log, start) } else { Ok(()) }
@@ -143,24 +193,38 @@ impl LongWork for Desk {
             }
             return Ok(Begun::Answered);
         }
-        match self.assignment(message) {
-            Ok(assignment) => self.start(assignment),
-            Err(Left::Rejected(rejection)) => Ok(Begun::Reject(rejection)),
-            Err(Left::Repeated) => Ok(Begun::Skip(SkipReason::Repeated)),
+        let assignment = match self.assignment(message) {
+            Ok(assignment) => assignment,
+            Err(rejection) => return Ok(Begun::Reject(rejection)),
+        };
+        if self.repeated(&assignment) {
+            tracing::info!(task_id = assignment.task_id, position = %assignment.position, "this task has ended before");
+            return Ok(Begun::Skip(SkipReason::Repeated));
         }
+        Ok(match self.start(assignment)? {
+            Start::Works(running) => Begun::Work(Box::new(running)),
+            Start::Waits(assignment) => {
+                self.lobby.put(message.position(), assignment);
+                Begun::Wait
+            }
+        })
     }
 
-    fn waits(&self, message: &Message<'_>, place: u64) {
-        if self.side == Side::Requests
-            && let Ok(assignment) = self.assignment(message)
-        {
-            self.shared.waiting.tell(&self.shared, &assignment, place);
+    fn waits(&self, message: &Message<'_>, place: u64) -> bool {
+        if self.side == Side::Trials {
+            return true;
         }
+        let Ok(assignment) = self.assignment(message) else { return true };
+        let told = self.repeated(&assignment) || self.shared.waiting.tell(&assignment, place);
+        self.lobby.put(message.position(), assignment);
+        told
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use lunapark_schemas::TopicPartition;
+
     use super::*;
 
     #[test]
@@ -179,6 +243,22 @@ mod tests {
         drop(held);
         // By then nobody has asked for long.
         drop(Slot::take(&slot, Side::Trials, now + WANTED_FOR).unwrap());
+    }
+
+    #[test]
+    fn a_message_that_waits_is_read_once() {
+        let (lobby, at, mut reads) = (Lobby::default(), TopicPartition::new("t", 0).at(7), 0);
+        for _ in 0..10 {
+            let understood = lobby.take(&at, || {
+                reads += 1;
+                Ok::<_, ()>("request")
+            });
+            lobby.put(at.clone(), understood.unwrap());
+        }
+        assert_eq!(reads, 1);
+        assert_eq!(lobby.take(&TopicPartition::new("t", 0).at(8), || Err("another")), Err("another"));
+        lobby.clear();
+        assert_eq!(lobby.take(&at, || Ok::<_, ()>("anew")), Ok("anew"));
     }
 
     #[test]

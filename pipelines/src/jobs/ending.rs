@@ -34,7 +34,7 @@ const MANY_EPOCHS: usize = 100;
 /// A trained model whose artifact is in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Made {
-    digest: String,
+    pub(super) digest: String,
     address: String,
     format: String,
     signature: Signature,

@@ -140,12 +140,9 @@ impl Work for Running {
         if let Ok(Task::Trained { origin, at, end, .. }) = task {
             self.shared.searches.note(position, &origin.folder, at, end);
         }
-        self.shared.book.note(position, task_id);
-        if self.terminal
-            && !matches!(task, Ok(Task::Trial { .. }))
-            && let Err(fault) = self.shared.shelf.forget(folder)
-        {
-            tracing::warn!(task_id, ?fault, "checkpoints left behind");
+        self.shared.book.note(position, task_id, self.terminal);
+        if self.terminal && !matches!(task, Ok(Task::Trial { .. })) {
+            self.shared.janitor.forget(folder);
         }
     }
 }

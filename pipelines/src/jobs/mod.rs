@@ -18,8 +18,10 @@ mod dataset;
 mod desk;
 mod ending;
 mod fault;
+mod janitor;
 mod job;
 mod joined;
+mod leftovers;
 mod progress;
 mod search;
 mod searches;
@@ -48,7 +50,9 @@ use book::Book;
 pub use cancels::Cancels;
 pub use dataset::Allowed;
 pub use desk::{Desk, Side, Slot};
+use janitor::Janitor;
 use job::{Assignment, Task};
+pub use leftovers::{Leftovers, leftovers};
 use searches::Searches;
 pub use seats::Bench;
 use seats::Seats;
@@ -94,6 +98,7 @@ pub(crate) struct Shared {
     searches: Searches,
     seats: Arc<Seats>,
     waiting: Waiting,
+    janitor: Janitor,
 }
 
 impl Jobs {
@@ -108,11 +113,14 @@ impl Jobs {
     ) -> Result<Self, LogError> {
         let seats = Arc::new(Seats::new(&settings.bench, log.clone(), catalog.control.clone()));
         let cancels = Cancels::listen(&log, catalog, seats.clone(), stop)?;
-        let waiting = Waiting::default();
+        let waiting = Waiting::open(log.clone(), catalog.training_status.clone())?;
+        let removes = shelf.clone();
+        let janitor = Janitor::start(move |folder| removes.forget(folder))?;
         let book = Book::new(catalog.training_status.name().clone());
         let searches = Searches::default();
         let catalog = catalog.clone();
-        let shared = Shared { log, catalog, settings, trainers, shelf, cancels, book, searches, seats, waiting };
+        let shared =
+            Shared { log, catalog, settings, trainers, shelf, cancels, book, searches, seats, waiting, janitor };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -122,29 +130,18 @@ impl Jobs {
     }
 }
 
-/// Why nothing is done about a message.
-enum Left {
-    Rejected(Rejection),
-    /// Its task has ended before, or is under way as a search.
-    Repeated,
-}
-
 impl Shared {
-    fn request(&self, message: &Message<'_>) -> Result<Assignment, Left> {
+    fn request(&self, message: &Message<'_>) -> Result<Assignment, Rejection> {
         let position = message.position();
         let (named, request) = match read(message) {
             Ok(request) => (request.task_id.clone(), Ok(request)),
-            Err(Unreadable::Broken(rejection)) => return Err(Left::Rejected(rejection)),
+            Err(Unreadable::Broken(rejection)) => return Err(rejection),
             Err(Unreadable::Invalid { task_id, refusal }) => (task_id, Err(refusal)),
         };
         if let Some(rejection) = named.as_deref().and_then(unfit) {
-            return Err(Left::Rejected(rejection));
+            return Err(rejection);
         }
         let task_id = named.unwrap_or_else(|| position.to_string());
-        if self.book.ended(position.partition, &task_id) {
-            tracing::info!(task_id, %position, "this task has ended before");
-            return Err(Left::Repeated);
-        }
         let submitted = if message.timestamp >= 0 { message.timestamp } else { clock::now_millis() };
         let request = request.and_then(|request| checked(request, &task_id));
         let project = request.as_ref().ok().and_then(|request| request.project.clone());
@@ -197,6 +194,16 @@ fn checked(request: TrainingRequest, task_id: &str) -> Result<TrainingRequest, R
     };
     Reservation::check(&request.model.name, task_id).map_err(invalid)?;
     Ok(request)
+}
+
+/// Under which name a request is answered; `None` where it is answered as a dead letter.
+fn task_of(message: &Message<'_>) -> Option<String> {
+    let named = match read(message) {
+        Ok(request) => request.task_id,
+        Err(Unreadable::Invalid { task_id, .. }) => task_id,
+        Err(Unreadable::Broken(_)) => return None,
+    };
+    Some(named.unwrap_or_else(|| message.position().to_string()))
 }
 
 impl Shared {

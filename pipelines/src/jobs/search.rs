@@ -22,7 +22,7 @@ use super::thread::{Halt, JobThread, Until};
 use crate::runner::Other;
 
 /// Name under which a trained trial is saved.
-const MADE: &str = "made";
+pub(super) const MADE: &str = "made";
 /// Why a trial failed travels with each record of its search: a sentence, no more.
 const MAX_ERROR: usize = 300;
 
@@ -71,13 +71,15 @@ impl JobThread<'_> {
         let last = at.rung + 1 >= ladder.rungs();
         self.work(&mut *job, &if last { Until::Done } else { Until::Epochs(at.epochs) })?;
         let score = self.score(&ladder, &*job, at)?;
-        if last {
-            self.make(job)?
-        } else {
-            self.checkpoint(&*job)
-        }
+        let artifact = match last {
+            true => Some(self.make(job)?),
+            false => {
+                self.checkpoint(&*job);
+                None
+            }
+        };
         self.status.task_status = TaskStatus::Succeeded;
-        self.trained_trial(TrialEnd { score: Some(score), ..Default::default() }).map_err(Halt::Log)
+        self.trained_trial(TrialEnd { score: Some(score), artifact, ..Default::default() }).map_err(Halt::Log)
     }
 
     /// A slice may have brought more epochs than the rung has: those do not count yet.
@@ -88,19 +90,21 @@ impl JobThread<'_> {
         ladder.score(within)
     }
 
-    fn make(&mut self, job: Box<dyn Job>) -> Result<(), Halt> {
+    /// Stores the model, and what is to be registered if it is the best; its digest.
+    fn make(&mut self, job: Box<dyn Job>) -> Result<String, Halt> {
         let trained = job.finish()?;
         let made = self.patiently(|| Made::store(self.shared, &trained))?;
         self.status.evaluation.clone_from(&made.evaluation);
         let text = serde_json::to_vec(&made).map_err(|error| unreadable(&error))?;
-        self.patiently(|| self.shared.shelf.save(&self.assignment.folder, MADE, &text))
+        self.patiently(|| self.shared.shelf.save(&self.assignment.folder, MADE, &text))?;
+        Ok(made.digest)
     }
 
     /// A trial that did not get to its rung has ended all the same: its search has to know.
     pub(super) fn halted_trial(&mut self) -> Result<Vec<Other>, LogError> {
         let cancelled = self.status.task_status == TaskStatus::Cancelled;
         let error = self.status.error.clone().map(|text| text.chars().take(MAX_ERROR).collect());
-        self.trained_trial(TrialEnd { score: None, error, cancelled })
+        self.trained_trial(TrialEnd { error, cancelled, ..Default::default() })
     }
 
     fn trained_trial(&self, end: TrialEnd) -> Result<Vec<Other>, LogError> {
@@ -119,6 +123,7 @@ impl JobThread<'_> {
             Next::Wait => Ok(Vec::new()),
             Next::Rung { rung, trials } => self.rung(&ladder, of, rung, &trials),
             Next::Cancelled => Err(Halt::Cancelled),
+            Next::Lost(rung) => Err(lost(rung).into()),
             Next::Failed(why) => Err(Refusal::training(format!("no trial could be trained: {why}")).into()),
             Next::Best(trial) => self.register_best(of, trial),
         }
@@ -132,6 +137,14 @@ impl JobThread<'_> {
         let (task_id, request_position, request) = (&of.task_id, &of.request_position, &of.request);
         self.register(&Registered { task_id, request_position, request, range: of.range.as_ref() }, &made)
     }
+}
+
+fn lost(rung: u32) -> Refusal {
+    Refusal::training(format!(
+        "retention has deleted from `training.trials` what came of the trials of rung {}, so the best cannot be told; keep \
+         that topic longer (`topics.jobs_retention`) and send the search again under another `task_id`",
+        rung + 1
+    ))
 }
 
 fn unreadable(error: &serde_json::Error) -> Refusal {

@@ -15,8 +15,8 @@ use crate::clock;
 
 /// A holder says so this often,
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// and has lost its seat where it has not for so long: five words missed, and clocks that differ by a few seconds.
-const LAPSE_MILLIS: i64 = 30_000;
+/// and has lost its seat where this instance has heard nothing of it for so long, by its own clock: five words missed.
+const LAPSE: Duration = Duration::from_secs(30);
 /// A word of which nothing is heard for so long is said again.
 const UNHEARD: Duration = Duration::from_secs(10);
 /// A word that is not acknowledged by then is said again later.
@@ -46,7 +46,15 @@ struct Holder {
     instance: String,
     /// Offset of the word that took the seat.
     order: i64,
-    sent_at: i64,
+    /// When this instance last heard of it. What is read at the start counts as heard then: whose clock was right when
+    /// it was sent, nobody knows.
+    heard: Instant,
+}
+
+impl Holder {
+    fn live(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) < LAPSE
+    }
 }
 
 /// Who runs jobs.
@@ -79,7 +87,7 @@ impl Seats {
         if self.limit == 0 {
             return Ok(true);
         }
-        let (admitted, say) = self.known().admits(project, job, &self.instance, self.limit, clock::now_millis());
+        let (admitted, say) = self.known().admits(project, job, &self.instance, self.limit, Instant::now());
         match say {
             Say::Nothing => {}
             Say::Take => self.say(project, job, true)?,
@@ -113,7 +121,7 @@ impl Seats {
     /// A word on `control`.
     pub(super) fn hear(&self, offset: i64, seat: Seat) {
         if seat.pipeline == self.pipeline {
-            self.known().hear(offset, seat, clock::now_millis());
+            self.known().hear(offset, seat, Instant::now());
         }
     }
 
@@ -146,13 +154,13 @@ impl Seats {
 }
 
 impl Known {
-    fn hear(&mut self, offset: i64, seat: Seat, now: i64) {
+    fn hear(&mut self, offset: i64, seat: Seat, now: Instant) {
         let holders = self.projects.entry(seat.project).or_default();
-        holders.retain(|_, holder| now - holder.sent_at < LAPSE_MILLIS);
+        holders.retain(|_, holder| holder.live(now));
         match seat.taken {
             true => {
                 let order = holders.get(&seat.job).map_or(offset, |holder| holder.order);
-                holders.insert(seat.job, Holder { instance: seat.instance, order, sent_at: seat.sent_at });
+                holders.insert(seat.job, Holder { instance: seat.instance, order, heard: now });
             }
             // What an earlier owner of the job says late concerns nobody.
             false if holders.get(&seat.job).is_some_and(|holder| holder.instance == seat.instance) => {
@@ -162,14 +170,14 @@ impl Known {
         }
     }
 
-    fn admits(&self, project: &str, job: &str, instance: &str, limit: usize, now: i64) -> (bool, Say) {
+    fn admits(&self, project: &str, job: &str, instance: &str, limit: usize, now: Instant) -> (bool, Say) {
         let none = BTreeMap::new();
         let holders = self.projects.get(project).unwrap_or(&none);
         let others = |before: i64| {
-            let live = |holder: &Holder| now - holder.sent_at < LAPSE_MILLIS && holder.order < before;
-            holders.iter().filter(|(other, holder)| *other != job && live(holder)).count()
+            let ahead = |holder: &Holder| holder.live(now) && holder.order < before;
+            holders.iter().filter(|(other, holder)| *other != job && ahead(holder)).count()
         };
-        let own = holders.get(job).filter(|own| own.instance == instance && now - own.sent_at < LAPSE_MILLIS);
+        let own = holders.get(job).filter(|own| own.instance == instance && own.live(now));
         let admitted = own.is_some_and(|own| others(own.order) < limit);
         let waited = self.said.get(job).is_none_or(|said| said.elapsed() > UNHEARD);
         let say = match own {
@@ -186,47 +194,59 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn seat(instance: &str, job: &str, taken: bool, sent_at: i64) -> Seat {
+    fn seat(instance: &str, job: &str, taken: bool) -> Seat {
         let [pipeline, instance, project, job] = ["train", instance, "cms", job].map(str::to_owned);
-        Seat { pipeline, instance, project, job, taken, sent_at }
+        Seat { pipeline, instance, project, job, taken, sent_at: 0 }
     }
 
     #[test]
     fn the_first_that_asked_have_the_seats() {
-        let mut known = Known::default();
-        assert_eq!(known.admits("cms", "1", "a", 1, 0), (false, Say::Take));
+        let (mut known, now) = (Known::default(), Instant::now());
+        assert_eq!(known.admits("cms", "1", "a", 1, now), (false, Say::Take));
         // Both asked before either was heard.
-        known.hear(10, seat("a", "1", true, 0), 0);
-        known.hear(11, seat("b", "2", true, 0), 0);
-        assert_eq!(known.admits("cms", "1", "a", 1, 0), (true, Say::Nothing));
-        assert_eq!(known.admits("cms", "2", "b", 1, 0), (false, Say::Leave));
-        known.hear(12, seat("b", "2", false, 0), 0);
-        assert_eq!(known.admits("cms", "2", "b", 1, 0), (false, Say::Nothing));
-        assert_eq!(known.admits("atlas", "3", "b", 1, 0), (false, Say::Take));
-        known.hear(13, seat("a", "1", false, 0), 0);
-        assert_eq!(known.admits("cms", "2", "b", 1, 0), (false, Say::Take));
-        known.hear(14, seat("b", "2", true, 0), 0);
-        assert_eq!(known.admits("cms", "2", "b", 1, 0), (true, Say::Nothing));
+        known.hear(10, seat("a", "1", true), now);
+        known.hear(11, seat("b", "2", true), now);
+        assert_eq!(known.admits("cms", "1", "a", 1, now), (true, Say::Nothing));
+        assert_eq!(known.admits("cms", "2", "b", 1, now), (false, Say::Leave));
+        known.hear(12, seat("b", "2", false), now);
+        assert_eq!(known.admits("cms", "2", "b", 1, now), (false, Say::Nothing));
+        assert_eq!(known.admits("atlas", "3", "b", 1, now), (false, Say::Take));
+        known.hear(13, seat("a", "1", false), now);
+        assert_eq!(known.admits("cms", "2", "b", 1, now), (false, Say::Take));
+        known.hear(14, seat("b", "2", true), now);
+        assert_eq!(known.admits("cms", "2", "b", 1, now), (true, Say::Nothing));
         // With two seats both may run.
-        known.hear(15, seat("a", "1", true, 0), 0);
-        assert!(known.admits("cms", "1", "a", 2, 0).0);
+        known.hear(15, seat("a", "1", true), now);
+        assert!(known.admits("cms", "1", "a", 2, now).0);
     }
 
     #[test]
     fn a_seat_of_which_nothing_is_heard_lapses_and_moves_with_its_job() {
-        let mut known = Known::default();
-        known.hear(1, seat("dead", "1", true, 0), 0);
-        assert_eq!(known.admits("cms", "2", "b", 1, LAPSE_MILLIS - 1), (false, Say::Nothing));
-        assert_eq!(known.admits("cms", "2", "b", 1, LAPSE_MILLIS), (false, Say::Take));
+        let (mut known, start) = (Known::default(), Instant::now());
+        let soon = start + Duration::from_millis(100);
+        known.hear(1, seat("dead", "1", true), start);
+        assert_eq!(known.admits("cms", "2", "b", 1, start + LAPSE - Duration::from_millis(1)), (false, Say::Nothing));
+        assert_eq!(known.admits("cms", "2", "b", 1, start + LAPSE), (false, Say::Take));
         // Whoever goes on with the job takes its seat, and keeps its place.
-        assert_eq!(known.admits("cms", "1", "c", 1, 100), (false, Say::Take));
-        known.hear(2, seat("c", "1", true, 100), 100);
-        known.hear(3, seat("dead", "1", false, 100), 100);
-        assert!(known.admits("cms", "1", "c", 1, 100).0);
+        assert_eq!(known.admits("cms", "1", "c", 1, soon), (false, Say::Take));
+        known.hear(2, seat("c", "1", true), soon);
+        known.hear(3, seat("dead", "1", false), soon);
+        assert!(known.admits("cms", "1", "c", 1, soon).0);
         // One that had lapsed stands behind those that came since.
-        let later = 100 + LAPSE_MILLIS;
-        known.hear(4, seat("b", "2", true, later), later);
-        known.hear(5, seat("c", "1", true, later), later);
+        let later = soon + LAPSE;
+        known.hear(4, seat("b", "2", true), later);
+        known.hear(5, seat("c", "1", true), later);
         assert!(known.admits("cms", "2", "b", 1, later).0 && !known.admits("cms", "1", "c", 1, later).0);
+    }
+
+    #[test]
+    fn clocks_of_others_neither_keep_a_seat_nor_take_it_away() {
+        let (hour, start) = (3_600_000, Instant::now());
+        for sent_at in [clock::now_millis() + hour, clock::now_millis() - hour] {
+            let mut known = Known::default();
+            known.hear(1, Seat { sent_at, ..seat("dead", "1", true) }, start);
+            assert_eq!(known.admits("cms", "2", "b", 1, start), (false, Say::Nothing), "{sent_at}");
+            assert_eq!(known.admits("cms", "2", "b", 1, start + LAPSE), (false, Say::Take), "{sent_at}");
+        }
     }
 }

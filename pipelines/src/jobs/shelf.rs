@@ -16,6 +16,8 @@ pub struct Shelf {
     catalog: Arc<dyn Catalog>,
 }
 
+/// Below the store's root.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 /// Digits of a folder's name.
 const DIGITS: usize = 32;
 
@@ -49,7 +51,7 @@ impl Folder {
     }
 
     fn path(&self) -> String {
-        format!("checkpoints/{}", self.0)
+        format!("{CHECKPOINTS}/{}", self.0)
     }
 
     fn name(&self, what: &str) -> String {

@@ -5,11 +5,11 @@ use lunapark_schemas::{ErrorClass, Message, Rejection};
 
 use super::job::{Assignment, Task};
 use super::shelf::Folder;
-use super::{Left, Shared, unfit};
+use super::{Shared, unfit};
 
 /// A trial to be trained, or the look at what came of one.
-pub(super) fn assignment(message: &Message<'_>, shared: &Shared) -> Result<Assignment, Left> {
-    let malformed = |what: String| Left::Rejected(Rejection::new(ErrorClass::Malformed, what));
+pub(super) fn assignment(message: &Message<'_>, shared: &Shared) -> Result<Assignment, Rejection> {
+    let malformed = |what: String| Rejection::new(ErrorClass::Malformed, what);
     let value = message.value.unwrap_or_default();
     let record: TrialRecord =
         serde_json::from_slice(value).map_err(|error| malformed(format!("this is no trial: {error}")))?;
@@ -33,10 +33,10 @@ fn name(of: &SearchOrigin, at: &TrialPlace) -> String {
 }
 
 /// Its words become a folder, a partition and the key of records.
-fn checked(origin: &SearchOrigin, partitions: i32) -> Result<Folder, Left> {
-    let wrong = |what: &str| Left::Rejected(Rejection::new(ErrorClass::Value, what));
+fn checked(origin: &SearchOrigin, partitions: i32) -> Result<Folder, Rejection> {
+    let wrong = |what: &str| Rejection::new(ErrorClass::Value, what);
     if let Some(rejection) = unfit(&origin.task_id) {
-        return Err(Left::Rejected(rejection));
+        return Err(rejection);
     }
     if !(0..partitions).contains(&origin.partition) {
         return Err(wrong("`partition` of the search is not one of the topic's"));

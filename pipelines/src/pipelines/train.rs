@@ -6,7 +6,7 @@
 //!                        │        │    └─ checkpoints, artifact ──▶ object store
 //!                        │        └───────────────────────────────▶ models            the version
 //!                        ├────────────────────────────────────────▶ training.requests.dead
-//!                        └────────────────────────────────────────▶ ledger
+//!                        └────────────────────────────────────────▶ training.ledger
 //! control ┄┄ cancels ┄┄▶ job
 //!
 //! training.requests ──▶ search ──▶ training.trials ──▶ trial, by any worker ──▶ training.trials ──▶ the next rung, or the end
@@ -112,7 +112,7 @@ impl Train {
                 catalog.training_status.name().clone(),
                 dead,
                 catalog.models.name().clone(),
-                catalog.ledger.name().clone(),
+                catalog.training_ledger.name().clone(),
             ],
             // A job that ended twice would be two versions.
             delivery: Delivery::ExactlyOnce,
@@ -138,8 +138,8 @@ impl Train {
                 results: self.catalog.training_status.name().clone(),
                 shadow: None,
                 dead: self.input(side).1,
-                ledger: self.catalog.ledger.clone(),
-                ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
+                ledger: self.catalog.training_ledger.clone(),
+                ledger_partition: partition_of(member.as_bytes(), self.catalog.training_ledger.spec.partitions),
             },
             member,
             commit_interval: std::time::Duration::ZERO,

@@ -50,8 +50,11 @@ pub trait LongWork: Send + Sync {
     /// Looks at a message and begins its work where that can begin now.
     fn begin(&self, message: &Message<'_>) -> Result<Begun, LogError>;
 
-    /// Tells whom it concerns that a message waits, at this place in the queue; 1 is next.
-    fn waits(&self, _message: &Message<'_>, _place: u64) {}
+    /// Tells whom it concerns that a message waits, at this place in the queue; 1 is next. It does not block: where it
+    /// cannot be told now, it says false and is asked again.
+    fn waits(&self, _message: &Message<'_>, _place: u64) -> bool {
+        true
+    }
 }
 
 /// What the look at a message came to.
@@ -76,7 +79,7 @@ pub trait Work: Send {
     /// Saves what is done and stops. Comes back within a fraction of `score.drain_budget`.
     fn leave(self: Box<Self>);
 
-    /// Its end is committed: what was saved for another try can go.
+    /// Its end is committed: what was saved for another try can go. It does not block.
     fn committed(self: Box<Self>);
 }
 
@@ -263,9 +266,8 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
 
     fn tell(&mut self, place: &Place, number: u64) {
         let Some(entry) = self.lines.get(place).filter(|entry| entry.told != Some(number)) else { return };
-        if number <= MOST_TOLD {
+        if number <= MOST_TOLD && self.work.waits(&entry.message.get(0), number) {
             entry.told = Some(number);
-            self.work.waits(&entry.message.get(0), number);
         }
     }
 

@@ -143,6 +143,8 @@ pub(super) fn catalog() -> Catalog {
         partitions: 1,
         ledger_partitions: 1,
         retention: None,
+        jobs_retention: None,
+        control_retention: None,
         max_message_bytes: 1 << 20,
         replication: 1,
     })

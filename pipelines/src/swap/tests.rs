@@ -42,6 +42,8 @@ pub(super) fn place() -> Place {
         partitions: 2,
         ledger_partitions: 1,
         retention: None,
+        jobs_retention: None,
+        control_retention: None,
         max_message_bytes: 1 << 20,
         replication: 1,
     };

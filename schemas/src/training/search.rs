@@ -138,6 +138,9 @@ pub struct TrialEnd {
     /// It was cancelled.
     #[serde(default)]
     pub cancelled: bool,
+    /// Digest of the model that a trial of the last rung has become: until it is registered, nothing else names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
 }
 
 /// How a search stands: the leaderboard.

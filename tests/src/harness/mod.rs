@@ -3,11 +3,13 @@
 mod child;
 mod http;
 mod place;
+mod proxy;
 mod records;
 mod wait;
 
 pub use child::{Outcome, Running, Service};
 pub use http::{Answer, get};
 pub use place::{Backend, Kafka, Workplace, quoted, variable};
+pub use proxy::{Proxy, Weather};
 pub use records::{Event, OwnedRecord, header_list};
 pub use wait::until;

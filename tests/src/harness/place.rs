@@ -175,6 +175,8 @@ impl Workplace {
             partitions: self.partitions(),
             ledger_partitions: self.number("topics.ledger_partitions"),
             retention: Some(Duration::from_secs(7 * 24 * 3600)),
+            jobs_retention: None,
+            control_retention: Some(Duration::from_secs(30 * 24 * 3600)),
             max_message_bytes: max_message_bytes.map_or(1_048_588, |text| text.parse().expect("a number of bytes")),
             replication: 1,
         };

@@ -49,6 +49,8 @@ impl Topics {
             partitions: 1,
             ledger_partitions: 1,
             retention: None,
+            jobs_retention: None,
+            control_retention: None,
             max_message_bytes: 1 << 20,
             replication: 1,
         })

@@ -11,6 +11,7 @@ mod fenced;
 mod kills;
 mod orphans;
 mod scene;
+mod stores;
 mod storm;
 mod swap;
 mod training;

@@ -27,8 +27,9 @@ fn training_workers_killed_at_any_moment() {
     training::send(&place, &requests);
     // Both at once, in the middle of a job: whoever comes back goes on from its checkpoint.
     for _ in 0..3 {
-        let under_way =
-            || training::has_state(&place) || tasks.iter().all(|task| !training::ends(&place, task).is_empty());
+        let under_way = || {
+            !training::states(&place).is_empty() || tasks.iter().all(|task| !training::ends(&place, task).is_empty())
+        };
         until(ENDS, "a checkpoint, or all ends", || under_way().then_some(()));
         services.iter_mut().for_each(|service| service.take().expect("it runs").kill9());
         services = NAMES.map(|name| Some(place.service_unready(name, &[])));
@@ -58,7 +59,7 @@ fn training_workers_killed_at_any_moment() {
 }
 
 /// One terminal status and one version per task.
-fn once_each(place: &Workplace, tasks: &[String]) {
+pub fn once_each(place: &Workplace, tasks: &[String]) {
     let mut versions: Vec<u64> = Vec::new();
     for task in tasks {
         let ends = training::ends(place, task);

@@ -1,6 +1,6 @@
 //! The model catalog from the command line: added, compared, scored with, retired, swept, copied.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -147,6 +147,24 @@ fn two_versions_are_compared(backend: Backend) {
     assert!(text.contains("higgs/1 → higgs/2") && text.contains("-0.050000"), "{text}");
 }
 
+/// Models of a search's trials, none of which is registered yet: one that a record names, one that a trial has just saved.
+fn trials_models(place: &Workplace, store: &Path) -> [PathBuf; 2] {
+    place.cli(&["topics", "create"]).ok();
+    let digests = ["3", "4"].map(|last| format!("{}{last}", "0".repeat(63)));
+    let end = json!({ "kind": "trained", "end": { "score": 0.5, "artifact": digests[0] } });
+    place.produce("training.trials", &[Event::new(end.to_string()).key("search")]);
+    let trial = store.join("checkpoints").join("ab".repeat(16)).join("trial-0");
+    std::fs::create_dir_all(&trial).unwrap();
+    std::fs::write(trial.join("made"), json!({ "digest": digests[1] }).to_string()).unwrap();
+    digests.map(|digest| {
+        let file = store.join("artifacts/sha256/00").join(digest);
+        std::fs::write(&file, b"a trial's").unwrap();
+        let written = SystemTime::now() - Duration::from_secs(48 * 3600);
+        std::fs::File::options().write(true).open(&file).unwrap().set_modified(written).unwrap();
+        file
+    })
+}
+
 fn artifacts_that_nothing_names_are_swept(backend: Backend) {
     let place = place_with_models(backend);
     let named = add(&place, "trees.json", &[])["artifact"].as_str().unwrap().to_owned();
@@ -161,11 +179,14 @@ fn artifacts_that_nothing_names_are_swept(backend: Backend) {
         let written = SystemTime::now() - Duration::from_secs(hours * 3600);
         std::fs::File::options().write(true).open(file).unwrap().set_modified(written).unwrap();
     }
+    let of_trials =
+        trials_models(&place, Path::new(named.strip_prefix("file://").unwrap()).ancestors().nth(4).unwrap());
     let told = place.cli_json(&["models", "gc", "--dry-run"]);
-    assert_eq!((&told["removed"], &told["kept"], old.exists()), (&json!(1), &json!(2), true));
+    assert_eq!((&told["removed"], &told["kept"], old.exists()), (&json!(1), &json!(4), true));
     let told = place.cli_json(&["models", "gc"]);
     assert_eq!((&told["removed"], &told["bytes"]), (&json!(1), &json!(8)));
-    assert!(!old.exists() && young.exists());
+    assert_eq!((&told["checkpoints"]["removed"], &told["checkpoints"]["kept"]), (&json!(0), &json!(1)));
+    assert!(!old.exists() && young.exists() && of_trials.iter().all(|file| file.exists()), "{told:#}");
     assert_eq!(place.cli_json(&["model", "check", "catalog:higgs/1", "--no-speed"])["format"], "xgboost-json");
     place.cli(&["models", "gc", "--older-than", "1h"]).failed().says(&["2h"]);
 }
@@ -184,20 +205,20 @@ fn artifacts_lie_in_a_bucket_where_the_configuration_says_so() {
 }
 
 /// A MongoDB of a test's own.
-struct Mongo {
+pub struct Mongo {
     name: String,
-    uri: String,
+    pub uri: String,
 }
 
 impl Mongo {
-    fn start() -> Self {
-        let mut mongo = Self { name: format!("e2e-{}", std::process::id()), uri: String::new() };
+    pub fn start(name: &str) -> Self {
+        let mut mongo = Self { name: format!("{name}-{}", std::process::id()), uri: String::new() };
         let printed = mongo.run(&["start", "--port", "auto"]);
         mongo.uri = printed.trim().strip_prefix("MONGODB_URI=").expect("its address").to_owned();
         mongo
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    pub fn run(&self, arguments: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("deploy/servers/mongodb");
         let output = Command::new(script).args(arguments).args(["--dir", &self.name]).output().expect("the script");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -205,7 +226,7 @@ impl Mongo {
     }
 
     /// Its entries, as others would read them.
-    fn entries(&self, prefix: &str) -> Vec<(String, String)> {
+    pub fn entries(&self, prefix: &str) -> Vec<(String, String)> {
         use lunapark_stores::catalog::{Catalog, mongo::MongoCatalog};
         let listed = MongoCatalog::open(&self.uri, prefix).unwrap().with_patience(PATIENCE).list().expect("a list");
         listed.into_iter().map(|entry| (entry.reference(), entry.stage.as_str().to_owned())).collect()
@@ -226,7 +247,7 @@ impl Drop for Mongo {
 
 #[test]
 fn mongodb_follows_the_topic_and_stops_no_scoring_while_it_is_away() {
-    let mongo = Mongo::start();
+    let mongo = Mongo::start("e2e");
     let place = place_with_models(Backend::Kafka).with("catalog.mongodb", quoted(&mongo.uri));
     let service = place.service("one", &[]);
     add(&place, "trees.json", &[]);

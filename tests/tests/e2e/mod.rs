@@ -4,7 +4,7 @@ mod absent;
 mod bad_input;
 mod breaker;
 mod cascades;
-mod catalog;
+pub mod catalog;
 mod clients;
 mod commands;
 mod compare;

@@ -6,7 +6,7 @@ use lunapark_tests::harness::{Backend, Event, Workplace, until};
 use serde_json::{Value, json};
 
 use super::on_both;
-use super::training::{assert_proven, ended, ends, has_state, place, request, send, status};
+use super::training::{assert_proven, ended, ends, place, request, send, states, status};
 
 on_both!(
     a_search_finds_the_best_with_one_worker_and_one_partition,
@@ -60,19 +60,32 @@ fn a_search_finds_the_best_with_one_worker_and_one_partition(backend: Backend) {
     assert_proven(&place, [2 + MESSAGES, 2 + MESSAGES, 0, 0]);
 }
 
+/// Trials of a search that have ended at a rung so far.
+fn trials_over(place: &Workplace, search: &str) -> usize {
+    let all: Vec<Value> = place.read_all("training.status").iter().map(status).collect();
+    let over = |status: &&Value| status["trial"]["search"] == search && status["task_status"] == "succeeded";
+    all.iter().filter(over).count()
+}
+
 fn a_search_goes_on_after_its_workers_were_killed(backend: Backend) {
     let place = place(backend).with("train.max_crashes", 1000);
     let mut service = place.service("one", &[]);
     send(&place, &[search(&place, "whole", 400)]);
     let whole = ended(&place, "whole");
+    let before = states(&place);
     send(&place, &[search(&place, "killed", 400)]);
-    for _ in 0..3 {
-        until(WAITS, "a checkpoint, or the end", || {
-            (has_state(&place) || !ends(&place, "killed").is_empty()).then_some(())
-        });
-        service.kill9();
+    let over = |moment: &dyn Fn() -> bool| {
+        until(WAITS, "the moment, or the end", || (moment() || !ends(&place, "killed").is_empty()).then_some(()));
+    };
+    // In the middle of a trial; then as soon as the last trial of a rung has ended, when the next rung, or the end, is due.
+    over(&|| !states(&place).is_subset(&before));
+    service.kill9();
+    for trials in [4, 4 + 2, 4 + 2 + 1] {
         service = place.service("one", &[]);
+        over(&|| trials_over(&place, "killed") >= trials);
+        service.kill9();
     }
+    service = place.service("one", &[]);
     let killed = ended(&place, "killed");
     assert_eq!(killed["task_status"], "succeeded", "{killed:#}");
     assert_eq!(killed["model"]["digest"], whole["model"]["digest"]);
@@ -81,14 +94,22 @@ fn a_search_goes_on_after_its_workers_were_killed(backend: Backend) {
     assert_proven(&place, [2 + 2 * MESSAGES, 2 + 2 * MESSAGES, 0, 0]);
 }
 
-/// A job of another instance has the project's only seat; its clock is ahead, so that the seat does not lapse.
+/// A word of a job of another instance that has the project's only seat.
 fn seat(place: &Workplace, taken: bool) {
-    let sent_at = super::now_millis() + 3_600_000;
     let seat = json!({
         "kind": "seat", "pipeline": place.topic("train"), "instance": "elsewhere", "project": "cms",
-        "job": "training.requests/9/0", "taken": taken, "sent_at": sent_at
+        "job": "training.requests/9/0", "taken": taken, "sent_at": super::now_millis()
     });
     place.produce("control", &[Event::new(seat.to_string()).key("cms")]);
+}
+
+/// Waits for a task while the seat is kept.
+fn ended_beside_the_seat(place: &Workplace, task: &str) -> Value {
+    until(WAITS, &format!("{task} ends"), || {
+        seat(place, true);
+        std::thread::park_timeout(Duration::from_millis(500));
+        ends(place, task).pop()
+    })
 }
 
 fn what_exceeds_a_projects_limit_waits_and_others_pass_it(backend: Backend) {
@@ -96,21 +117,24 @@ fn what_exceeds_a_projects_limit_waits_and_others_pass_it(backend: Backend) {
     let mut service = place.service("one", &[]);
     seat(&place, true);
     send(&place, &[request(&place, "first", 2)]);
-    ended(&place, "first");
+    ended_beside_the_seat(&place, "first");
     let of = |project: &str, task: &str| {
         let mut request = request(&place, task, 2);
         request["project"] = json!(project);
         request
     };
     send(&place, &[of("cms", "cms-1"), of("atlas", "atlas-1"), of("cms", "cms-2")]);
-    assert_eq!(ended(&place, "atlas-1")["task_status"], "succeeded");
+    assert_eq!(ended_beside_the_seat(&place, "atlas-1")["task_status"], "succeeded");
     until(WAITS, "both stand in the queue", || {
+        seat(&place, true);
         let all: Vec<Value> = place.read_all("training.status").iter().map(status).collect();
         let stands = |task: &str, at: u64| all.iter().any(|s| s["task_id"] == task && s["queue_position"] == at);
         (stands("cms-1", 1) && stands("cms-2", 2)).then_some(())
     });
+    seat(&place, true);
     let listed = place.cli(&["train", "list"]).ok().stdout;
     assert!(listed.contains("submitted #1") && listed.contains("submitted #2"), "{listed}");
+    seat(&place, true);
     assert_proven(&place, [1, 1, 0, 0]);
     // What has ended before the offset could pass it is not done again.
     service.kill9();

@@ -1,6 +1,7 @@
 //! Training by event: the service and `lunapark train`, with the trainers as they are.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lunapark_tests::harness::{Backend, Event, OwnedRecord, Workplace, quoted, until};
@@ -170,14 +171,14 @@ fn a_cancelled_task_ends_as_cancelled(backend: Backend) {
     assert_proven(&place, [2, 2, 0, 0]);
 }
 
-/// Whether a job of this place has saved a checkpoint that nobody has removed yet.
-pub fn has_state(place: &Workplace) -> bool {
+/// Folders in which jobs of this place have saved a checkpoint that nobody has removed yet.
+pub fn states(place: &Workplace) -> BTreeSet<PathBuf> {
     let within = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let store = place.dir().join("store");
     let roots = [store.clone(), store.join(format!("topics-{}", place.prefix()))];
     let jobs = || roots.iter().flat_map(|root| within(&root.join("checkpoints"))).map(|job| job.path());
     let trials = || jobs().flat_map(|job| within(&job).map(|trial| trial.path()).collect::<Vec<_>>());
-    jobs().chain(trials()).any(|folder| folder.join("state").exists())
+    jobs().chain(trials()).filter(|folder| folder.join("state").exists()).collect()
 }
 
 /// A job can end before it is killed: then the next one is.
@@ -189,9 +190,11 @@ fn a_killed_worker_goes_on_and_ends_with_the_same_bytes(backend: Backend) {
     let mut resumed = 0;
     for attempt in 2..12 {
         let task = format!("killed-{attempt}");
+        // Those of earlier tasks may still be on their way out.
+        let before = states(&place);
         send(&place, &[request(&place, &task, 1000)]);
         until(TRAINS, "a checkpoint, or the end", || {
-            (has_state(&place) || !ends(&place, &task).is_empty()).then_some(())
+            (!states(&place).is_subset(&before) || !ends(&place, &task).is_empty()).then_some(())
         });
         service.kill9();
         service = place.service("one", &[]);

@@ -1,4 +1,4 @@
-//! `lunapark models gc`: removes artifacts that nothing names.
+//! `lunapark models gc`: removes artifacts that nothing names, and checkpoints of requests that have ended.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -17,10 +17,12 @@ use crate::catalog::artifact_store;
 use crate::cli::output::{Output, number, size};
 use crate::cli::time::parse_duration;
 use crate::clock;
+use crate::jobs::{Leftovers, leftovers};
 
-/// Removes artifacts that no record and no entry of the catalog names
+/// Removes artifacts that nothing names, and checkpoints of training requests that have ended
 ///
-/// Young artifacts stay: their records may be on the way. An artifact that is put again counts as young.
+/// An artifact stays where a record of models, cuts or training names it, an entry of the catalog, or a trial that waits
+/// for its search. Young artifacts stay: their records may be on the way. An artifact that is put again counts as young.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark models gc --dry-run\n  lunapark models gc --older-than 7d")]
 pub struct Args {
@@ -49,7 +51,10 @@ pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyho
     let before = clock::now_millis() - i64::try_from(args.older_than.as_millis()).unwrap_or(i64::MAX);
     // Listed before the records are read: what is named later than that was put again, and is young.
     let listed = store.list()?;
-    let named = named(shelf)?;
+    // A trial's model is named by what the trial saved until its search has registered it: so that is read first.
+    let checkpoints = leftovers(&*shelf.log, &shelf.topics, &store)?;
+    let mut named = named(shelf)?;
+    named.extend(checkpoints.made.iter().flat_map(|saved| digests(saved)));
     let unnamed = |found: &&Listed| found.modified < before && !named.contains(&found.name);
     let (mut removed, mut bytes) = (0_u64, 0);
     for found in listed.iter().filter(unnamed) {
@@ -58,14 +63,43 @@ pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyho
             bytes += found.bytes;
         }
     }
-    let kept = listed.len() as u64 - removed;
-    if out.json {
-        out.document(&json!({ "removed": removed, "bytes": bytes, "kept": kept, "dry_run": args.dry_run }))?;
-    } else {
-        let verb = if args.dry_run { "would be removed" } else { "removed" };
-        out.line(format_args!("{} artifacts ({}) {verb}, {} stay", number(removed), size(bytes), number(kept)))?;
+    if !args.dry_run {
+        checkpoints.ended.iter().try_for_each(|object| store.delete_named(&object.name))?;
     }
+    let artifacts = Swept { removed, bytes, kept: listed.len() as u64 - removed };
+    tell(out, args.dry_run, &artifacts, &Swept::of(&checkpoints))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What became of the objects of a kind.
+struct Swept {
+    removed: u64,
+    bytes: u64,
+    kept: u64,
+}
+
+impl Swept {
+    fn of(checkpoints: &Leftovers) -> Self {
+        let Leftovers { ended, kept, .. } = checkpoints;
+        Self { removed: ended.len() as u64, bytes: ended.iter().map(|object| object.bytes).sum(), kept: *kept }
+    }
+}
+
+fn tell(out: &mut Output<'_>, dry_run: bool, artifacts: &Swept, checkpoints: &Swept) -> anyhow::Result<()> {
+    if out.json {
+        let Swept { removed, bytes, kept } = artifacts;
+        let saved = json!({ "removed": checkpoints.removed, "bytes": checkpoints.bytes, "kept": checkpoints.kept });
+        let told =
+            json!({ "removed": removed, "bytes": bytes, "kept": kept, "checkpoints": saved, "dry_run": dry_run });
+        return Ok(out.document(&told)?);
+    }
+    let verb = if dry_run { "would be removed" } else { "removed" };
+    for (what, Swept { removed, bytes, kept }) in
+        [("artifacts", artifacts), ("objects of training requests that have ended", checkpoints)]
+    {
+        out.line(format_args!("{} {what} ({}) {verb}, {} stay", number(*removed), size(*bytes), number(*kept)))?;
+    }
+    Ok(())
 }
 
 /// Looked at again at the last moment: it may have been put again meanwhile.

@@ -43,7 +43,13 @@ fn read(context: &Context, source: &TopicPartition) -> anyhow::Result<Option<Led
         Err(error) if error.kind == LogErrorKind::TopicMissing => return Ok(None),
         found => drop(found?),
     }
-    let mut ledger = Ledger::open(&*context.log, ledger, &context.group_of_pipeline, source.topic.clone(), dead)?;
+    let mut ledger = Ledger::open(
+        &*context.log,
+        std::slice::from_ref(ledger),
+        &context.group_of_pipeline,
+        source.topic.clone(),
+        dead,
+    )?;
     ledger.catch_up(&*context.log, &mut Findings::default())?;
     Ok(Some(ledger))
 }

@@ -54,6 +54,8 @@ impl Fixture {
             partitions: 2,
             ledger_partitions: 2,
             retention: None,
+            jobs_retention: None,
+            control_retention: None,
             max_message_bytes: 1 << 20,
             replication: 1,
         });

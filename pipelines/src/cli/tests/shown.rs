@@ -19,6 +19,10 @@ fn consume(fixture: &Fixture, args: &[&str]) -> Vec<Value> {
 #[test]
 fn topics_are_created_listed_and_deleted() {
     let fixture = Fixture::new();
+    // The fixture made those of scoring.
+    let made = topics(&fixture, false, &["create"]);
+    let new = |topic: &str| made.contains(&format!("created  lab.{topic} "));
+    assert!(new("training.requests") && new("training.ledger") && !new("inference.events"), "{made}");
     assert!(topics(&fixture, false, &["create"]).lines().all(|line| line.starts_with("existed  lab.")));
     let create = ["create", "calibration", "--partitions", "3", "--retention", "12h", "--compact"];
     assert_eq!(topics(&fixture, false, &create), "created  calibration (3 partitions)\n");

@@ -160,7 +160,7 @@ fn a_job_that_ends_its_workers_fails_at_last() {
         if expected == TaskStatus::Failed {
             assert!(ended.error.unwrap().contains("5 workers"));
         }
-        assert!(place.store().list_named("checkpoints").unwrap().is_empty());
+        place.wait_forgotten();
         place.assert_proven([1, 1, 0, 0]);
     }
 }
@@ -213,7 +213,7 @@ impl Place {
         serde_json::to_vec(&(1..=epochs).map(epoch).collect::<Vec<_>>()).unwrap()
     }
 
-    fn plant(&self, status: &TrainingStatus, source: Option<&str>) {
+    pub(super) fn plant(&self, status: &TrainingStatus, source: Option<&str>) {
         let mut headers = HeadersBuf::new();
         if let Some(source) = source {
             headers.push_str(SOURCE, source);

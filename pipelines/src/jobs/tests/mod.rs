@@ -1,6 +1,8 @@
 //! Jobs on the embedded log, with a trainer that does as its gate says.
 
 mod faults;
+mod hanging;
+mod kept;
 mod projects;
 mod search;
 
@@ -164,7 +166,7 @@ impl Place {
     }
 
     fn store(&self) -> ArtifactStore {
-        ArtifactStore::open(&self.config.artifacts, &Default::default()).unwrap()
+        ArtifactStore::open(&self.config.artifacts, &crate::models::s3_options(&self.config.store)).unwrap()
     }
 
     fn worker(&self, instance: &str) -> Worker {
@@ -258,6 +260,11 @@ impl Place {
         status
     }
 
+    /// Checkpoints are removed beside the work.
+    fn wait_forgotten(&self) {
+        self.wait("no checkpoints", |_| self.store().list_named("checkpoints").unwrap().is_empty().then_some(()));
+    }
+
     fn until_step(&self, task: &str, step: u64) {
         let far = |status: &TrainingStatus| {
             status.task_id == task && status.progress.as_ref().is_some_and(|progress| progress.step >= step)
@@ -306,7 +313,7 @@ fn a_request_becomes_one_version_and_a_repeated_one_is_filtered() {
     place.send(&place.request("t-2", 6), 0);
     assert_eq!(place.ended("t-2").model.unwrap().version, 2);
     worker.end();
-    assert!(store.list_named("checkpoints").unwrap().is_empty());
+    place.wait_forgotten();
     place.assert_proven([3, 2, 1, 0]);
     // Another worker learns from the topic what has ended.
     let worker = place.worker("b");

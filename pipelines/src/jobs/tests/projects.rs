@@ -10,11 +10,50 @@ fn of_project(place: &Place, project: &str, task: &str) -> Value {
     request
 }
 
-/// The seat of a job of another instance, which speaks from the future so that its seat does not lapse.
-fn seat(taken: bool) -> ControlRecord {
-    let [pipeline, instance, project, job] = ["train", "elsewhere", "cms", "training.requests/9/0"].map(str::to_owned);
-    let sent_at = crate::clock::now_millis() + 3_600_000;
-    ControlRecord::Seat(Seat { pipeline, instance, project, job, taken, sent_at })
+/// The seat of a job of another instance, which says again and again that it is taken; given back when dropped.
+struct Seated<'a> {
+    place: &'a Place,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<'a> Seated<'a> {
+    /// Its clock is an hour behind: that takes no seat away.
+    fn word(place: &Place, taken: bool) -> Vec<u8> {
+        let [pipeline, instance, project, job] =
+            ["train", "elsewhere", "cms", "training.requests/9/0"].map(str::to_owned);
+        let sent_at = crate::clock::now_millis() - 3_600_000;
+        let seat = ControlRecord::Seat(Seat { pipeline, instance, project, job, taken, sent_at });
+        place.topics.control.encode(&seat).unwrap().record(Some(0)).value.unwrap().to_vec()
+    }
+
+    fn take(place: &'a Place) -> Self {
+        let (stop, log, topic) = (Stop::new(), place.log.clone(), place.topics.control.name().clone());
+        let (word, stopped) = (Self::word(place, true), stop.clone());
+        write(&*log, &topic, &word);
+        let again = move || {
+            while !stopped.requested() {
+                write(&*log, &topic, &word);
+                stopped.wait(Duration::from_secs(1));
+            }
+        };
+        Self { place, stop, thread: Some(std::thread::spawn(again)) }
+    }
+}
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        self.stop.request();
+        self.thread.take().map(JoinHandle::join);
+        write(&*self.place.log, self.place.topics.control.name(), &Self::word(self.place, false));
+    }
+}
+
+fn write(log: &dyn Log, topic: &str, value: &[u8]) {
+    let (partition, value, key) = (Some(0), Some(value), Some(&b"seat"[..]));
+    let mut writer = log.writer().unwrap();
+    writer.produce(&Record { topic, partition, key, value, headers: Default::default(), timestamp: None }).unwrap();
+    writer.flush(PATIENCE).unwrap();
 }
 
 fn limited(partitions: i32) -> Place {
@@ -24,7 +63,7 @@ fn limited(partitions: i32) -> Place {
 #[test]
 fn what_exceeds_a_projects_limit_waits_and_others_pass_it() {
     let place = limited(1);
-    place.say(&seat(true));
+    let seated = Seated::take(&place);
     place.send(&place.request("first", 2), 0);
     for (project, task) in [("cms", "cms-1"), ("atlas", "atlas-1"), ("cms", "cms-2"), ("atlas", "atlas-2")] {
         place.send(&of_project(&place, project, task), 0);
@@ -49,7 +88,7 @@ fn what_exceeds_a_projects_limit_waits_and_others_pass_it() {
     worker.end();
     // Another worker reads all of them again, and does again only what has not ended.
     let worker = place.worker("b");
-    place.say(&seat(false));
+    drop(seated);
     for task in ["cms-1", "cms-2"] {
         assert_eq!(place.ended(task).task_status, TaskStatus::Succeeded);
     }
@@ -66,7 +105,7 @@ fn what_exceeds_a_projects_limit_waits_and_others_pass_it() {
 #[test]
 fn one_that_waits_for_its_project_can_be_cancelled() {
     let place = limited(1);
-    place.say(&seat(true));
+    let _seated = Seated::take(&place);
     place.send(&of_project(&place, "cms", "waits"), 0);
     let worker = place.worker("a");
     place.wait("it waits", |all| all.iter().any(|status| status.queue_position.is_some()).then_some(()));

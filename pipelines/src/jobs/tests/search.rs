@@ -43,7 +43,7 @@ fn one_worker_with_one_partition_finds_the_best() {
     let of_search = versions.iter().find(|version| version.task_id == "found").unwrap();
     assert_eq!(of_search.lineage.request.as_deref(), Some("training.requests/0/0"));
     assert_eq!(versions.len(), 2);
-    assert!(place.store().list_named("checkpoints").unwrap().is_empty());
+    place.wait_forgotten();
     // The best alone is a model; the request again changes nothing.
     place.send(&search(&place, "found"), 0);
     place.send(&place.request("later", 2), 0);
@@ -92,7 +92,7 @@ fn a_search_is_cancelled_with_its_trials() {
     assert!(ended.search.unwrap().leaderboard.iter().all(|row| row.state == TrialState::Cancelled));
     worker.end();
     place.assert_proven([13, 13, 0, 0]);
-    assert!(place.store().list_named("checkpoints").unwrap().is_empty());
+    place.wait_forgotten();
 }
 
 #[test]
