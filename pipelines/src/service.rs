@@ -429,7 +429,7 @@ const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
 fn write_metrics(log: &dyn Log, topic: &Topic<MetricsRecord>, metrics: &[Arc<PipelineMetrics>], within: Duration) {
     let write = || -> Result<(), LogError> {
-        let mut writer = log.writer()?;
+        let mut writer = log.announcer()?;
         for metrics in metrics {
             writer.produce(&topic.encode(&metrics.record())?.record(None))?;
         }

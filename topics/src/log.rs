@@ -52,6 +52,12 @@ pub trait Log: Send + Sync {
     /// Produces outside any transaction, idempotently.
     fn writer(&self) -> Result<Box<dyn Writer>, LogError>;
 
+    /// Produces outside any transaction what may come twice, as signs of life and reports may: ready sooner than a
+    /// [`writer`](Self::writer), which has to get its producer id first.
+    fn announcer(&self) -> Result<Box<dyn Writer>, LogError> {
+        self.writer()
+    }
+
     /// Produces atomically under a transactional id, without consuming. Whoever opens the same id later fences this.
     fn transaction(&self, transactional_id: &str) -> Result<Box<dyn Transaction>, LogError>;
 

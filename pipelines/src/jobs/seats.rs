@@ -132,7 +132,7 @@ impl Seats {
         // One that has failed is not used again.
         let mut writer = match kept.take() {
             Some(writer) => writer,
-            None => self.log.writer()?,
+            None => self.log.announcer()?,
         };
         writer.produce(&event.record(Some(0)))?;
         writer.flush(PATIENCE)?;

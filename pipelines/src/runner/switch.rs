@@ -1,6 +1,6 @@
 //! Switching models at a transaction boundary: the cut is part of the transaction that begins at it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lunapark_operator::{Codec, Operator};
 use lunapark_schemas::cuts::CutRecord;
@@ -10,6 +10,21 @@ use super::batch::Work;
 use super::{RunError, Runner};
 use crate::swap::Switcher;
 
+/// Cuts and models that are at hand come within milliseconds. Kafka's client looks only once a second whether it may
+/// fetch what was paused.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// What arrives while nothing is read; no longer than [`AT_ONCE`].
+fn arrived_at_once(switcher: &mut Switcher) -> Vec<Position> {
+    let deadline = Instant::now() + AT_ONCE;
+    let mut arrived = switcher.arrived();
+    while switcher.waits() && Instant::now() < deadline {
+        std::thread::park_timeout(Duration::from_millis(1));
+        arrived.extend(switcher.arrived());
+    }
+    arrived
+}
+
 impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     /// The same runner, switching models.
     pub fn switching(mut self, switcher: Option<Switcher>) -> Self {
@@ -17,16 +32,19 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         self
     }
 
-    /// Partitions are ours from now on. Their cuts have to be known before their first message is read: they are paused until
-    /// these are there, and the others go on meanwhile.
+    /// Partitions are ours from now on. Their cuts have to be known before their first message is read: those of which they
+    /// are not there at once are paused until they are, and the others go on meanwhile.
     pub(super) fn take_over(&mut self, starts: &[Position]) -> Result<(), RunError> {
         let Some(switcher) = &mut self.switcher else {
             self.account.assign(starts);
             return Ok(());
         };
-        self.stream.pause(&starts.iter().map(Position::topic_partition).collect::<Vec<_>>())?;
         switcher.assigned(starts);
-        Ok(())
+        let arrived = arrived_at_once(switcher);
+        self.account.assign(&arrived);
+        let late = starts.iter().filter(|start| !arrived.contains(start));
+        let late: Vec<_> = late.map(Position::topic_partition).collect();
+        if late.is_empty() { Ok(()) } else { Ok(self.stream.pause(&late)?) }
     }
 
     /// Reads on where everything that a partition needs has come.

@@ -65,7 +65,7 @@ impl Agent {
         let (pipeline, instance, run) = self.who();
         let told = self
             .log()
-            .writer()
+            .announcer()
             .and_then(|mut writer| self.say(&mut *writer, &ControlRecord::Stopped { pipeline, instance, run }));
         tracing::debug!(?told, "said that this instance has stopped");
     }
@@ -75,7 +75,7 @@ impl Agent {
     }
 
     fn listen(&self, stop: &Stop) -> Result<(), LogError> {
-        let mut writer = self.log().writer()?;
+        let mut writer = self.log().announcer()?;
         self.alive(&mut *writer)?;
         self.spoken.store(true, Ordering::Release);
         let at = TopicPartition::new(self.models.name().clone(), PARTITION);

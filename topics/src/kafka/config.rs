@@ -136,6 +136,14 @@ impl KafkaOptions {
         self.apply_user(config)
     }
 
+    /// A producer of what may come twice. Acknowledged by all replicas all the same.
+    pub(super) fn announcer(&self) -> ClientConfig {
+        let mut config = self.producer();
+        config.set("enable.idempotence", "false");
+        config.set("linger.ms", "0");
+        config
+    }
+
     /// The producer of a stream thread. No batch may exceed the smallest of its topics' limits.
     pub fn stream_producer(&self, spec: &StreamSpec, max_batch_bytes: usize) -> ClientConfig {
         let mut config = match spec.delivery {

@@ -185,6 +185,10 @@ impl Log for KafkaLog {
         Ok(Box::new(producer::KafkaWriter::open(&self.options)?))
     }
 
+    fn announcer(&self) -> Result<Box<dyn Writer>, LogError> {
+        Ok(Box::new(producer::KafkaWriter::announcing(&self.options)?))
+    }
+
     fn transaction(&self, transactional_id: &str) -> Result<Box<dyn Transaction>, LogError> {
         Ok(Box::new(producer::KafkaTransaction::open(&self.options, transactional_id)?))
     }

@@ -22,6 +22,8 @@ const NAP: Duration = Duration::from_micros(100);
 const NAPS_PER_FLUSH: u32 = 10;
 /// One try of an abort; reports of the purged records are served between two.
 const ABORT_SLICE: Duration = Duration::from_millis(10);
+/// A topic that nobody has: asking for it costs least.
+const PROBE: &str = "__lunapark_probe";
 /// Delivery reports are served once per so many records, so that none waits behind a long batch.
 const SERVE_EVERY: u32 = 4096;
 
@@ -56,6 +58,9 @@ impl Sink {
     /// Registers the transactional id and ends what an earlier owner of it left open.
     pub(super) fn init_transactions(&mut self) -> Result<(), LogError> {
         let deadline = Instant::now() + self.timeout;
+        // librdkafka asks once and, where no broker is connected yet, again after 500 ms: connect first.
+        let connected = self.producer.client().fetch_metadata(Some(PROBE), self.timeout);
+        connected.map_err(|e| self.error("connect", &e))?;
         loop {
             match self.producer.init_transactions(self.timeout) {
                 Ok(()) => return Ok(()),
@@ -198,6 +203,10 @@ pub(super) struct KafkaWriter {
 impl KafkaWriter {
     pub(super) fn open(options: &KafkaOptions) -> Result<Self, LogError> {
         Ok(Self { sink: Sink::open(&options.producer(), options.request_timeout)? })
+    }
+
+    pub(super) fn announcing(options: &KafkaOptions) -> Result<Self, LogError> {
+        Ok(Self { sink: Sink::open(&options.announcer(), options.request_timeout)? })
     }
 }
 
