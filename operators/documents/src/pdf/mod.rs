@@ -1,0 +1,33 @@
+//! PDF: its pages come from a reader that may be another process.
+
+use crate::{ExtractError, Extracted, Kind, Limits, Section};
+
+/// Reads the text of a PDF's pages.
+pub trait PdfReader: Sync {
+    /// The pages of a file, or why there are none.
+    fn read(&self, bytes: &[u8], limits: &Limits) -> Result<Pages, ExtractError>;
+}
+
+/// What a reader finds in a PDF.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// The title that the file states.
+    pub title: Option<String>,
+    /// The text of each page, in order.
+    pub pages: Vec<String>,
+}
+
+/// The pages as one text, each page a section.
+pub(crate) fn document(pages: Pages, limits: &Limits) -> Result<Extracted, ExtractError> {
+    if pages.pages.len() > limits.max_pages as usize {
+        return Err(ExtractError::too_large("pages", pages.pages.len(), limits.max_pages as usize));
+    }
+    let (mut text, mut sections) = (String::new(), Vec::with_capacity(pages.pages.len()));
+    for (page, number) in pages.pages.iter().zip(1..) {
+        sections.push(Section { start: text.len(), heading: None, level: 0, page: Some(number) });
+        crate::encoding::clean_into(page.trim(), &mut text);
+        text.push_str("\n\n");
+    }
+    let title = pages.title.map(|title| title.trim().to_owned()).filter(|title| !title.is_empty());
+    Ok(Extracted { title, text, sections, encoding: "UTF-8", kind: Kind::Pdf })
+}
