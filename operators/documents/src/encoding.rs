@@ -16,6 +16,8 @@ use crate::{ExtractError, Kind};
 const META_WITHIN: usize = 1024;
 /// What is looked at to guess: more does not change a guess, and costs.
 const GUESS_BYTES: usize = 256 << 10;
+/// A control character in this many is no text: UTF-16 read as something else has one in two.
+const CONTROL_SHARE: usize = 3;
 /// A character in this many that did not decode makes a text unreadable rather than scratched.
 const BROKEN_SHARE: usize = 20;
 
@@ -34,6 +36,10 @@ pub(crate) fn decode(
     }
     let mut clean = String::with_capacity(text.len());
     clean_into(&text, &mut clean);
+    if (text.len().saturating_sub(clean.len())) * CONTROL_SHARE > text.len() {
+        let what = format!("read as {}, many are control characters", encoding.name());
+        return Err(ExtractError::Encoding(what));
+    }
     Ok((clean, encoding.name()))
 }
 

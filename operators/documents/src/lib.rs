@@ -20,8 +20,12 @@ pub mod chunk;
 mod encoding;
 mod error;
 mod extracted;
+mod html;
 mod kind;
+mod markdown;
 pub mod pdf;
+pub mod rows;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +35,7 @@ pub use error::ExtractError;
 pub use extracted::{Extracted, Place, Section};
 pub use kind::Kind;
 pub use pdf::{Pages, PdfReader};
+pub use rows::{Row, TableFormat, rows};
 
 /// Bytes of a document, and what is known of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,7 +76,11 @@ pub fn extract(source: &Source<'_>, limits: &Limits, pdf: &dyn PdfReader) -> Res
         Kind::Pdf => pdf::document(pdf.read(source.bytes, limits)?, limits)?,
         Kind::Text | Kind::Markdown | Kind::Html => {
             let (text, encoding) = encoding::decode(source.bytes, source.content_type, kind)?;
-            extracted::plain(text, encoding)
+            match kind {
+                Kind::Markdown => markdown::document(&text, encoding, limits)?,
+                Kind::Html => html::document(&text, encoding, limits)?,
+                _ => extracted::plain(text, encoding),
+            }
         }
     };
     checked(extracted, limits)

@@ -1,4 +1,18 @@
-//! PDF: its pages come from a reader that may be another process.
+//! PDF: its pages come from another process, because readers of PDF panic, loop and ask for memory on odd files.
+//!
+//! ```text
+//!   ChildReader ──stdin: the file──▶ child_main ─▶ read_here (the pure-Rust reader)
+//!        ▲                           ulimit -v, ulimit -t
+//!        └──stdout: one line of JSON──┘
+//!   killed at its time limit; what it answers is bounded too
+//! ```
+
+mod answer;
+mod child;
+mod here;
+
+pub use child::ChildReader;
+pub use here::{child_main, read_here};
 
 use crate::{ExtractError, Extracted, Kind, Limits, Section};
 
@@ -9,7 +23,7 @@ pub trait PdfReader: Sync {
 }
 
 /// What a reader finds in a PDF.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pages {
     /// The title that the file states.
     pub title: Option<String>,

@@ -8,7 +8,7 @@ use crate::extracted::plain;
 use crate::{ChunkError, ChunkOptions, Extracted, Section, Tokens, chunk};
 
 /// Four letters of a word, a digit or a sign each make a token.
-struct Wordish;
+pub(super) struct Wordish;
 
 impl Tokens for Wordish {
     fn spans(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
@@ -71,7 +71,7 @@ impl Tokens for Unknowns {
 }
 
 /// All that holds for chunks of whatever text.
-fn check(document: &Extracted, tokens: &dyn Tokens, options: &ChunkOptions) -> Vec<crate::Parent> {
+pub(super) fn check(document: &Extracted, tokens: &dyn Tokens, options: &ChunkOptions) -> Vec<crate::Parent> {
     let text = document.text.as_str();
     let parents = chunk(document, tokens, options).expect("chunks");
     let count = |span: &Range<usize>| tokens.spans(&text[span.clone()]).expect("tokens").len();

@@ -46,6 +46,10 @@ fn a_text_in_the_wrong_encoding_is_refused() {
     let refused = crate::extract(&source, &Limits::default(), &NoPdf).unwrap_err();
     assert_eq!(refused.reason(), "encoding");
     assert!(refused.to_string().contains("UTF-8"), "{refused}");
+    let bytes = utf_16("UTF-16 under another name", u16::to_le_bytes);
+    let source = Source { bytes: &bytes, content_type: Some("text/plain; charset=latin1"), name: None };
+    let refused = crate::extract(&source, &Limits::default(), &NoPdf).unwrap_err();
+    assert_eq!(refused.reason(), "encoding");
 }
 
 #[test]

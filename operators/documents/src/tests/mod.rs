@@ -2,6 +2,11 @@
 
 mod chunks;
 mod encodings;
+mod figures;
+mod fuzz;
+mod markup;
+mod pdfs;
+mod tables;
 
 use crate::{ExtractError, Extracted, Limits, Pages, PdfReader, Source};
 
