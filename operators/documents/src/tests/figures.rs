@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::chunks::Wordish;
 use super::extract;
+use super::tokenizers::Wordish;
 use crate::{ChunkOptions, chunk};
 
 const BYTES: usize = 8 << 20;
@@ -49,5 +49,23 @@ fn figures() {
         ("cells", "<td>".repeat(1 << 20) + "x", "a.html"),
     ] {
         measure(what, odd.len(), || drop(extract(odd.as_bytes(), name)));
+    }
+}
+
+#[test]
+#[ignore = "prints what it finds in the files that LUNAPARK_FILES names, one a line"]
+fn found_in_files() {
+    let files = std::env::var("LUNAPARK_FILES").expect("LUNAPARK_FILES");
+    for name in files.lines() {
+        let bytes = std::fs::read(name).expect(name);
+        let source = crate::Source { bytes: &bytes, content_type: None, name: Some(name) };
+        let reader = super::pdfs::reader("tests::pdfs::child");
+        measure(name, bytes.len(), || match crate::extract(&source, &crate::Limits::default(), &reader) {
+            Ok(document) => {
+                println!("{:?}, {} sections", document.title, document.sections.len());
+                println!("{}", &document.text[..document.text.floor_char_boundary(1500)]);
+            }
+            Err(error) => println!("{}: {error}", error.reason()),
+        });
     }
 }

@@ -99,7 +99,7 @@ fn run(cases: usize) {
             let Ok(document) = extract(&bytes, name) else { continue };
             assert_sound(&bytes, &document, case);
             if case % 16 == 0 {
-                check(&document, &super::chunks::Wordish, &options);
+                check(&document, &super::tokenizers::Wordish, &options);
             }
         }
     }

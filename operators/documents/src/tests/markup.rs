@@ -80,7 +80,7 @@ fn markdown_becomes_its_readable_text() {
     assert_places(&document);
     for part in [
         "Tracks\n\nSee the paper and a plot. Same x < y paragraph, $a_1 * b_1 * c$.\n\nSetext\n\n",
-        "- one\n\n- two\n\n1. first\n2. second\n\n",
+        "- one\n\n- two\n\n1. first\n2. second\n- [x] done\n\n",
         "[x] done",
         "\n\nfor x in y:\n    print(x)\n\n",
         "\n\na | b\n1 | 2\n| 4\n\n",

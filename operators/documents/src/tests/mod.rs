@@ -7,6 +7,7 @@ mod fuzz;
 mod markup;
 mod pdfs;
 mod tables;
+mod tokenizers;
 
 use crate::{ExtractError, Extracted, Limits, Pages, PdfReader, Source};
 
