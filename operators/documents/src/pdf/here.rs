@@ -61,16 +61,24 @@ fn texts(document: &Document, count: usize, limits: &Limits) -> Result<Vec<Strin
     Ok(pages)
 }
 
+/// A page's text by its layout; where that reader stumbles (over a font of symbols without an encoding, most often), by
+/// the order of its drawing alone, which leaves out what it cannot name.
 fn page(document: &Document, number: u32) -> Result<String, ExtractError> {
     let place = format!("page {number}");
     let mut text = String::new();
-    let read = guarded(&place, || output_doc_page(document, &mut PlainTextOutput::new(&mut text), number))?;
-    match read {
-        Ok(()) => Ok(text),
-        Err(OutputError::PdfError(error)) => Err(refused(&error)),
-        Err(error) => Err(ExtractError::Broken(format!("{place}: {error}"))),
+    match guarded(&place, || output_doc_page(document, &mut PlainTextOutput::new(&mut text), number)) {
+        Ok(Ok(())) => Ok(text),
+        Ok(Err(OutputError::PdfError(error))) => Err(refused(&error)),
+        Ok(Err(error)) => Err(ExtractError::Broken(format!("{place}: {error}"))),
+        Err(stumbled) => match guarded(&place, || document.extract_text(&[number])) {
+            Ok(Ok(text)) if !text.contains(UNNAMED) => Ok(text),
+            _ => Err(stumbled),
+        },
     }
 }
+
+/// What lopdf writes where it does not know a font's encoding.
+const UNNAMED: &str = "Unimplemented?";
 
 /// What the library says of a file, as one of our reasons.
 fn refused(error: &Error) -> ExtractError {
