@@ -39,9 +39,41 @@ pub(crate) fn document(pages: Pages, limits: &Limits) -> Result<Extracted, Extra
     let (mut text, mut sections) = (String::new(), Vec::with_capacity(pages.pages.len()));
     for (page, number) in pages.pages.iter().zip(1..) {
         sections.push(Section { start: text.len(), heading: None, level: 0, page: Some(number) });
-        crate::encoding::clean_into(page.trim(), &mut text);
+        crate::encoding::clean_into(&joined(page.trim()), &mut text);
         text.push_str("\n\n");
     }
     let title = pages.title.map(|title| title.trim().to_owned()).filter(|title| !title.is_empty());
     Ok(Extracted { title, text, sections, encoding: "UTF-8", kind: Kind::Pdf })
+}
+
+/// A page's text with the words whole that a line's end hyphenates: `manip-⏎ulation` is searched for as one word.
+fn joined(page: &str) -> String {
+    let mut joined = String::with_capacity(page.len());
+    let mut lines = page.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        let goes_on = lines.peek().is_some_and(|next| next.starts_with(char::is_lowercase));
+        match line.trim_end().strip_suffix('-') {
+            Some(start) if goes_on && start.ends_with(char::is_alphabetic) => joined.push_str(start),
+            _ => joined.push_str(line),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn words_that_a_line_end_hyphenates_are_whole() {
+        for (page, expected) in [
+            ("manip-\nulation of", "manipulation of"),
+            ("perio- \r\ndo\nnext", "periodo\nnext"),
+            ("Rossi-\nBianchi", "Rossi-\nBianchi"),
+            ("1990-\n1995 a -\nb", "1990-\n1995 a -\nb"),
+            ("a-\n\nb-", "a-\n\nb-"),
+        ] {
+            assert_eq!(joined(page), expected);
+        }
+    }
 }
