@@ -77,7 +77,7 @@ impl Kitchen<'_> {
         let parents = self.chunk(&extracted)?;
         let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let title = record.title.clone().or(extracted.title);
-        Ok(Prepared { title, kind: name(extracted.kind), digest, text: extracted.text, parents, record })
+        Ok(Prepared { title, kind: kind_name(extracted.kind), digest, text: extracted.text, parents, record })
     }
 
     fn chunk(&self, extracted: &Extracted) -> Result<Vec<Parent>, Unready> {
@@ -88,7 +88,7 @@ impl Kitchen<'_> {
     }
 }
 
-fn name(kind: Kind) -> &'static str {
+fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Text => "text",
         Kind::Markdown => "markdown",
