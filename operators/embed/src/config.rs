@@ -93,8 +93,7 @@ impl Config {
                 Architecture::XlmRoberta => Some(raw.pad_token_id.unwrap_or(PADDING)),
                 Architecture::Mpnet => Some(PADDING),
             },
-            buckets: (architecture == Architecture::Mpnet)
-                .then_some(raw.relative_attention_num_buckets.unwrap_or(32)),
+            buckets: (architecture == Architecture::Mpnet).then_some(raw.relative_attention_num_buckets.unwrap_or(32)),
             activation,
             activation_name,
             origin: raw.origin,

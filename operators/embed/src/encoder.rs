@@ -3,9 +3,9 @@
 use std::thread::available_parallelism;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
+use crate::digest::Settings;
 use crate::forward::Room;
 use crate::groups::Groups;
 use crate::kernel::Set;
@@ -170,7 +170,12 @@ impl Encoder {
                 values[text * dimension..][..dimension].copy_from_slice(vector);
             }
         }
-        Ok(Embeddings { dimension, values, tokens: lengths, truncated: tokens.iter().map(|text| text.truncated).collect() })
+        Ok(Embeddings {
+            dimension,
+            values,
+            tokens: lengths,
+            truncated: tokens.iter().map(|text| text.truncated).collect(),
+        })
     }
 
     /// The vectors of a group.
@@ -187,30 +192,6 @@ impl Encoder {
             }
         }
         vectors
-    }
-}
-
-/// All that decides a vector besides the tokenizer and the weights.
-#[derive(Serialize)]
-struct Settings<'a> {
-    config: &'a Config,
-    pooling: Pooling,
-    normalize: bool,
-    max_tokens: usize,
-    prefixes: &'a Prefixes,
-}
-
-impl Settings<'_> {
-    /// Each part with its length before it, so that no two sets of parts are the same bytes.
-    fn digest(&self, tokenizer: &[u8], weights: &WeightFiles) -> String {
-        let settings = serde_json::json!(self).to_string();
-        let parts = [settings.as_bytes(), tokenizer].into_iter().chain(weights.0.iter().map(|(_, bytes)| &bytes[..]));
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -67,7 +67,8 @@ impl Network {
         let mut start = 0;
         for text in texts {
             let end = start + text.len();
-            let (inputs, context) = (&inputs[start * 3 * hidden..end * 3 * hidden], &mut context[start * hidden..end * hidden]);
+            let (inputs, context) =
+                (&inputs[start * 3 * hidden..end * 3 * hidden], &mut context[start * hidden..end * hidden]);
             for head in 0..self.config.heads {
                 let distances = self.distances.get(head).map(Vec::as_slice);
                 Head { set: self.set, inputs, hidden, width, column: head * width, distances }.run(room, context);

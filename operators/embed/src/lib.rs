@@ -29,6 +29,7 @@
 
 mod attention;
 mod config;
+mod digest;
 mod encoder;
 mod error;
 mod files;

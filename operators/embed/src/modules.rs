@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::files::{self, inside};
 use crate::config::Config;
+use crate::files::{self, inside};
 use crate::{EmbedError, ModelFiles, Prefixes};
 
 const MODULES: &str = "modules.json";

@@ -1,9 +1,9 @@
 //! The network's weights, packed for the kernels.
 
+use crate::EmbedError;
 use crate::config::{Architecture, Config, MAX_DISTANCE};
 use crate::kernel::{Panels, Set};
 use crate::weights::Tensors;
-use crate::EmbedError;
 
 /// A linear layer.
 #[derive(Debug)]
@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn buckets_are_those_of_transformers() {
-        let expected = [(0, 0), (-1, 1), (-7, 7), (-8, 8), (-16, 10), (-127, 15), (-500, 15), (1, 17), (12, 25), (300, 31)];
+        let expected =
+            [(0, 0), (-1, 1), (-7, 7), (-8, 8), (-16, 10), (-127, 15), (-500, 15), (1, 17), (12, 25), (300, 31)];
         for (distance, expected) in expected {
             assert_eq!(bucket(distance, 32), expected, "{distance}");
         }

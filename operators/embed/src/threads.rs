@@ -6,7 +6,11 @@ use std::thread;
 /// Does `count` pieces on up to so many threads, the next piece to whoever is free, and returns the answers in order.
 ///
 /// Each thread has room of its own. One thread, or one piece, runs where it is called.
-pub(crate) fn spread<R: Default, T: Send>(threads: usize, count: usize, work: impl Fn(&mut R, usize) -> T + Sync) -> Vec<T> {
+pub(crate) fn spread<R: Default, T: Send>(
+    threads: usize,
+    count: usize,
+    work: impl Fn(&mut R, usize) -> T + Sync,
+) -> Vec<T> {
     let threads = threads.min(count);
     if threads <= 1 {
         let mut room = R::default();

@@ -50,7 +50,11 @@ impl TextTokenizer {
         let at = whole.get_ids().windows(bare.len().max(1)).position(|window| window == bare);
         let (Some(at), true) = (at, whole.get_type_ids().iter().all(|&id| id == 0)) else {
             let what = "\"post_processor\" changes the tokens of a text";
-            return Err(EmbedError::unsupported(name, what, "this version takes special tokens around a text, of type 0"));
+            return Err(EmbedError::unsupported(
+                name,
+                what,
+                "this version takes special tokens around a text, of type 0",
+            ));
         };
         self.before = whole.get_ids()[..at].to_vec();
         self.behind = whole.get_ids()[at + bare.len()..].to_vec();
@@ -110,7 +114,12 @@ impl TextTokenizer {
 
     /// The greatest number that a token can have.
     pub(crate) fn greatest_id(&self) -> u32 {
-        self.inner.get_vocab(true).into_values().chain(self.before.iter().chain(&self.behind).copied()).max().unwrap_or(0)
+        self.inner
+            .get_vocab(true)
+            .into_values()
+            .chain(self.before.iter().chain(&self.behind).copied())
+            .max()
+            .unwrap_or(0)
     }
 }
 

@@ -63,14 +63,19 @@ impl Tensors<'_> {
     /// Finds the prefix of the names by a tensor that every encoder has.
     pub(crate) fn locate(&mut self, known: &str) {
         let names = self.files.iter().flat_map(|(_, file)| file.names());
-        self.prefix = names.filter_map(|name| name.strip_suffix(known)).min_by_key(|prefix| prefix.len()).unwrap_or("").to_owned();
+        self.prefix = names
+            .filter_map(|name| name.strip_suffix(known))
+            .min_by_key(|prefix| prefix.len())
+            .unwrap_or("")
+            .to_owned();
     }
 
     /// A tensor of exactly this shape.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EmbedError> {
         let (numbers, found, file) = self.read(name)?;
         if found != shape {
-            let what = format!("tensor \"{}{name}\" has the shape {found:?}, the configuration says {shape:?}", self.prefix);
+            let what =
+                format!("tensor \"{}{name}\" has the shape {found:?}, the configuration says {shape:?}", self.prefix);
             return Err(EmbedError::unreadable(file, what));
         }
         Ok(numbers)
@@ -80,8 +85,10 @@ impl Tensors<'_> {
     pub(crate) fn table(&self, name: &str, columns: usize) -> Result<Vec<f32>, EmbedError> {
         let (numbers, found, file) = self.read(name)?;
         if found.len() != 2 || found[1] != columns || found[0] == 0 {
-            let what =
-                format!("tensor \"{}{name}\" has the shape {found:?}, the configuration says [rows, {columns}]", self.prefix);
+            let what = format!(
+                "tensor \"{}{name}\" has the shape {found:?}, the configuration says [rows, {columns}]",
+                self.prefix
+            );
             return Err(EmbedError::unreadable(file, what));
         }
         Ok(numbers)
@@ -134,7 +141,9 @@ mod tests {
 
     #[test]
     fn halves_are_exact() {
-        for (bits, number) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 2f32.powi(-24)), (0x7bff, 65504.0), (0x3555, 0.333_251_95)] {
+        for (bits, number) in
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 2f32.powi(-24)), (0x7bff, 65504.0), (0x3555, 0.333_251_95)]
+        {
             assert_eq!(half(bits), number, "{bits:x}");
         }
         assert!(half(0x8000).is_sign_negative() && half(0x8000) == 0.0);

@@ -126,7 +126,6 @@ impl Product<'_> {
     }
 
     /// `R` rows by one panel over a part of the depth.
-    #[expect(clippy::needless_range_loop, reason = "known bounds let the compiler drop every check and unroll")]
     #[inline(always)]
     fn tile<V: Vector, const R: usize, const C: usize>(&mut self, row: usize, part: Part) {
         let depth = part.end - part.start;

@@ -34,7 +34,8 @@ fn what_is_not_known_is_refused_by_name() {
         let files = edited("bert", "config.json", |config| config[field] = value.clone());
         refused(&files, EmbedErrorKind::Unsupported, "config.json", &[field, word]);
     }
-    let files = edited("bert", "modules.json", |modules| modules[2]["type"] = json!("sentence_transformers.models.Dense"));
+    let files =
+        edited("bert", "modules.json", |modules| modules[2]["type"] = json!("sentence_transformers.models.Dense"));
     refused(&files, EmbedErrorKind::Unsupported, "modules.json", &["Dense"]);
     let pooling = "1_Pooling/config.json";
     let files = edited("bert", pooling, |config| config["pooling_mode_lasttoken"] = json!(true));
@@ -80,7 +81,12 @@ fn weights_that_do_not_fit_name_their_tensor() {
     let files = edited("bert", "config.json", |config| config["num_hidden_layers"] = json!(3));
     refused(&files, EmbedErrorKind::Unreadable, weights, &["encoder.layer.2.attention.self.query.weight", "missing"]);
     let files = edited("bert", "config.json", |config| config["intermediate_size"] = json!(48));
-    refused(&files, EmbedErrorKind::Unreadable, weights, &["encoder.layer.0.intermediate.dense.weight", "[64, 32]", "[48, 32]"]);
+    refused(
+        &files,
+        EmbedErrorKind::Unreadable,
+        weights,
+        &["encoder.layer.0.intermediate.dense.weight", "[64, 32]", "[48, 32]"],
+    );
     for (kind, word) in [("I32", "I32"), ("F8_E4M3", "safetensors")] {
         let mut files = super::files("bert");
         let text = files[weights].iter().map(|&byte| byte as char).collect::<String>();

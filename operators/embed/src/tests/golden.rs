@@ -40,7 +40,8 @@ fn assert_close(name: &str, answers: &[Answer], embeddings: &Embeddings) {
 #[test]
 fn vectors_are_those_of_torch() {
     for name in MODELS {
-        let (encoder, expected) = (Encoder::load(&Folder::new(folder(name)), &EncoderOptions::default()).unwrap(), expected(name));
+        let (encoder, expected) =
+            (Encoder::load(&Folder::new(folder(name)), &EncoderOptions::default()).unwrap(), expected(name));
         for (role, answers) in [(Role::Query, &expected.query), (Role::Passage, &expected.passage)] {
             let embeddings = encoder.embed(&texts(answers), role).unwrap();
             assert_close(name, answers, &embeddings);
@@ -68,7 +69,12 @@ fn tokens_are_counted_and_a_cut_is_told() {
         for (role, answers) in [(Role::Query, &expected.query), (Role::Passage, &expected.passage)] {
             let embeddings = encoder.embed(&texts(answers), role).unwrap();
             for (at, answer) in answers.iter().enumerate() {
-                assert_eq!(encoder.tokenizer().count(&answer.text, role).unwrap(), answer.count, "{name} {:?}", answer.text);
+                assert_eq!(
+                    encoder.tokenizer().count(&answer.text, role).unwrap(),
+                    answer.count,
+                    "{name} {:?}",
+                    answer.text
+                );
                 assert_eq!(embeddings.truncated[at], answer.truncated, "{name} {:?}", answer.text);
                 assert_eq!(embeddings.tokens[at], answer.count.min(expected.max_tokens), "{name} {:?}", answer.text);
             }
@@ -115,13 +121,15 @@ fn prefixes_can_be_given_and_decide_the_digest() {
     assert_ne!(plain.digest(), prefixed.digest());
 }
 
+type Edit = fn(&mut Vec<u8>);
+
 #[test]
 fn the_digest_is_of_the_weights_tokenizer_and_settings() {
     let untouched = files("bert");
     let digest = load(&untouched).unwrap().digest().to_owned();
     assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
     assert_eq!(digest, load(&untouched).unwrap().digest());
-    let edits: [(&str, fn(&mut Vec<u8>)); 4] = [
+    let edits: [(&str, Edit); 4] = [
         ("model.safetensors", |bytes| *bytes.last_mut().unwrap() ^= 1),
         ("tokenizer.json", |bytes| bytes.push(b' ')),
         ("sentence_bert_config.json", |bytes| *bytes = br#"{"max_seq_length": 47}"#.to_vec()),

@@ -32,7 +32,17 @@ fn spans_are_the_words_pieces() {
 fn odd_texts_have_orderly_spans() {
     for name in MODELS {
         let encoder = model(name);
-        for text in ["", " ", "e\u{301}\u{301}\u{301}", "ﬁne ½ ㎏", "🇮🇹👩‍🔬", "\u{0}\u{feff}a", "漢字", "[SEP]<s>", &"x".repeat(5000)] {
+        for text in [
+            "",
+            " ",
+            "e\u{301}\u{301}\u{301}",
+            "ﬁne ½ ㎏",
+            "🇮🇹👩‍🔬",
+            "\u{0}\u{feff}a",
+            "漢字",
+            "[SEP]<s>",
+            &"x".repeat(5000),
+        ] {
             check(name, encoder.tokenizer(), text);
         }
     }
