@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::tokenizers::{Failing, Nasty, Spending, Unknowns, Wordish};
 use crate::extracted::plain;
@@ -93,8 +94,16 @@ fn options() -> impl Strategy<Value = ChunkOptions> {
     })
 }
 
+/// The same cases each time; others where LUNAPARK_FUZZ_CASES asks for so many.
+fn config() -> ProptestConfig {
+    let more = std::env::var_os("LUNAPARK_FUZZ_CASES").is_some();
+    let rng_seed = if more { RngSeed::Random } else { RngSeed::Fixed(1) };
+    let cases = u32::try_from(super::fuzz::cases(400)).expect("fewer cases");
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn chunks_tile_the_text_within_their_sizes(document in documents(), options in options()) {
