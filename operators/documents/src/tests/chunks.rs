@@ -5,7 +5,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::tokenizers::{Failing, Nasty, Spending, Unknowns, Wordish};
+use super::tokenizers::{Failing, Nasty, Spaced, Spending, Unknowns, Wordish};
 use crate::extracted::plain;
 use crate::{ChunkError, ChunkOptions, Extracted, Section, Tokens, chunk};
 
@@ -142,6 +142,16 @@ fn children_are_whole_sentences_where_they_fit() {
             assert_eq!(child.span.start % sentence.len(), 0, "{child:?}");
             assert_eq!(child.span.end % sentence.len(), 0, "{child:?}");
         }
+    }
+}
+
+#[test]
+fn tokens_that_begin_with_their_space_fill_a_child_as_well() {
+    let document = plain("word ".repeat(1000), "UTF-8");
+    let options = ChunkOptions { child_tokens: 22, child_overlap: 0, parent_tokens: 200 };
+    for parent in check(&document, &Spaced, &options) {
+        assert_eq!(parent.span.len(), 200 * 5);
+        assert!(parent.children.iter().all(|child| child.span.len() == 20 * 5), "{parent:?}");
     }
 }
 
