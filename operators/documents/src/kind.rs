@@ -15,8 +15,8 @@ pub enum Kind {
     Pdf,
 }
 
-/// Beginnings of files that are no text, and what they are.
-const BINARY: [(&[u8], &str); 12] = [
+/// Beginnings of files that are no readable text, and what they are.
+const BINARY: [(&[u8], &str); 14] = [
     (b"PK\x03\x04", "a ZIP archive, as .docx, .xlsx, .odt and .epub are"),
     (b"PK\x05\x06", "an empty ZIP archive"),
     (b"\x1f\x8b", "a gzip file"),
@@ -28,6 +28,8 @@ const BINARY: [(&[u8], &str); 12] = [
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
     (b"\x7fELF", "a program"),
+    (b"{\\rtf", "an RTF file"),
+    (b"%!PS", "a PostScript file"),
     (b"PAR1", "a Parquet table, whose rows are documents: name its page_content_column"),
 ];
 

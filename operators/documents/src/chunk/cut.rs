@@ -54,7 +54,7 @@ impl<'a> Cutter<'a> {
         while from < self.text.len() {
             let reach = self.floor(from.saturating_add(PART_BYTES)).max(self.after(from));
             let to = if reach == self.text.len() { reach } else { self.best(from, reach) };
-            starts.extend(self.spans(from..to)?.into_iter().map(|span| from + span.start.min(to - from)));
+            starts.extend(self.spans(from..to)?.into_iter().map(|span| self.word(from, &span).min(to)));
             from = to;
         }
         // In order, whatever a tokenizer that reorders or normalises says.
@@ -65,6 +65,14 @@ impl<'a> Cutter<'a> {
     fn spans(&self, piece: Range<usize>) -> Result<Vec<Range<usize>>, ChunkError> {
         let at = piece.start;
         self.tokens.spans(&self.text[piece]).map_err(|what| ChunkError::Tokenizer { at, what })
+    }
+
+    /// Where the word of a token begins, in a piece that begins at `piece`: many tokenizers count a word's space to it.
+    fn word(&self, piece: usize, span: &Range<usize>) -> usize {
+        let start = self.floor(piece.saturating_add(span.start));
+        let end = self.floor(piece.saturating_add(span.end.min(span.start.saturating_add(MAX_TOKEN_BYTES))));
+        let token = self.text.get(start..end).unwrap_or_default();
+        start + token.find(|char: char| !char.is_whitespace()).unwrap_or(0)
     }
 
     /// Whether a piece has no words.
@@ -83,7 +91,7 @@ impl<'a> Cutter<'a> {
             if tokens <= room {
                 return Ok(Piece {
                     span: start..end,
-                    starts: spans.into_iter().map(|span| start + span.start).collect(),
+                    starts: spans.iter().map(|span| self.word(start, span)).collect(),
                 });
             }
             if end == smallest {

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
-use super::tokenizers::{Failing, Nasty, Spending, Unknowns, Wordish};
+use super::tokenizers::{Failing, Nasty, Spaced, Spending, Unknowns, Wordish};
 use crate::extracted::plain;
 use crate::{ChunkError, ChunkOptions, Extracted, Section, Tokens, chunk};
 
@@ -93,8 +94,16 @@ fn options() -> impl Strategy<Value = ChunkOptions> {
     })
 }
 
+/// The same cases each time; others where LUNAPARK_FUZZ_CASES asks for so many.
+fn config() -> ProptestConfig {
+    let more = std::env::var_os("LUNAPARK_FUZZ_CASES").is_some();
+    let rng_seed = if more { RngSeed::Random } else { RngSeed::Fixed(1) };
+    let cases = u32::try_from(super::fuzz::cases(400)).expect("fewer cases");
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn chunks_tile_the_text_within_their_sizes(document in documents(), options in options()) {
@@ -133,6 +142,16 @@ fn children_are_whole_sentences_where_they_fit() {
             assert_eq!(child.span.start % sentence.len(), 0, "{child:?}");
             assert_eq!(child.span.end % sentence.len(), 0, "{child:?}");
         }
+    }
+}
+
+#[test]
+fn tokens_that_begin_with_their_space_fill_a_child_as_well() {
+    let document = plain("word ".repeat(1000), "UTF-8");
+    let options = ChunkOptions { child_tokens: 22, child_overlap: 0, parent_tokens: 200 };
+    for parent in check(&document, &Spaced, &options) {
+        assert_eq!(parent.span.len(), 200 * 5);
+        assert!(parent.children.iter().all(|child| child.span.len() == 20 * 5), "{parent:?}");
     }
 }
 

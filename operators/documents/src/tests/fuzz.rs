@@ -110,8 +110,8 @@ fn odd_input_does_no_harm() {
     run(10_000);
 }
 
-/// How many cases an ignored test runs.
-fn cases(otherwise: usize) -> usize {
+/// How many cases to run.
+pub(super) fn cases(otherwise: usize) -> usize {
     std::env::var("LUNAPARK_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(otherwise)
 }
 

@@ -94,3 +94,19 @@ impl Tokens for Spending {
         512
     }
 }
+
+/// A word with the space before it is a token, as with SentencePiece.
+pub(super) struct Spaced;
+
+impl Tokens for Spaced {
+    fn spans(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
+        let words = Unknowns.spans(text)?;
+        Ok(words.into_iter().map(|word| word.start.saturating_sub(1)..word.end).collect())
+    }
+    fn overhead(&self) -> usize {
+        2
+    }
+    fn limit(&self) -> usize {
+        514
+    }
+}
