@@ -10,7 +10,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 
 use crate::health::Health;
-use crate::metrics::PipelineMetrics;
+use crate::metrics::{PipelineMetrics, text_of};
 use crate::stop::Stop;
 
 /// What the endpoints show.
@@ -18,8 +18,8 @@ use crate::stop::Stop;
 pub struct Shown {
     /// Thread states.
     pub health: Arc<Health>,
-    /// Counters.
-    pub metrics: Arc<PipelineMetrics>,
+    /// Counters of each pipeline.
+    pub metrics: Vec<Arc<PipelineMetrics>>,
 }
 
 /// A server that could not be started.
@@ -65,7 +65,7 @@ fn routes(shown: Shown) -> Router {
 }
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
-    match shown.metrics.text() {
+    match text_of(shown.metrics.iter().map(|metrics| &**metrics)) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod health;
 pub mod http;
 pub mod jobs;
+pub mod knowledge;
 pub mod labels;
 pub mod metrics;
 pub mod models;

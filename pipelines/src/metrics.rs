@@ -14,6 +14,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use prometheus::proto::MetricFamily;
 
 use crate::clock;
 use crate::runner::Account;
@@ -200,13 +201,7 @@ impl PipelineMetrics {
 
     /// Prometheus text.
     pub fn text(&self) -> Result<String, MetricsError> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        let mut text = String::from_utf8_lossy(&text).into_owned();
-        for (name, digest) in self.digests() {
-            text.push_str(&summary(&name, &digest, &self.pipeline, &self.instance));
-        }
-        Ok(text)
+        text_of([self].into_iter())
     }
 
     /// The record for the topic `metrics`: the same figures.
@@ -323,9 +318,33 @@ fn digest(latencies: &Mutex<Latencies<u64>>) -> Digest {
     }
 }
 
+/// Prometheus text of several pipelines: each metric is described once, whoever has it.
+pub fn text_of<'a>(all: impl Iterator<Item = &'a PipelineMetrics> + Clone) -> Result<String, MetricsError> {
+    let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
+    for mut family in all.clone().flat_map(|metrics| metrics.registry.gather()) {
+        match families.get_mut(family.name()) {
+            Some(known) => known.mut_metric().append(&mut family.take_metric()),
+            None => drop(families.insert(family.name().to_owned(), family)),
+        }
+    }
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families.into_values().collect::<Vec<_>>(), &mut text)?;
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    let mut summaries: BTreeMap<String, String> = BTreeMap::new();
+    for metrics in all {
+        for (name, digest) in metrics.digests() {
+            let described = || format!("# HELP {name} From the event's timestamp, milliseconds.\n# TYPE {name} summary\n");
+            let lines = summary(&name, &digest, &metrics.pipeline, &metrics.instance);
+            summaries.entry(name.clone()).or_insert_with(described).push_str(&lines);
+        }
+    }
+    summaries.values().for_each(|lines| text.push_str(lines));
+    Ok(text)
+}
+
 fn summary(name: &str, digest: &Digest, pipeline: &str, instance: &str) -> String {
     let own = format!("pipeline=\"{pipeline}\",instance=\"{instance}\"");
-    let mut text = format!("# HELP {name} From the event's timestamp, milliseconds.\n# TYPE {name} summary\n");
+    let mut text = String::new();
     for (quantile, value) in
         [("0.5", digest.p50_ms), ("0.9", digest.p90_ms), ("0.99", digest.p99_ms), ("1", digest.max_ms)]
     {

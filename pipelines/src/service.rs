@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
 use crate::jobs::{Shelf, Side};
+use crate::knowledge::{Knowledge, KnowledgeError};
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::{self, LoadError, Places};
 use crate::pipelines::score::Score;
@@ -51,6 +52,9 @@ pub enum ServiceError {
     /// The artifact store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The text encoder or the collections cannot be had.
+    #[error(transparent)]
+    Knowledge(#[from] KnowledgeError),
     /// Metrics cannot be made.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -110,6 +114,15 @@ pub fn check_training_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> 
     }
     let control = &catalog.control.spec;
     control.check_kept(&log.topic(&control.name)?, "topics.control_retention")
+}
+
+/// As [`check_topics`], of documents and of questions.
+pub fn check_knowledge_topics(log: &dyn Log, catalog: &Catalog, create: bool) -> Result<(), LogError> {
+    ensure_topics(log, &catalog.document_specs(), create)?;
+    ensure_topics(log, &catalog.search_specs(), create)?;
+    let (ingest, search) = (&catalog.documents_ingest, &catalog.search_requests);
+    fit_together(log, ingest.name(), catalog.documents_indexed.name(), ingest.dead().name())?;
+    fit_together(log, search.name(), catalog.search_results.name(), search.dead().name())
 }
 
 fn ensure_topics(log: &dyn Log, specs: &[TopicSpec], create: bool) -> Result<(), LogError> {
@@ -218,8 +231,8 @@ pub struct Service {
     pub health: Arc<Health>,
     /// Counters.
     pub metrics: Arc<PipelineMetrics>,
-    /// Counters of training, where this instance trains.
-    training_metrics: Option<Arc<PipelineMetrics>>,
+    /// Counters of the other pipelines of this instance.
+    others: Vec<Arc<PipelineMetrics>>,
     /// Where the HTTP endpoints are.
     pub http: Option<std::net::SocketAddr>,
     threads: Vec<JoinHandle<Result<(), RunError>>>,
@@ -251,17 +264,20 @@ impl Service {
                 Some(Arc::new(Score::new(config, &catalog, set, accept_rejects_until)))
             }
         };
-        let shown = Shown { health: health.clone(), metrics: metrics.clone() };
+        let knowledge = Knowledge::open(config, &catalog, &log)?;
+        let mut others: Vec<_> = training.iter().map(|training| training.metrics.clone()).collect();
+        others.extend(knowledge.iter().flat_map(Knowledge::metrics));
+        let all = std::iter::once(&metrics).chain(&others).cloned().collect();
+        let shown = Shown { health: health.clone(), metrics: all };
         let http = config.listen.as_deref().map(|address| http::serve(address, shown, stop.clone())).transpose()?;
         let drain_budget = config.score.drain_budget;
         let (threads, reporter, agent) = (Vec::new(), None, None);
-        let training_metrics = training.as_ref().map(|training| training.metrics.clone());
         let mut service = Self {
             log,
             catalog,
             health,
             metrics,
-            training_metrics,
+            others,
             http,
             threads,
             reporter,
@@ -275,6 +291,9 @@ impl Service {
         }
         let scoring = score.zip(board);
         service.spawn_all(config, scoring, training)?;
+        if let Some(knowledge) = knowledge {
+            service.spawn_knowledge(config, &knowledge)?;
+        }
         service.report(config.metrics_interval)?;
         Ok(service)
     }
@@ -299,6 +318,22 @@ impl Service {
             let member = train.member(thread, side);
             let run = move |stop: &Stop| train.run_thread((thread, side), log, metrics, health, stop);
             self.spawn(&format!("train-{thread}"), member, run)?;
+        }
+        Ok(())
+    }
+
+    fn spawn_knowledge(&mut self, config: &Config, knowledge: &Knowledge) -> Result<(), ServiceError> {
+        for (thread, documents) in (0..config.documents.threads).zip(knowledge.documents.iter().cycle()) {
+            let (documents, metrics) = documents.clone();
+            let (log, health, member) = (self.log.clone(), self.health.clone(), documents.member(thread));
+            let run = move |stop: &Stop| documents.run_thread(thread, log, metrics, health, stop);
+            self.spawn(&format!("documents-{thread}"), member, run)?;
+        }
+        for (thread, search) in (0..config.search.threads).zip(knowledge.search.iter().cycle()) {
+            let (search, metrics) = search.clone();
+            let (log, health, member) = (self.log.clone(), self.health.clone(), search.member(thread));
+            let run = move |stop: &Stop| search.run_thread(thread, log, metrics, health, stop);
+            self.spawn(&format!("search-{thread}"), member, run)?;
         }
         Ok(())
     }
@@ -411,7 +446,7 @@ impl Service {
     }
 
     fn reported(&self) -> Vec<Arc<PipelineMetrics>> {
-        std::iter::once(&self.metrics).chain(&self.training_metrics).cloned().collect()
+        std::iter::once(&self.metrics).chain(&self.others).cloned().collect()
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod control;
 pub mod cuts;
+pub mod documents;
 pub mod event;
 pub mod headers;
 pub mod inference;
@@ -19,6 +20,7 @@ pub mod position;
 pub mod promotion;
 pub mod publish;
 pub mod rows;
+pub mod search;
 pub mod share;
 pub mod signature;
 pub mod training;

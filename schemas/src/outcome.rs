@@ -55,13 +55,17 @@ pub enum ErrorClass {
     TooLarge,
     /// The result is larger than its topic takes.
     ResultTooLarge,
+    /// A document cannot be read: encrypted, scanned, broken, out of reach.
+    Document,
+    /// No collection of that name.
+    UnknownCollection,
     /// The operator failed on this record alone.
     Operator,
 }
 
 impl ErrorClass {
     /// Every class, for documentation and metrics.
-    pub const ALL: [ErrorClass; 11] = [
+    pub const ALL: [ErrorClass; 13] = [
         ErrorClass::Empty,
         ErrorClass::Malformed,
         ErrorClass::ContentType,
@@ -72,6 +76,8 @@ impl ErrorClass {
         ErrorClass::Header,
         ErrorClass::TooLarge,
         ErrorClass::ResultTooLarge,
+        ErrorClass::Document,
+        ErrorClass::UnknownCollection,
         ErrorClass::Operator,
     ];
 
@@ -88,6 +94,8 @@ impl ErrorClass {
             ErrorClass::Header => "header",
             ErrorClass::TooLarge => "too-large",
             ErrorClass::ResultTooLarge => "result-too-large",
+            ErrorClass::Document => "document",
+            ErrorClass::UnknownCollection => "unknown-collection",
             ErrorClass::Operator => "operator",
         }
     }

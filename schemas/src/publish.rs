@@ -9,12 +9,14 @@ use serde_json::{Map, Value, json};
 use crate::catalog::CatalogRecord;
 use crate::control::ControlRecord;
 use crate::cuts::CutRecord;
+use crate::documents::{self, IndexedRecord, IngestRecord};
 use crate::headers::{self, dead};
 use crate::inference::wire::{V1Reply, V1Request, V2Reply, V2Request};
 use crate::labels::LabelRecord;
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
+use crate::search::{SearchReply, SearchRequest};
 use crate::training::{TrainingRequest, TrainingStatus, TrialRecord};
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
@@ -30,11 +32,15 @@ const TRAINING_STATUS: &str = "training-status.json";
 const TRIAL: &str = "trial-record.json";
 const CUT: &str = "cut-record.json";
 const LABEL: &str = "label-record.json";
+const INGEST: &str = "ingest-record.json";
+const INDEXED: &str = "indexed-record.json";
+const SEARCH_REQUEST: &str = "search-request.json";
+const SEARCH_REPLY: &str = "search-reply.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
 pub fn documents() -> Vec<(&'static str, String)> {
-    let documents = [
+    let all = [
         (KSERVE_REQUEST, schema::<V1Request>()),
         (KSERVE_REPLY, schema::<V1Reply>()),
         (OPEN_INFERENCE_REQUEST, schema::<V2Request>()),
@@ -48,9 +54,13 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (TRIAL, schema::<TrialRecord>()),
         (CUT, schema::<CutRecord>()),
         (LABEL, schema::<LabelRecord>()),
+        (INGEST, schema::<IngestRecord>()),
+        (INDEXED, schema::<IndexedRecord>()),
+        (SEARCH_REQUEST, schema::<SearchRequest>()),
+        (SEARCH_REPLY, schema::<SearchReply>()),
         (ASYNCAPI, asyncapi()),
     ];
-    documents.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
+    all.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
 }
 
 /// Draft 07, which every AsyncAPI tool must understand.
@@ -102,6 +112,16 @@ fn asyncapi() -> Value {
             "control": channel("control", "What running instances tell each other.", &["controlRecord"]),
             "modelCuts": channel("model.cuts", "From which offset on which model scores.", &["cutRecord"]),
             "labels": channel("labels", "What events turned out to be; keys are those of the events.", &["labelRecord"]),
+            "documentsIngest": channel(
+                "documents.ingest",
+                "Documents for collections; the last record of an id holds.",
+                &["ingestRecord", "ingestFile"],
+            ),
+            "documentsIndexed": channel("documents.indexed", "What became of each document.", &["indexedRecord"]),
+            "documentsIngestDead": channel("documents.ingest.dead", "Documents that cannot be read.", &DEAD_LETTERS),
+            "searchRequests": channel("search.requests", "Questions to a collection.", &["searchRequest"]),
+            "searchResults": channel("search.results", "The passages that answer them.", &["searchReply"]),
+            "searchRequestsDead": channel("search.requests.dead", "What is no question.", &DEAD_LETTERS),
         },
         "operations": {
             "receiveEvents": operation("receive", "inferenceEvents"),
@@ -121,6 +141,12 @@ fn asyncapi() -> Value {
             "receiveControl": operation("receive", "control"),
             "sendModelCuts": operation("send", "modelCuts"),
             "receiveLabels": operation("receive", "labels"),
+            "receiveDocuments": operation("receive", "documentsIngest"),
+            "sendIndexed": operation("send", "documentsIndexed"),
+            "sendDocumentDeadLetters": operation("send", "documentsIngestDead"),
+            "receiveSearches": operation("receive", "searchRequests"),
+            "sendSearchResults": operation("send", "searchResults"),
+            "sendSearchDeadLetters": operation("send", "searchRequestsDead"),
         },
         "components": { "messages": messages() }
     })
@@ -170,6 +196,11 @@ fn messages() -> Value {
         "controlRecord": message(JSON, "A word to every instance.", json!({}), file(CONTROL)),
         "cutRecord": message(JSON, "One switch of one partition.", json!({}), file(CUT)),
         "labelRecord": message(JSON, "What one event turned out to be.", json!({}), file(LABEL)),
+        "ingestRecord": message(JSON, "One document, or its end.", json!({}), file(INGEST)),
+        "ingestFile": message(BINARY, "One document: the file itself, of any content type.", file_headers(), bytes()),
+        "indexedRecord": message(JSON, "What became of one document.", result_headers(&[]), file(INDEXED)),
+        "searchRequest": message(JSON, "One or several questions.", json!({}), file(SEARCH_REQUEST)),
+        "searchReply": message(JSON, "What was found.", result_headers(&[]), file(SEARCH_REPLY)),
     })
 }
 
@@ -209,6 +240,17 @@ fn result_headers(more: &[(&str, &str)]) -> Value {
         (headers::SOURCE, "Which message this answers: topic/partition/offset."),
     ];
     properties(common.iter().chain(more))
+}
+
+fn file_headers() -> Value {
+    let all = [
+        (documents::COLLECTION, "Collection; its presence says that the value is the file itself."),
+        (documents::DOCUMENT, "Id of the document; without it the key is the id."),
+        (documents::TITLE, "Title."),
+        (documents::URI, "Where the file came from."),
+        (headers::CONTENT_TYPE, "What the file is; found by looking where it is absent."),
+    ];
+    properties(all.iter())
 }
 
 fn dead_headers() -> Value {

@@ -7,9 +7,11 @@ use std::time::Duration;
 use lunapark_schemas::catalog::CatalogRecord;
 use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::cuts::CutRecord;
+use lunapark_schemas::documents::{IndexedRecord, IngestRecord};
 use lunapark_schemas::labels::LabelRecord;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::metrics::MetricsRecord;
+use lunapark_schemas::search::{SearchReply, SearchRequest};
 use lunapark_schemas::training::{TrainingRequest, TrainingStatus, TrialRecord};
 use lunapark_schemas::{Event, Record};
 
@@ -218,6 +220,14 @@ pub struct Catalog {
     pub model_cuts: Topic<CutRecord>,
     /// What events turned out to be, under the events' keys; whoever knows writes it.
     pub labels: Topic<LabelRecord>,
+    /// Documents for collections; keys are document ids.
+    pub documents_ingest: Topic<IngestRecord>,
+    /// What became of each document.
+    pub documents_indexed: Topic<IndexedRecord>,
+    /// Questions to collections.
+    pub search_requests: Topic<SearchRequest>,
+    /// Their answers.
+    pub search_results: Topic<SearchReply>,
 }
 
 impl Catalog {
@@ -246,6 +256,10 @@ impl Catalog {
             control: Topic::new(TopicSpec { retention: options.control_retention, ..spec("control", 1) }),
             model_cuts: Topic::new(compacted(spec("model.cuts", options.partitions))),
             labels: Topic::new(spec("labels", options.partitions)),
+            documents_ingest: Topic::new(spec("documents.ingest", options.partitions)),
+            documents_indexed: Topic::new(spec("documents.indexed", options.partitions)),
+            search_requests: Topic::new(spec("search.requests", options.partitions)),
+            search_results: Topic::new(spec("search.results", options.partitions)),
         }
     }
 
@@ -305,6 +319,30 @@ impl Catalog {
             self.training_trials.dead().spec,
             self.training_ledger.spec.clone(),
             self.control.spec.clone(),
+            self.ledger.spec.clone(),
+            self.metrics.spec.clone(),
+        ]
+    }
+}
+
+impl Catalog {
+    /// Every topic that indexing documents needs, in the order in which they are created.
+    pub fn document_specs(&self) -> Vec<TopicSpec> {
+        vec![
+            self.documents_ingest.spec.clone(),
+            self.documents_indexed.spec.clone(),
+            self.documents_ingest.dead().spec,
+            self.ledger.spec.clone(),
+            self.metrics.spec.clone(),
+        ]
+    }
+
+    /// Every topic that answering questions needs, in the order in which they are created.
+    pub fn search_specs(&self) -> Vec<TopicSpec> {
+        vec![
+            self.search_requests.spec.clone(),
+            self.search_results.spec.clone(),
+            self.search_requests.dead().spec,
             self.ledger.spec.clone(),
             self.metrics.spec.clone(),
         ]

@@ -14,7 +14,7 @@ use object_store::{ClientOptions, ObjectStoreExt, RetryConfig};
 
 use retry::passing;
 
-pub use artifacts::{ArtifactStore, Listed, Stored, digest_of};
+pub use artifacts::{ArtifactStore, Creation, Listed, Stored, digest_of};
 pub use catalog::{Catalog, CatalogError, Registered};
 
 /// An artifact larger than this is refused before it is read: no model of ours comes near it.

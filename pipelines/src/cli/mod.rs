@@ -3,11 +3,13 @@
 mod arrow;
 pub mod audit;
 pub mod catalog;
+pub mod collections;
 mod compare;
 mod condition;
 pub mod consume;
 pub mod context;
 pub mod dlq;
+pub mod ingest;
 pub mod model;
 pub mod models;
 pub mod output;
@@ -16,6 +18,7 @@ pub mod promote;
 mod redrive;
 pub mod replay;
 pub mod run;
+pub mod search;
 #[cfg(test)]
 mod tests;
 pub mod time;
@@ -89,6 +92,15 @@ enum Command {
     Models(models::Args),
     /// Rebuild MongoDB's copy of the catalog.
     Catalog(catalog::Args),
+    /// Send documents to a collection.
+    Ingest(ingest::Args),
+    /// Search a collection.
+    Search(search::Args),
+    /// List, show and keep up collections.
+    Collections(collections::Args),
+    /// Read one PDF from standard input, as the child process of a service.
+    #[command(name = crate::knowledge::READ_PDF, hide = true)]
+    ReadPdf,
     /// Score recorded events again, with the same model or another one.
     Replay(replay::Args),
 }
@@ -118,6 +130,9 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&config, args),
         Command::Model(args) => model::run(&crate::models::Places::of(&config), args, cli.json),
         Command::Catalog(args) => catalog::run(&config, args, cli.json),
+        Command::Search(args) => search::run(&config, args, cli.json),
+        Command::Collections(args) => collections::run(&config, args, cli.json),
+        Command::ReadPdf => Ok(lunapark_documents::pdf::child_main(&crate::knowledge::limits(&config.documents))),
         command => data_command(&config, command, cli.json),
     }
 }
@@ -141,6 +156,7 @@ fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Resul
         Command::Train(args) => train::run(&context, config, args),
         Command::Models(args) => models::run(&context, config, args),
         Command::Replay(args) => replay::run(&context, config, args),
+        Command::Ingest(args) => ingest::run(&context, config, args),
         _ => Ok(ExitCode::FAILURE),
     }
 }

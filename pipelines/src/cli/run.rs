@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::service::{Service, open_log};
 use crate::stop::Stop;
 
-/// Score events, and train models, until SIGTERM or Ctrl-C.
+/// Score events, train models, index documents and answer questions, until SIGTERM or Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lunapark run                                   score on the embedded log in ./lunapark-data
@@ -35,7 +35,8 @@ pub fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let copying = copy_catalog(config, &service, &stop)?;
     stop_on_signals(stop)?;
     let (score, train) = (config.score.threads, config.train.threads);
-    tracing::info!(log = where_, instance = config.instance, score, train, "running");
+    let (documents, search) = (config.documents.threads, config.search.threads);
+    tracing::info!(log = where_, instance = config.instance, score, train, documents, search, "running");
     let what = [
         (
             config.score.threads,
@@ -49,6 +50,8 @@ pub fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
             service.catalog.training_requests.name(),
             service.catalog.training_status.name(),
         ),
+        (documents, "indexing", service.catalog.documents_ingest.name(), service.catalog.documents_indexed.name()),
+        (search, "answering", service.catalog.search_requests.name(), service.catalog.search_results.name()),
     ];
     let done = what.iter().filter(|(threads, ..)| *threads > 0);
     let done: Vec<_> = done.map(|(_, doing, from, to)| format!("{doing} {from} → {to}")).collect();

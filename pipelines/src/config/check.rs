@@ -11,7 +11,7 @@ use lunapark_topics::kafka::KafkaOptions;
 use lunapark_topics::log::Start;
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, ModelConfig, ScoreConfig, TrainConfig};
+use super::{Config, ConfigError, DocumentsConfig, ModelConfig, ScoreConfig, SearchConfig, TrainConfig};
 
 /// Keys whose values are never shown.
 const SECRETS: [&str; 6] = ["password", "secret", "key.pem", "access_key_id", "token", "mongodb"];
@@ -74,6 +74,8 @@ pub(super) fn checked(document: &Table) -> Result<Config, ConfigError> {
         create_topics: create_topics(document)?,
         score: score(&Section::of(document, "score")?)?,
         train: train(&Section::of(document, "train")?)?,
+        documents: documents(&Section::of(document, "documents")?)?,
+        search: search(&Section::of(document, "search")?)?,
         store: store(&Section::of(document, "store")?),
         artifacts,
         mongodb: mongodb(&Section::of(document, "catalog")?)?,
@@ -169,6 +171,36 @@ fn train(section: &Section<'_>) -> Result<TrainConfig, ConfigError> {
     })
 }
 
+fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
+    let precisions = [("auto", "auto"), ("f32", "f32"), ("bf16", "bf16")];
+    Ok(DocumentsConfig {
+        name: section.text("name")?.to_owned(),
+        threads: section.number("threads", 0)?,
+        encoder: section.text("encoder")?.to_owned(),
+        precision: section.choice("precision", &precisions)?.to_owned(),
+        encoder_threads: section.number("encoder_threads", 1)?,
+        child_tokens: section.number("child_tokens", 8)?,
+        child_overlap: section.number("child_overlap", 0)?,
+        parent_tokens: section.number("parent_tokens", 8)?,
+        sources: section.text("sources")?.to_owned(),
+        max_document_bytes: section.number("max_document_bytes", 1024)?,
+        max_text_bytes: section.number("max_text_bytes", 1024)?,
+        max_pages: section.number("max_pages", 1)?,
+        pdf_timeout: section.duration("pdf_timeout")?,
+        pdf_memory: section.number("pdf_memory", 64 << 20)?,
+        batch_messages: section.number("batch_messages", 1)?,
+        batch_bytes: section.number("batch_bytes", 1024)?,
+    })
+}
+
+fn search(section: &Section<'_>) -> Result<SearchConfig, ConfigError> {
+    Ok(SearchConfig {
+        name: section.text("name")?.to_owned(),
+        threads: section.number("threads", 0)?,
+        cache_bytes: section.number("cache_bytes", 1 << 20)?,
+    })
+}
+
 fn models(section: &Section<'_>) -> Result<Vec<ModelConfig>, ConfigError> {
     let list = section.table.get("models").and_then(Value::as_array).filter(|list| !list.is_empty());
     let list = list.ok_or_else(|| section.refuse("models", "needs at least one entry: write [[score.models]]"))?;
@@ -221,14 +253,14 @@ fn mongodb(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
 }
 
 fn cross_checks(config: &Config, kafka: &Section<'_>) -> Result<(), ConfigError> {
-    if config.score.threads + config.train.threads == 0 {
-        let what = "`score.threads` and `train.threads` are both 0: nothing would run; set one of them";
+    let threads = [config.score.threads, config.train.threads, config.documents.threads, config.search.threads];
+    if threads.iter().sum::<usize>() == 0 {
+        let what = "`score.threads`, `train.threads`, `documents.threads` and `search.threads` are all 0: nothing would \
+                    run; set one of them";
         return Err(ConfigError(what.to_owned()));
     }
-    if config.train.name == config.score.name {
-        let what = "`train.name` is that of `score.name`: each pipeline needs a name of its own";
-        return Err(ConfigError(what.to_owned()));
-    }
+    distinct_names(config)?;
+    documents_fit(&config.documents, config.search.threads)?;
     let session = kafka.duration("session_timeout")?;
     let transaction = kafka.duration("transaction_timeout")?;
     let (budget, interval) = (config.score.drain_budget, config.score.commit_interval);
@@ -241,6 +273,40 @@ fn cross_checks(config: &Config, kafka: &Section<'_>) -> Result<(), ConfigError>
         return Err(ConfigError(format!("{what} ({transaction:?}): a transaction must end before the broker ends it")));
     }
     Ok(())
+}
+
+/// Two pipelines of one name would share a consumer group, and read past each other.
+fn distinct_names(config: &Config) -> Result<(), ConfigError> {
+    let names = [
+        ("score", &config.score.name),
+        ("train", &config.train.name),
+        ("documents", &config.documents.name),
+        ("search", &config.search.name),
+    ];
+    for (number, (section, name)) in names.iter().enumerate() {
+        if let Some((other, _)) = names[..number].iter().find(|(_, earlier)| earlier == name) {
+            let what = format!("`{section}.name` is that of `{other}.name`: each pipeline needs a name of its own");
+            return Err(ConfigError(what));
+        }
+    }
+    Ok(())
+}
+
+fn documents_fit(documents: &DocumentsConfig, search_threads: usize) -> Result<(), ConfigError> {
+    let refused = |what: &str| Err(ConfigError(what.to_owned()));
+    if documents.threads + search_threads > 0 && documents.encoder.is_empty() {
+        return refused(
+            "`documents.encoder` is empty: name the folder of a text encoder, for example the one that \
+             `deploy/models/minilm` prints",
+        );
+    }
+    match documents.child_overlap * 2 > documents.child_tokens || documents.child_tokens > documents.parent_tokens {
+        true => refused(
+            "`documents.child_overlap` may be half of `documents.child_tokens`, and that no more than \
+             `documents.parent_tokens`",
+        ),
+        false => Ok(()),
+    }
 }
 
 fn masked(table: &Table) -> Table {

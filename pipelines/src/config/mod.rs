@@ -40,6 +40,10 @@ pub struct Config {
     pub score: ScoreConfig,
     /// The training pipeline.
     pub train: TrainConfig,
+    /// The pipeline that indexes documents.
+    pub documents: DocumentsConfig,
+    /// The pipeline that answers questions.
+    pub search: SearchConfig,
     /// Object store settings.
     pub store: BTreeMap<String, String>,
     /// Where artifacts and checkpoints go.
@@ -112,6 +116,54 @@ pub struct TrainConfig {
     pub max_crashes: u32,
     /// Jobs of one project at once, over all instances; 0 is any number.
     pub project_jobs: usize,
+}
+
+/// Settings of the pipeline that indexes documents.
+#[derive(Clone, Debug)]
+pub struct DocumentsConfig {
+    /// Pipeline and group name.
+    pub name: String,
+    /// Stream threads; 0 indexes nothing.
+    pub threads: usize,
+    /// Where the text encoder is.
+    pub encoder: String,
+    /// Precision of the encoder: `auto`, `f32` or `bf16`.
+    pub precision: String,
+    /// Threads of the encoder.
+    pub encoder_threads: usize,
+    /// Tokens of a child, special tokens included.
+    pub child_tokens: usize,
+    /// Tokens that a child repeats of the one before.
+    pub child_overlap: usize,
+    /// Tokens of a parent.
+    pub parent_tokens: usize,
+    /// Folders and `s3://` prefixes that a record's `uri` may name, with commas; empty is nowhere.
+    pub sources: String,
+    /// Bytes of a document, at most.
+    pub max_document_bytes: usize,
+    /// Bytes of a document's text, at most.
+    pub max_text_bytes: usize,
+    /// Pages of a document, at most.
+    pub max_pages: u32,
+    /// Time for one PDF.
+    pub pdf_timeout: Duration,
+    /// Memory for one PDF, in bytes.
+    pub pdf_memory: u64,
+    /// Documents of a batch.
+    pub batch_messages: usize,
+    /// Bytes of a batch.
+    pub batch_bytes: usize,
+}
+
+/// Settings of the pipeline that answers questions.
+#[derive(Clone, Debug)]
+pub struct SearchConfig {
+    /// Pipeline and group name.
+    pub name: String,
+    /// Stream threads; 0 answers nothing.
+    pub threads: usize,
+    /// Memory for segments, in bytes.
+    pub cache_bytes: u64,
 }
 
 /// One model of a pipeline.

@@ -27,14 +27,14 @@ impl Allowed {
     }
 
     /// The file that a path leads to, links followed, where it lies in an allowed folder.
-    fn file(&self, path: &Path) -> Option<PathBuf> {
+    pub(crate) fn file(&self, path: &Path) -> Option<PathBuf> {
         let found = path.canonicalize().ok()?;
         let inside = |entry: &&String| Path::new(entry).canonicalize().is_ok_and(|folder| found.starts_with(folder));
         self.0.iter().filter(|entry| !entry.starts_with("s3://")).any(|entry| inside(&entry)).then_some(found)
     }
 
     /// Whether an address in an object store lies under an allowed prefix.
-    pub(super) fn object(&self, address: &str) -> bool {
+    pub(crate) fn object(&self, address: &str) -> bool {
         let under = |entry: &String| {
             let rest = address.strip_prefix(entry.as_str());
             entry.starts_with("s3://") && rest.is_some_and(|rest| entry.ends_with('/') || rest.starts_with('/'))

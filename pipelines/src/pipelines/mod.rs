@@ -1,4 +1,6 @@
 //! The pipelines: one file each, one readable chain.
 
+pub mod documents;
 pub mod score;
+pub mod search;
 pub mod train;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_topics::{Limit, LogError, Topic};
 
+use crate::config::Config;
+
 /// Settings of one stream thread.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -36,6 +38,25 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What every pipeline takes from the configuration: the commits of the scorer, and its breaker.
+    pub fn of(config: &Config, pipeline: String, member: String, routes: Routes) -> Self {
+        let score = &config.score;
+        Self {
+            pipeline,
+            member,
+            routes,
+            commit_interval: score.commit_interval,
+            commit_messages: score.commit_messages,
+            commit_bytes: score.commit_bytes,
+            batch_messages: score.batch_messages,
+            batch_bytes: score.batch_bytes,
+            reject_share: score.reject_share,
+            reject_window: score.reject_window,
+            shadow_patience: score.shadow_patience,
+            accept_rejects_until: None,
+        }
+    }
+
     /// How much one batch may hold.
     pub fn limit(&self) -> Limit {
         Limit { messages: self.batch_messages, bytes: self.batch_bytes }

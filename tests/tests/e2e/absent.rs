@@ -80,6 +80,8 @@ fn topic_names_stand_in_the_catalog_alone() {
 #[test]
 fn unsafe_code_is_in_the_kernels_and_at_librdkafkas_door_alone() {
     let allowed = [
+        "operators/embed/src/kernel/avx",
+        "operators/index/src/search/kernel_",
         "operators/models/src/lanes/kernel_",
         "operators/models/src/mlp/kernel_",
         "operators/models/src/trees/kernel_",

@@ -3,8 +3,11 @@
 //! An artifact's name is the SHA-256 of its bytes: putting it twice is putting it once, nothing that was put ever
 //! changes, and every get compares.
 
+mod named;
 #[cfg(test)]
 mod tests;
+
+pub use named::Creation;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -73,6 +76,11 @@ impl ArtifactStore {
                 Address::S3 { .. } => Err(StoreError::NotAnAddress(url.to_owned())),
             },
         }
+    }
+
+    /// A store over one that is open already, which errors call `base`: memory, or a wrapper.
+    pub fn over(store: Arc<dyn ObjectStore>, base: &str) -> Result<Self, StoreError> {
+        Self::new(base, store, Path::default(), base.to_owned(), None, Duration::ZERO)
     }
 
     fn open_bucket(url: &str, rest: &str, s3: &S3Options) -> Result<Self, StoreError> {
@@ -208,25 +216,29 @@ impl ArtifactStore {
         let key = self.key(below);
         let all = self.again(async || self.store.list(Some(&key)).try_collect::<Vec<ObjectMeta>>().await);
         let all = all.map_err(|e| failed(&self.named(below), &e))?;
-        let listed = |found: ObjectMeta| Listed {
-            name: self.name_of(&found.location),
-            bytes: found.size,
-            modified: found.last_modified.timestamp_millis(),
-        };
-        Ok(all.into_iter().map(listed).collect())
+        Ok(all.into_iter().map(|found| self.listed(found)).collect())
+    }
+
+    fn listed(&self, found: ObjectMeta) -> Listed {
+        let (name, modified) = (self.name_of(&found.location), found.last_modified.timestamp_millis());
+        Listed { name, bytes: found.size, modified }
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_within(name, MAX_ARTIFACT_BYTES)
+    }
+
+    fn read_within(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let (key, address) = (self.key(name), self.named(name));
         let got = self.again(async || {
             let got = self.store.get(&key).await?;
-            if got.meta.size > MAX_ARTIFACT_BYTES {
+            if got.meta.size > most {
                 return Ok(Err(got.meta.size));
             }
             Ok(Ok(got.bytes().await?))
         });
         match got {
-            Ok(Ok(bytes)) => Ok(Some(bytes.to_vec())),
+            Ok(Ok(bytes)) => Ok(Some(Vec::from(bytes))),
             Ok(Err(bytes)) => Err(StoreError::TooLarge { address, bytes }),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(failed(&address, &error)),

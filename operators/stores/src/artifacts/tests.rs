@@ -77,3 +77,23 @@ fn what_is_no_address_is_refused() {
         assert!(matches!(ArtifactStore::open(bad, &S3Options::default()), Err(StoreError::NotAnAddress(_))), "{bad}");
     }
 }
+
+#[test]
+fn an_object_is_created_once_read_by_ranges_and_listed_from_a_name_on() {
+    let (_dir, folder) = folder();
+    let memory = ArtifactStore::over(Arc::new(object_store::memory::InMemory::new()), "memory").unwrap();
+    for store in [folder, memory] {
+        assert_eq!(store.create_named("log/c/0001", b"first").unwrap(), Creation::Created);
+        assert_eq!(store.create_named("log/c/0001", b"other").unwrap(), Creation::Exists);
+        assert_eq!(store.create_named("log/c/0002", b"").unwrap(), Creation::Created);
+        assert_eq!(store.get_named("log/c/0001").unwrap().as_deref(), Some(&b"first"[..]));
+        assert_eq!(store.get_range_named("log/c/0001", 1..3).unwrap().as_deref(), Some(&b"ir"[..]));
+        assert_eq!(store.get_range_named("log/c/0003", 1..3).unwrap(), None);
+        let too_large = store.get_named_within("log/c/0001", 4).unwrap_err();
+        assert!(matches!(too_large, StoreError::TooLarge { bytes: 5, .. }), "{too_large}");
+        let after: Vec<_> = store.list_named_after("log/c", "log/c/0001").unwrap();
+        assert_eq!(after.iter().map(|found| found.name.as_str()).collect::<Vec<_>>(), ["log/c/0002"]);
+        assert_eq!(store.list_named("log").unwrap().len(), 2, "no draft is left");
+        assert_eq!(store.folders_named("log").unwrap(), ["c"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! The kinds of document, and how to tell them.
+
+use crate::{ExtractError, Source};
+
+/// A kind of document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text without markup.
+    Text,
+    /// CommonMark with GitHub's tables.
+    Markdown,
+    /// HTML or XHTML.
+    Html,
+    /// PDF.
+    Pdf,
+}
+
+/// Beginnings of files that are no readable text, and what they are.
+const BINARY: [(&[u8], &str); 14] = [
+    (b"PK\x03\x04", "a ZIP archive, as .docx, .xlsx, .odt and .epub are"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"BZh", "a bzip2 file"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file"),
+    (b"\xfd7zXZ", "an xz file"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"\x7fELF", "a program"),
+    (b"{\\rtf", "an RTF file"),
+    (b"%!PS", "a PostScript file"),
+    (b"PAR1", "a Parquet table, whose rows are documents: name its page_content_column"),
+];
+
+/// A PDF's mark may stand behind a header of the mail or web server that brought it.
+const PDF_MARK_WITHIN: usize = 1024;
+/// Enough of a page to see its doctype behind comments and an XML declaration.
+const LOOK_BYTES: usize = 1024;
+
+impl Kind {
+    /// What a source is: its content type says so, else its first bytes, else its name's extension. Binary files of
+    /// other kinds are refused, by what they are.
+    pub fn of(source: &Source<'_>) -> Result<Self, ExtractError> {
+        if let Some(named) = source.content_type.map(media_type).filter(|named| !is_vague(named)) {
+            return of_media_type(&named).ok_or_else(|| unsupported(&format!("its content type is {named}")));
+        }
+        if let Some(seen) = of_bytes(source.bytes)? {
+            return Ok(seen);
+        }
+        match source.name.and_then(of_name) {
+            Some(kind) => Ok(kind),
+            None if is_binary(source.bytes) => Err(unsupported("its bytes are no text, and of no known kind")),
+            None => Ok(Kind::Text),
+        }
+    }
+}
+
+/// The media type alone, in lower case.
+fn media_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A type that says nothing.
+fn is_vague(media_type: &str) -> bool {
+    matches!(media_type, "" | "application/octet-stream" | "binary/octet-stream" | "application/x-download")
+}
+
+fn of_media_type(media_type: &str) -> Option<Kind> {
+    match media_type {
+        "application/pdf" | "application/x-pdf" => Some(Kind::Pdf),
+        "text/html" | "application/xhtml+xml" => Some(Kind::Html),
+        "text/markdown" | "text/x-markdown" | "application/markdown" => Some(Kind::Markdown),
+        "application/json" | "application/x-tex" | "application/x-latex" => Some(Kind::Text),
+        other => other.starts_with("text/").then_some(Kind::Text),
+    }
+}
+
+fn of_bytes(bytes: &[u8]) -> Result<Option<Kind>, ExtractError> {
+    if let Some((_, what)) = BINARY.iter().find(|(mark, _)| bytes.starts_with(mark)) {
+        return Err(unsupported(&format!("it is {what}")));
+    }
+    let start = &bytes[..bytes.len().min(PDF_MARK_WITHIN)];
+    if start.windows(5).any(|window| window == b"%PDF-") {
+        return Ok(Some(Kind::Pdf));
+    }
+    Ok(is_html(bytes).then_some(Kind::Html))
+}
+
+/// A page says `<!doctype html` or `<html` before anything else but comments and declarations.
+fn is_html(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(LOOK_BYTES)];
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    let tags = [&b"<!doctype html"[..], b"<html"];
+    let has = |tag: &[u8]| start.windows(tag.len()).any(|window| window.eq_ignore_ascii_case(tag));
+    start.starts_with(b"<") && tags.into_iter().any(has)
+}
+
+fn of_name(name: &str) -> Option<Kind> {
+    let file = name.split(['?', '#']).next().unwrap_or(name);
+    let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    match file.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+        "md" | "markdown" | "mdown" => Some(Kind::Markdown),
+        "html" | "htm" | "xhtml" => Some(Kind::Html),
+        "pdf" => Some(Kind::Pdf),
+        "txt" | "text" | "log" | "rst" | "tex" | "org" | "adoc" => Some(Kind::Text),
+        _ => None,
+    }
+}
+
+/// A byte in 32 of this share that no text has: enough to tell a program from a text with a stray control character.
+const BINARY_SHARE: usize = 32;
+
+/// Bytes that no text has, unless it is UTF-16.
+fn is_binary(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(8 * LOOK_BYTES)];
+    if crate::encoding::utf_16(bytes).is_some() {
+        return false;
+    }
+    let controls = start.iter().filter(|byte| **byte < 9 || (14..27).contains(*byte)).count();
+    controls * BINARY_SHARE > start.len()
+}
+
+fn unsupported(what: &str) -> ExtractError {
+    ExtractError::Unsupported(what.to_owned())
+}

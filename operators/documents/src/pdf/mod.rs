@@ -1,0 +1,79 @@
+//! PDF: its pages come from another process, because readers of PDF panic, loop and ask for memory on odd files.
+//!
+//! ```text
+//!   ChildReader ──stdin: the file──▶ child_main ─▶ read_here (the pure-Rust reader)
+//!        ▲                           ulimit -v, ulimit -t
+//!        └──stdout: one line of JSON──┘
+//!   killed at its time limit; what it answers is bounded too
+//! ```
+
+mod answer;
+mod child;
+mod here;
+
+pub use child::ChildReader;
+pub use here::{child_main, read_here};
+
+use crate::{ExtractError, Extracted, Kind, Limits, Section};
+
+/// Reads the text of a PDF's pages.
+pub trait PdfReader: Sync {
+    /// The pages of a file, or why there are none.
+    fn read(&self, bytes: &[u8], limits: &Limits) -> Result<Pages, ExtractError>;
+}
+
+/// What a reader finds in a PDF.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Pages {
+    /// The title that the file states.
+    pub title: Option<String>,
+    /// The text of each page, in order.
+    pub pages: Vec<String>,
+}
+
+/// The pages as one text, each page a section.
+pub(crate) fn document(pages: Pages, limits: &Limits) -> Result<Extracted, ExtractError> {
+    if pages.pages.len() > limits.max_pages as usize {
+        return Err(ExtractError::too_large("pages", pages.pages.len(), limits.max_pages as usize));
+    }
+    let (mut text, mut sections) = (String::new(), Vec::with_capacity(pages.pages.len()));
+    for (page, number) in pages.pages.iter().zip(1..) {
+        sections.push(Section { start: text.len(), heading: None, level: 0, page: Some(number) });
+        crate::encoding::clean_into(&joined(page.trim()), &mut text);
+        text.push_str("\n\n");
+    }
+    let title = pages.title.map(|title| title.trim().to_owned()).filter(|title| !title.is_empty());
+    Ok(Extracted { title, text, sections, encoding: "UTF-8", kind: Kind::Pdf })
+}
+
+/// A page's text with the words whole that a line's end hyphenates: `manip-⏎ulation` is searched for as one word.
+fn joined(page: &str) -> String {
+    let mut joined = String::with_capacity(page.len());
+    let mut lines = page.split_inclusive('\n').peekable();
+    while let Some(line) = lines.next() {
+        let goes_on = lines.peek().is_some_and(|next| next.starts_with(char::is_lowercase));
+        match line.trim_end().strip_suffix('-') {
+            Some(start) if goes_on && start.ends_with(char::is_alphabetic) => joined.push_str(start),
+            _ => joined.push_str(line),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn words_that_a_line_end_hyphenates_are_whole() {
+        for (page, expected) in [
+            ("manip-\nulation of", "manipulation of"),
+            ("perio- \r\ndo\nnext", "periodo\nnext"),
+            ("Rossi-\nBianchi", "Rossi-\nBianchi"),
+            ("1990-\n1995 a -\nb", "1990-\n1995 a -\nb"),
+            ("a-\n\nb-", "a-\n\nb-"),
+        ] {
+            assert_eq!(joined(page), expected);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The encoder: a model's files in, vectors out.
+
+use std::thread::available_parallelism;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::digest::Settings;
+use crate::forward::Room;
+use crate::groups::Groups;
+use crate::kernel::Set;
+use crate::modules::{self, Modules};
+use crate::network::Network;
+use crate::pooling::normalize;
+use crate::threads::spread;
+use crate::tokenizer::Tokens;
+use crate::weights::WeightFiles;
+use crate::{EmbedError, ModelFiles, Pooling, Prefixes, Role, TextTokenizer, files};
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// In which numbers the products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// Products of bfloat16 numbers, sums of 32-bit floats.
+    Bf16,
+}
+
+/// Which precision is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionChoice {
+    /// The fastest that the machine has kernels for.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// bfloat16; refused where no kernel has it.
+    Bf16,
+}
+
+/// How a model is loaded.
+#[derive(Clone, Debug, Default)]
+pub struct EncoderOptions {
+    /// The precision of the products.
+    pub precision: PrecisionChoice,
+    /// Threads that one call may use; 0 for all that the machine has.
+    pub threads: usize,
+    /// In the place of the prefixes that the model's files give.
+    pub prefixes: Option<Prefixes>,
+    /// The model's name, such as `intfloat/multilingual-e5-base`: older e5 models are known by it alone.
+    pub name: Option<String>,
+}
+
+/// A text encoder, ready to run.
+#[derive(Debug)]
+pub struct Encoder {
+    network: Network,
+    tokenizer: TextTokenizer,
+    pooling: Pooling,
+    normalize: bool,
+    max_tokens: usize,
+    threads: usize,
+    digest: String,
+}
+
+/// Vectors of some texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    /// Numbers of a vector.
+    pub dimension: usize,
+    /// Vector after vector, in the order of the texts.
+    pub values: Vec<f32>,
+    /// Tokens of each text that went into its vector, special tokens and prefix included.
+    pub tokens: Vec<usize>,
+    /// Whether a text was longer than the model takes, so that its end is not in the vector.
+    pub truncated: Vec<bool>,
+}
+
+impl Embeddings {
+    /// The vector of a text.
+    pub fn row(&self, text: usize) -> &[f32] {
+        &self.values[text * self.dimension..][..self.dimension]
+    }
+}
+
+impl Encoder {
+    /// Reads all files, checks them against each other, and packs the weights.
+    pub fn load(files: &dyn ModelFiles, options: &EncoderOptions) -> Result<Self, EmbedError> {
+        Self::load_on(Set::chosen()?, files, options)
+    }
+
+    pub(crate) fn load_on(set: Set, files: &dyn ModelFiles, options: &EncoderOptions) -> Result<Self, EmbedError> {
+        refuse_bf16(options.precision)?;
+        let modules = Modules::read(files)?;
+        let name = files::inside(&modules.folder, CONFIG);
+        let config = Config::parse(&name, &files::required(files, &name)?)?;
+        modules.check(&config)?;
+        let prefixes = prefixes(files, options, &config)?;
+        modules.check_prefixes(&prefixes)?;
+        let tokenizer_file = files::inside(&modules.folder, TOKENIZER);
+        let tokenizer_bytes = files::required(files, &tokenizer_file)?;
+        let tokenizer = TextTokenizer::parse(&tokenizer_file, &tokenizer_bytes, prefixes.clone())?;
+        let weights = WeightFiles::read(files, &modules.folder)?;
+        let network = Network::build(config, weights.open()?, set)?;
+        check_vocabulary(&tokenizer_file, &tokenizer, &network)?;
+        let max_tokens = modules::max_tokens(files, &modules.folder, network.positions())?;
+        check_length(&tokenizer_file, &tokenizer, max_tokens)?;
+        let settings = Settings {
+            config: &network.config,
+            pooling: modules.pooling,
+            normalize: modules.normalize,
+            max_tokens,
+            prefixes: &prefixes,
+        };
+        let digest = settings.digest(&tokenizer_bytes, &weights);
+        let threads = match options.threads {
+            0 => available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let Modules { pooling, normalize, .. } = modules;
+        Ok(Self { network, tokenizer, pooling, normalize, max_tokens, threads, digest })
+    }
+
+    /// Numbers of a vector.
+    pub fn dimension(&self) -> usize {
+        self.network.config.hidden
+    }
+
+    /// The most tokens of a text, special tokens and prefix included.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// SHA-256, in hexadecimal digits, over everything that decides a vector: weights, tokenizer, settings, prefixes.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The precision that it runs in.
+    pub fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// The instruction set that it runs on.
+    pub fn kernel(&self) -> &'static str {
+        self.network.set.name()
+    }
+
+    /// The tokenizer, which counts as the encoder does.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// The vectors of texts. A text's vector has the same bits alone and in any company.
+    pub fn embed(&self, texts: &[&str], role: Role) -> Result<Embeddings, EmbedError> {
+        let tokenize = |_: &mut (), text: usize| self.tokenizer.tokens(texts[text], role, self.max_tokens);
+        let tokens: Vec<Tokens> = spread(self.threads, texts.len(), tokenize).into_iter().collect::<Result<_, _>>()?;
+        let lengths: Vec<usize> = tokens.iter().map(|text| text.ids.len()).collect();
+        let groups = Groups::of(&lengths, self.threads);
+        let run = |room: &mut Room, part: usize| self.vectors(&tokens, &groups.order[groups.parts[part].clone()], room);
+        let dimension = self.dimension();
+        let mut values = vec![0.0; texts.len() * dimension];
+        for (part, vectors) in groups.parts.iter().zip(spread(self.threads, groups.parts.len(), run)) {
+            for (&text, vector) in groups.order[part.clone()].iter().zip(vectors.chunks_exact(dimension)) {
+                values[text * dimension..][..dimension].copy_from_slice(vector);
+            }
+        }
+        Ok(Embeddings {
+            dimension,
+            values,
+            tokens: lengths,
+            truncated: tokens.iter().map(|text| text.truncated).collect(),
+        })
+    }
+
+    /// The vectors of a group.
+    fn vectors(&self, tokens: &[Tokens], group: &[usize], room: &mut Room) -> Vec<f32> {
+        let texts: Vec<&[u32]> = group.iter().map(|&text| &tokens[text].ids[..]).collect();
+        let mut rows = self.network.forward(&texts, room);
+        let mut vectors = vec![0.0; texts.len() * self.dimension()];
+        for (text, vector) in texts.iter().zip(vectors.chunks_exact_mut(self.dimension())) {
+            let (own, others) = rows.split_at(text.len() * self.dimension());
+            rows = others;
+            self.pooling.run(own, vector);
+            if self.normalize {
+                normalize(vector);
+            }
+        }
+        vectors
+    }
+}
+
+fn refuse_bf16(precision: PrecisionChoice) -> Result<(), EmbedError> {
+    match precision {
+        PrecisionChoice::Auto | PrecisionChoice::F32 => Ok(()),
+        PrecisionChoice::Bf16 => Err(EmbedError::machine(
+            "the precision is \"bf16\", for which there is no kernel on this machine",
+            "choose \"f32\", or \"auto\" for the fastest that there is",
+        )),
+    }
+}
+
+fn prefixes(files: &dyn ModelFiles, options: &EncoderOptions, config: &Config) -> Result<Prefixes, EmbedError> {
+    if let Some(prefixes) = &options.prefixes {
+        return Ok(prefixes.clone());
+    }
+    let names: Vec<&str> = [&options.name, &config.origin].into_iter().flatten().map(String::as_str).collect();
+    Prefixes::read(files, &names)
+}
+
+fn check_vocabulary(file: &str, tokenizer: &TextTokenizer, network: &Network) -> Result<(), EmbedError> {
+    let (greatest, rows) = (tokenizer.greatest_id() as usize, network.vocabulary());
+    if greatest < rows {
+        return Ok(());
+    }
+    Err(EmbedError::unreadable(file, format!("it has a token {greatest}, the weights have vectors of {rows} tokens")))
+}
+
+fn check_length(file: &str, tokenizer: &TextTokenizer, max_tokens: usize) -> Result<(), EmbedError> {
+    let overhead = tokenizer.overhead(Role::Query).max(tokenizer.overhead(Role::Passage));
+    if overhead < max_tokens {
+        return Ok(());
+    }
+    let what = format!("special tokens and prefix are {overhead} tokens, the model takes {max_tokens}");
+    Err(EmbedError::unreadable(file, what))
+}

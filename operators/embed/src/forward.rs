@@ -1,0 +1,99 @@
+//! The forward pass of a group: all tokens of its texts in one matrix, without padding.
+
+use crate::attention::{self, Head};
+use crate::kernel::{AddNorm, BLOCK_ROWS, Map, Product, Rows, Task};
+use crate::network::{Layer, Linear, Network, Norm};
+
+/// Memory that a thread keeps from group to group.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// What each token is so far.
+    hidden: Vec<f32>,
+    /// Queries, keys and values.
+    inputs: Vec<f32>,
+    context: Vec<f32>,
+    wide: Vec<f32>,
+    narrow: Vec<f32>,
+    attention: attention::Room,
+}
+
+impl Network {
+    /// The last layer's vectors of all tokens, text after text.
+    pub(crate) fn forward<'a>(&self, texts: &[&[u32]], room: &'a mut Room) -> &'a [f32] {
+        let tokens: usize = texts.iter().map(|text| text.len()).sum();
+        let Room { hidden, inputs, context, wide, narrow, attention } = room;
+        let width = self.config.hidden;
+        self.embed(texts, hidden, narrow);
+        inputs.resize(tokens * 3 * width, 0.0);
+        context.resize(tokens * width, 0.0);
+        narrow.resize(tokens * width, 0.0);
+        wide.resize(BLOCK_ROWS.min(tokens) * self.config.intermediate, 0.0);
+        for layer in &self.layers {
+            self.linear(&layer.attention_in, hidden, Map::Identity, inputs);
+            self.attend(texts, inputs, context, attention);
+            self.linear(&layer.attention_out, context, Map::Identity, narrow);
+            self.add_norm(&layer.attention_norm, hidden, narrow);
+            for rows in hidden.chunks_mut(BLOCK_ROWS * width) {
+                self.feed_forward(layer, rows, wide, narrow);
+            }
+        }
+        &hidden[..]
+    }
+
+    /// Word, position and type of each token, normalised.
+    fn embed(&self, texts: &[&[u32]], hidden: &mut Vec<f32>, positions: &mut Vec<f32>) {
+        let width = self.config.hidden;
+        hidden.clear();
+        positions.clear();
+        for text in texts {
+            let mut counted = 0;
+            for &token in *text {
+                let padding = self.config.padding;
+                counted += usize::from(padding != Some(token));
+                let position = match padding {
+                    None => counted - 1,
+                    Some(padding) if token == padding => padding as usize,
+                    Some(padding) => padding as usize + counted,
+                };
+                hidden.extend_from_slice(&self.words[token as usize * width..][..width]);
+                positions.extend_from_slice(&self.positions[position * width..][..width]);
+            }
+        }
+        self.add_norm(&self.norm, hidden, positions);
+    }
+
+    fn attend(&self, texts: &[&[u32]], inputs: &[f32], context: &mut [f32], room: &mut attention::Room) {
+        let (hidden, width) = (self.config.hidden, self.config.hidden / self.config.heads);
+        let mut start = 0;
+        for text in texts {
+            let end = start + text.len();
+            let (inputs, context) =
+                (&inputs[start * 3 * hidden..end * 3 * hidden], &mut context[start * hidden..end * hidden]);
+            for head in 0..self.config.heads {
+                let distances = self.distances.get(head).map(Vec::as_slice);
+                Head { set: self.set, inputs, hidden, width, column: head * width, distances }.run(room, context);
+            }
+            start = end;
+        }
+    }
+
+    fn feed_forward(&self, layer: &Layer, rows: &mut [f32], wide: &mut [f32], narrow: &mut [f32]) {
+        let tokens = rows.len() / self.config.hidden;
+        let wide = &mut wide[..tokens * self.config.intermediate];
+        let narrow = &mut narrow[..rows.len()];
+        self.linear(&layer.wide, rows, self.config.activation, wide);
+        self.linear(&layer.narrow, wide, Map::Identity, narrow);
+        self.add_norm(&layer.norm, rows, narrow);
+    }
+
+    fn linear(&self, linear: &Linear, values: &[f32], map: Map, out: &mut [f32]) {
+        let Linear { panels, bias } = linear;
+        let rows = Rows { values, stride: panels.depth, count: values.len() / panels.depth };
+        self.set.run(Task::Product(Product { rows, panels, bias, map, out, stride: panels.columns }));
+    }
+
+    fn add_norm(&self, norm: &Norm, rows: &mut [f32], added: &[f32]) {
+        let Norm { gain, shift } = norm;
+        self.set.run(Task::AddNorm(AddNorm { rows, added, gain, shift, epsilon: self.config.epsilon }));
+    }
+}

@@ -1,0 +1,117 @@
+//! The arithmetic, for the instruction set that the machine has: products, softmax, layer normalisation.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod math;
+mod product;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+use crate::EmbedError;
+#[cfg(target_arch = "x86_64")]
+use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+use avx512::Avx512;
+pub(crate) use math::Map;
+pub(crate) use product::{BLOCK_ROWS, Panels, Product, Rows};
+pub(crate) use rows::{AddNorm, Distances, Softmax};
+pub(crate) use vector::LANES;
+use vector::{Plain, Vector};
+
+/// Names an instruction set (`avx512`, `avx2`, `portable`) in the place of the fastest one, for tests and measurements.
+/// It is read when a model is loaded; scoring models obey the same variable.
+const VARIABLE: &str = "LUNAPARK_KERNEL";
+
+/// A piece of work for a kernel.
+#[derive(Debug)]
+pub(crate) enum Task<'a> {
+    Product(Product<'a>),
+    Softmax(Softmax<'a>),
+    AddNorm(AddNorm<'a>),
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        match self {
+            Task::Product(product) => product.run::<V>(),
+            Task::Softmax(softmax) => softmax.run::<V>(),
+            Task::AddNorm(norm) => norm.run::<V>(),
+        }
+    }
+}
+
+/// An instruction set that this machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Set {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    Plain,
+}
+
+impl Set {
+    /// All that this machine has, the fastest first.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn available() -> Vec<Self> {
+        let avx512 = Avx512::detect().map(Set::Avx512);
+        avx512.into_iter().chain(Avx2::detect().map(Set::Avx2)).chain([Set::Plain]).collect()
+    }
+
+    /// All that this machine has, the fastest first.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn available() -> Vec<Self> {
+        vec![Set::Plain]
+    }
+
+    /// The fastest one, or the one that the environment names.
+    pub(crate) fn chosen() -> Result<Self, EmbedError> {
+        Self::choose(std::env::var(VARIABLE).ok().as_deref())
+    }
+
+    fn choose(wanted: Option<&str>) -> Result<Self, EmbedError> {
+        let available = Self::available();
+        let fits = |set: &&Self| wanted.is_none_or(|wanted| wanted == set.name());
+        available.iter().find(fits).copied().ok_or_else(|| {
+            let names: Vec<_> = available.iter().map(|set| set.name()).collect();
+            let what = format!("{VARIABLE} is {:?}", wanted.unwrap_or_default());
+            EmbedError::machine(what, format!("unset it, or give one that this machine has: {}", names.join(", ")))
+        })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+            Set::Plain => "portable",
+        }
+    }
+
+    /// Columns of the panels that it takes.
+    pub(crate) fn panel(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => 2 * LANES,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => LANES,
+            Set::Plain => LANES,
+        }
+    }
+
+    pub(crate) fn run(self, task: Task<'_>) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(set) => set.run(task),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(set) => set.run(task),
+            Set::Plain => task.run::<Plain>(),
+        }
+    }
+}

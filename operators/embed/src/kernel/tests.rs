@@ -1,0 +1,101 @@
+//! Every instruction set against sums in double precision.
+
+use super::*;
+
+/// Numbers between -1 and 1 that look like noise.
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn product(set: Set, values: &[f32], weights: &[f32], bias: &[f32], depth: usize, map: Map) -> Vec<f32> {
+    let panels = Panels::pack(weights, depth, set.panel());
+    let (count, columns) = (values.len() / depth, weights.len() / depth);
+    let mut out = vec![f32::NAN; count * columns];
+    let rows = Rows { values, stride: depth, count };
+    set.run(Task::Product(Product { rows, panels: &panels, bias, map, out: &mut out, stride: columns }));
+    out
+}
+
+#[test]
+fn products_are_the_sums_of_products_at_any_size() {
+    for set in Set::available() {
+        for (count, depth, columns) in [(1, 1, 1), (13, 300, 33), (25, 32, 31), (7, 513, 64), (241, 5, 48)] {
+            let (values, weights) = (noise(count * depth, 1), noise(columns * depth, 2));
+            let bias = noise(columns, 3);
+            let out = product(set, &values, &weights, &bias, depth, Map::Relu);
+            for (at, &number) in out.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                let pairs = values[row * depth..][..depth].iter().zip(&weights[column * depth..][..depth]);
+                let sum: f64 = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                let expected = (sum + f64::from(bias[column])).max(0.0);
+                assert!((f64::from(number) - expected).abs() < 1e-4, "{} {count} {depth} {at}", set.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_company() {
+    for set in Set::available() {
+        let (depth, columns) = (300, 40);
+        let (values, weights) = (noise(250 * depth, 4), noise(columns * depth, 5));
+        let together = product(set, &values, &weights, &[], depth, Map::Gelu);
+        for row in [0, 1, 11, 12, 239, 240, 249] {
+            let alone = product(set, &values[row * depth..][..depth], &weights, &[], depth, Map::Gelu);
+            assert_eq!(alone, together[row * columns..][..columns], "{} row {row}", set.name());
+        }
+    }
+}
+
+#[test]
+fn softmax_weights_sum_to_one_and_ignore_what_is_not_there() {
+    for set in Set::available() {
+        let (keys, stride) = (19, 32);
+        let mut scores = noise(2 * stride, 6);
+        let table = noise(64, 7);
+        let biased = |query: usize, key: usize| f64::from(scores[query * stride + key] + table[20 - query + key]);
+        let expected: Vec<Vec<f64>> = (0..2)
+            .map(|query| {
+                let powers: Vec<_> = (0..keys).map(|key| biased(query, key).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                powers.iter().map(|power| power / sum).collect()
+            })
+            .collect();
+        let distances = Some(Distances { table: &table, first: 20 });
+        set.run(Task::Softmax(Softmax { scores: &mut scores, stride, keys, distances }));
+        for (query, weights) in expected.iter().enumerate() {
+            for (key, weight) in weights.iter().enumerate() {
+                assert!((f64::from(scores[query * stride + key]) - weight).abs() < 1e-6, "{}", set.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_normalised_row_has_mean_zero_and_variance_one() {
+    for set in Set::available() {
+        for width in [5, 16, 40] {
+            let (mut rows, added) = (noise(3 * width, 8), noise(3 * width, 9));
+            let (gain, shift) = (vec![2.0; width], vec![0.5; width]);
+            let (gain, shift) = (&gain[..], &shift[..]);
+            set.run(Task::AddNorm(AddNorm { rows: &mut rows, added: &added, gain, shift, epsilon: 0.0 }));
+            for row in rows.chunks_exact(width) {
+                let mean = row.iter().sum::<f32>() / width as f32;
+                let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / width as f32;
+                assert!((mean - 0.5).abs() < 1e-5 && (variance - 4.0).abs() < 1e-4, "{} {width}", set.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_instruction_set_that_is_not_here_is_refused_with_those_that_are() {
+    assert_eq!(Set::choose(Some("portable")).unwrap(), Set::Plain);
+    let error = Set::choose(Some("mmx")).unwrap_err().to_string();
+    assert!(error.contains("LUNAPARK_KERNEL is \"mmx\"") && error.contains("portable"), "{error}");
+}

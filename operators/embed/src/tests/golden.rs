@@ -1,0 +1,157 @@
+//! The small models give torch's vectors, in any batch and on every instruction set.
+
+use serde::Deserialize;
+
+use super::*;
+use crate::{Embeddings, Folder, Precision, PrecisionChoice, Prefixes, Role};
+
+#[derive(Deserialize)]
+struct Expected {
+    max_tokens: usize,
+    query: Vec<Answer>,
+    passage: Vec<Answer>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    text: String,
+    count: usize,
+    truncated: bool,
+    vector: Vec<f32>,
+}
+
+fn expected(model: &str) -> Expected {
+    serde_json::from_slice(&std::fs::read(folder(model).join("expected.json")).unwrap()).unwrap()
+}
+
+fn texts(answers: &[Answer]) -> Vec<&str> {
+    answers.iter().map(|answer| answer.text.as_str()).collect()
+}
+
+fn assert_close(name: &str, answers: &[Answer], embeddings: &Embeddings) {
+    for (at, answer) in answers.iter().enumerate() {
+        let cosine = cosine(embeddings.row(at), &answer.vector);
+        assert!(cosine >= 0.99999, "{name}: cosine {cosine} for {:?}", answer.text);
+        let farthest = embeddings.row(at).iter().zip(&answer.vector).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(farthest < 2e-4, "{name}: {farthest} away for {:?}", answer.text);
+    }
+}
+
+#[test]
+fn vectors_are_those_of_torch() {
+    for name in MODELS {
+        let (encoder, expected) =
+            (Encoder::load(&Folder::new(folder(name)), &EncoderOptions::default()).unwrap(), expected(name));
+        for (role, answers) in [(Role::Query, &expected.query), (Role::Passage, &expected.passage)] {
+            let embeddings = encoder.embed(&texts(answers), role).unwrap();
+            assert_close(name, answers, &embeddings);
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_them() {
+    for name in MODELS {
+        let expected = expected(name);
+        for set in crate::kernel::Set::available() {
+            let encoder = Encoder::load_on(set, &files(name), &EncoderOptions::default()).unwrap();
+            let embeddings = encoder.embed(&texts(&expected.query), Role::Query).unwrap();
+            assert_close(&format!("{name} on {}", encoder.kernel()), &expected.query, &embeddings);
+        }
+    }
+}
+
+#[test]
+fn tokens_are_counted_and_a_cut_is_told() {
+    for name in MODELS {
+        let (encoder, expected) = (model(name), expected(name));
+        assert_eq!(encoder.max_tokens(), expected.max_tokens, "{name}");
+        for (role, answers) in [(Role::Query, &expected.query), (Role::Passage, &expected.passage)] {
+            let embeddings = encoder.embed(&texts(answers), role).unwrap();
+            for (at, answer) in answers.iter().enumerate() {
+                assert_eq!(
+                    encoder.tokenizer().count(&answer.text, role).unwrap(),
+                    answer.count,
+                    "{name} {:?}",
+                    answer.text
+                );
+                assert_eq!(embeddings.truncated[at], answer.truncated, "{name} {:?}", answer.text);
+                assert_eq!(embeddings.tokens[at], answer.count.min(expected.max_tokens), "{name} {:?}", answer.text);
+            }
+        }
+        assert!(expected.query.iter().any(|answer| answer.truncated));
+    }
+}
+
+#[test]
+fn a_text_has_the_same_bits_alone_and_in_any_batch() {
+    for name in MODELS {
+        let expected = expected(name);
+        let (files, mut options) = (files(name), EncoderOptions { threads: 1, ..EncoderOptions::default() });
+        let one = Encoder::load(&files, &options).unwrap();
+        options.threads = 3;
+        let many = Encoder::load(&files, &options).unwrap();
+        let all: Vec<&str> = texts(&expected.query).into_iter().cycle().take(150).collect();
+        let together = one.embed(&all, Role::Passage).unwrap();
+        assert_eq!(together, many.embed(&all, Role::Passage).unwrap(), "{name}");
+        for (at, text) in all.iter().enumerate() {
+            let alone = one.embed(&[text], Role::Passage).unwrap();
+            assert_eq!(alone.row(0), together.row(at), "{name} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn no_texts_give_no_vectors() {
+    let embeddings = model("bert").embed(&[], Role::Query).unwrap();
+    assert_eq!((embeddings.values.len(), embeddings.dimension), (0, 32));
+}
+
+#[test]
+fn prefixes_can_be_given_and_decide_the_digest() {
+    let files = files("bert");
+    let prefixes = Prefixes { query: "Instruct: heat\nQuery: ".to_owned(), passage: String::new() };
+    let options = EncoderOptions { prefixes: Some(prefixes.clone()), ..EncoderOptions::default() };
+    let (plain, prefixed) = (load(&files).unwrap(), Encoder::load(&files, &options).unwrap());
+    let text = "a blunt body";
+    let whole = format!("{}{text}", prefixes.query);
+    let direct = plain.embed(&[&whole, text], Role::Query).unwrap();
+    assert_eq!(prefixed.embed(&[text], Role::Query).unwrap().row(0), direct.row(0));
+    assert_eq!(prefixed.embed(&[text], Role::Passage).unwrap().row(0), direct.row(1));
+    assert_ne!(plain.digest(), prefixed.digest());
+}
+
+type Edit = fn(&mut Vec<u8>);
+
+#[test]
+fn the_digest_is_of_the_weights_tokenizer_and_settings() {
+    let untouched = files("bert");
+    let digest = load(&untouched).unwrap().digest().to_owned();
+    assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_eq!(digest, load(&untouched).unwrap().digest());
+    let edits: [(&str, Edit); 4] = [
+        ("model.safetensors", |bytes| *bytes.last_mut().unwrap() ^= 1),
+        ("tokenizer.json", |bytes| bytes.push(b' ')),
+        ("sentence_bert_config.json", |bytes| *bytes = br#"{"max_seq_length": 47}"#.to_vec()),
+        ("modules.json", |bytes| *bytes = String::from_utf8_lossy(bytes).replace("models.N", "base.N").into_bytes()),
+    ];
+    for (name, edit) in &edits[..3] {
+        let mut files = untouched.clone();
+        edit(files.get_mut(*name).unwrap());
+        assert_ne!(digest, load(&files).unwrap().digest(), "{name}");
+    }
+    // Another spelling of the same settings decides nothing.
+    let mut files = untouched.clone();
+    edits[3].1(files.get_mut("modules.json").unwrap());
+    assert_eq!(digest, load(&files).unwrap().digest());
+}
+
+#[test]
+fn the_precision_is_what_the_machine_has_kernels_for() {
+    let files = files("bert");
+    let on = |precision| Encoder::load(&files, &EncoderOptions { precision, ..EncoderOptions::default() });
+    assert_eq!(on(PrecisionChoice::F32).unwrap().precision(), Precision::F32);
+    assert_eq!(on(PrecisionChoice::Auto).unwrap().precision(), Precision::F32);
+    let error = on(PrecisionChoice::Bf16).unwrap_err().to_string();
+    assert!(error.contains("bf16") && error.contains("\"auto\""), "{error}");
+}

@@ -1,0 +1,47 @@
+//! Whole models against torch, and files that are broken.
+
+mod broken;
+mod golden;
+mod spans;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::{EmbedError, Encoder, EncoderOptions};
+
+/// The small models that `tests/fixtures/make.py` makes.
+const MODELS: [&str; 3] = ["bert", "xlm-roberta", "mpnet"];
+
+fn folder(model: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(model)
+}
+
+/// All files of a small model, to be changed.
+fn files(model: &str) -> HashMap<String, Vec<u8>> {
+    let mut found = HashMap::new();
+    let mut todo = vec![folder(model)];
+    while let Some(next) = todo.pop() {
+        for path in std::fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                todo.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(folder(model)).unwrap().to_str().unwrap().to_owned();
+            found.insert(name, std::fs::read(path).unwrap());
+        }
+    }
+    found
+}
+
+fn load(files: &HashMap<String, Vec<u8>>) -> Result<Encoder, EmbedError> {
+    Encoder::load(files, &EncoderOptions::default())
+}
+
+fn model(name: &str) -> Encoder {
+    load(&files(name)).unwrap()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    product(a, b) / (product(a, a) * product(b, b)).sqrt()
+}

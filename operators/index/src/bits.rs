@@ -1,0 +1,60 @@
+//! Which rows count.
+
+/// A bit for each row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bits {
+    words: Vec<u64>,
+    rows: usize,
+}
+
+impl Bits {
+    /// All rows alike.
+    pub(crate) fn new(rows: usize, set: bool) -> Self {
+        let mut bits = Self { words: vec![if set { u64::MAX } else { 0 }; rows.div_ceil(64)], rows };
+        if set && !rows.is_multiple_of(64) {
+            bits.words[rows / 64] = (1 << (rows % 64)) - 1;
+        }
+        bits
+    }
+
+    /// The rows for which it is so.
+    pub(crate) fn of(rows: usize, is: impl Fn(usize) -> bool) -> Self {
+        let mut bits = Self::new(rows, false);
+        (0..rows).filter(|&row| is(row)).for_each(|row| bits.set(row));
+        bits
+    }
+
+    pub(crate) fn get(&self, row: usize) -> bool {
+        self.words[row / 64] >> (row % 64) & 1 == 1
+    }
+
+    pub(crate) fn set(&mut self, row: usize) {
+        self.words[row / 64] |= 1 << (row % 64);
+    }
+
+    pub(crate) fn clear(&mut self, row: usize) {
+        self.words[row / 64] &= !(1 << (row % 64));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub(crate) fn all(&self) -> bool {
+        self.count() == self.rows
+    }
+
+    /// True where a row of this range is set.
+    pub(crate) fn any(&self, mut range: std::ops::Range<usize>) -> bool {
+        range.any(|row| self.get(row))
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The rows that are set.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        (0..self.rows).filter(|&row| self.get(row))
+    }
+}

@@ -1,0 +1,85 @@
+//! Sections of segments in memory, up to a number of bytes: the ones that were not used for longest go first.
+//!
+//! What a search holds stays in memory while it runs, whatever the budget says.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::IndexError;
+use crate::segment::{Section, Segment, Table};
+
+type Key = (String, Section);
+
+struct Held {
+    table: Arc<dyn Any + Send + Sync>,
+    bytes: u64,
+    used: u64,
+}
+
+#[derive(Default)]
+struct State {
+    held: HashMap<Key, Held>,
+    bytes: u64,
+    clock: u64,
+}
+
+/// Sections in memory; shared by the snapshots of a reader.
+pub(crate) struct Cache {
+    budget: u64,
+    state: Mutex<State>,
+}
+
+impl Cache {
+    pub(crate) fn new(budget: u64) -> Self {
+        Self { budget, state: Mutex::default() }
+    }
+
+    /// A section of a segment, from memory or from the store.
+    pub(crate) fn get<T: Table>(&self, segment: &Segment) -> Result<Arc<T>, IndexError> {
+        let key = (segment.entry.name.clone(), T::SECTION);
+        if let Some(table) = self.lock().find(&key).and_then(|table| table.downcast().ok()) {
+            return Ok(table);
+        }
+        // Not under the lock: others go on meanwhile.
+        let table = Arc::new(segment.load::<T>()?);
+        self.lock().insert(key, Arc::clone(&table) as _, segment.bytes_of(T::SECTION), self.budget);
+        Ok(table)
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    /// Forgets the segments that are not among these.
+    pub(crate) fn keep(&self, segments: &[Arc<Segment>]) {
+        let mut state = self.lock();
+        state.held.retain(|(name, _), _| segments.iter().any(|segment| segment.entry.name == *name));
+        state.bytes = state.held.values().map(|held| held.bytes).sum();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn find(&mut self, key: &Key) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.clock += 1;
+        let held = self.held.get_mut(key)?;
+        held.used = self.clock;
+        Some(Arc::clone(&held.table))
+    }
+
+    fn insert(&mut self, key: Key, table: Arc<dyn Any + Send + Sync>, bytes: u64, budget: u64) {
+        self.clock += 1;
+        let before = self.held.insert(key, Held { table, bytes, used: self.clock });
+        self.bytes += bytes - before.map_or(0, |held| held.bytes);
+        while self.bytes > budget {
+            let oldest = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| key.clone());
+            let Some(gone) = oldest.and_then(|key| self.held.remove(&key)) else { return };
+            self.bytes -= gone.bytes;
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The manifests of a collection on the store: which is the newest, and how the next one is put.
+//!
+//! ```text
+//!   newest = list what comes after the last one known        (a number may be swept: the next one being absent says nothing)
+//!   put n+1 ─ created ─────────────────────► ours
+//!           ─ exists, or an error ─ read back ─ our attempt ► ours
+//!                                             ─ another's ──► lost: look at the newest, begin again
+//!                                             ─ not there ──► put the same bytes again, until patience ends
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lunapark_stores::{ArtifactStore, Creation, StoreError};
+
+use crate::clock::wait;
+use crate::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use crate::names;
+use crate::{IndexError, Reason};
+
+/// First pause before a put whose answer was lost is made again.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+
+/// The manifests of one collection.
+#[derive(Clone)]
+pub(crate) struct History {
+    pub(crate) store: Arc<ArtifactStore>,
+    pub(crate) collection: String,
+}
+
+/// What came of a put.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    Ours,
+    Lost,
+}
+
+impl History {
+    pub(crate) fn new(store: Arc<ArtifactStore>, collection: &str) -> Result<Self, IndexError> {
+        names::check(collection)?;
+        Ok(Self { store, collection: collection.to_owned() })
+    }
+
+    /// Number and time of writing of all manifests that are kept, ascending.
+    pub(crate) fn kept(&self) -> Result<Vec<(u64, i64)>, IndexError> {
+        let listed = self.store.list_named(&names::manifests(&self.collection))?;
+        let mut kept: Vec<_> =
+            listed.iter().filter_map(|found| Some((names::number(&found.name)?, found.modified))).collect();
+        kept.sort_unstable();
+        Ok(kept)
+    }
+
+    /// The newest number after `known`, or of all.
+    fn newest_number(&self, known: Option<u64>) -> Result<Option<u64>, IndexError> {
+        let folder = names::manifests(&self.collection);
+        let listed = match known {
+            Some(known) => self.store.list_named_after(&folder, &names::manifest(&self.collection, known))?,
+            None => self.store.list_named(&folder)?,
+        };
+        Ok(listed.iter().filter_map(|found| names::number(&found.name)).max())
+    }
+
+    /// The newest manifest.
+    pub(crate) fn newest(&self) -> Result<Option<Manifest>, IndexError> {
+        self.newest_after(None)
+    }
+
+    /// The newest manifest, where it is newer than `known`.
+    pub(crate) fn newest_after(&self, known: Option<u64>) -> Result<Option<Manifest>, IndexError> {
+        let mut known = known;
+        while let Some(number) = self.newest_number(known)? {
+            if let Some(manifest) = self.get(number)? {
+                return Ok(Some(manifest));
+            }
+            // Swept, or dropped, since it was listed.
+            if known == Some(number) {
+                break;
+            }
+            known = Some(number);
+        }
+        Ok(None)
+    }
+
+    /// The manifest of a number; none where it is not there.
+    pub(crate) fn get(&self, number: u64) -> Result<Option<Manifest>, IndexError> {
+        let name = names::manifest(&self.collection, number);
+        let bytes = self.store.get_named_within(&name, MAX_MANIFEST_BYTES)?;
+        bytes.map(|bytes| Manifest::decode(&name, number, &bytes)).transpose()
+    }
+
+    /// Puts a manifest where none of its number is; an answer that was lost is found out.
+    pub(crate) fn put(&self, manifest: &Manifest, patience: Duration) -> Result<Put, IndexError> {
+        let name = names::manifest(&self.collection, manifest.number);
+        let bytes = manifest.encode().map_err(|error| IndexError::corrupt(&name, error.to_string()))?;
+        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+            return Err(IndexError::refused(name, "there are too many segments; compact the collection"));
+        }
+        let (deadline, mut pause) = (Instant::now() + patience, FIRST_WAIT);
+        loop {
+            let trouble = match self.put_once(&name, &bytes, manifest) {
+                Ok(put) => return Ok(put),
+                Err(error) if error.passes() && Instant::now() + pause < deadline => error,
+                Err(error) => return Err(error),
+            };
+            tracing::warn!("{name}: {trouble}; it is put again");
+            wait(pause);
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    fn put_once(&self, name: &str, bytes: &[u8], manifest: &Manifest) -> Result<Put, IndexError> {
+        let answer = self.store.create_named(name, bytes);
+        if let Ok(Creation::Created) = answer {
+            return Ok(Put::Ours);
+        }
+        match (self.get(manifest.number)?, answer) {
+            (Some(found), _) if found.writer == manifest.writer => Ok(Put::Ours),
+            (Some(_), _) => Ok(Put::Lost),
+            (None, Err(error)) => Err(error.into()),
+            // It was there and is swept: the collection is far ahead of us.
+            (None, Ok(_)) => Ok(Put::Lost),
+        }
+    }
+
+    /// True where a manifest that was put late still stands: a put that hung for longer than manifests are kept may have
+    /// taken a number that was swept.
+    pub(crate) fn stands(&self, manifest: &Manifest) -> Result<bool, IndexError> {
+        let Some(newest) = self.newest()? else { return Ok(false) };
+        let covered = manifest.next.iter().all(|(partition, next)| newest.next_of(*partition) >= *next);
+        Ok(match manifest.reason {
+            _ if newest.number < manifest.number => false,
+            Reason::Changed | Reason::Created => covered,
+            Reason::Compacted => manifest.segments.iter().any(|entry| newest.segments.contains(entry)),
+        })
+    }
+
+    pub(crate) fn missing(&self) -> IndexError {
+        IndexError::NoCollection(self.collection.clone())
+    }
+
+    /// Puts a segment; its name is of this writer alone, so one that is there is ours.
+    pub(crate) fn put_segment(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.store.put_named(&names::segment(&self.collection, name), bytes)
+    }
+}

@@ -1,0 +1,138 @@
+//! What is found, with its text and its place.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use super::fuse::{Fused, shown};
+use super::{Mode, Question, Search};
+use crate::IndexError;
+use crate::document::child_text;
+use crate::segment::{Children, Documents, Parents, Texts};
+use crate::snapshot::{Snapshot, rows_of, value};
+use crate::words::{question_words, words};
+
+/// A score of one kind, and the rank by it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Scored {
+    /// The score; less is better for [`Metric::L2`](crate::Metric::L2).
+    pub score: f64,
+    /// The rank, from 1.
+    pub rank: usize,
+}
+
+/// A passage.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ParentHit {
+    /// Which one of its document, from 0.
+    pub number: usize,
+    /// Bytes of the extracted text.
+    pub span: Range<u64>,
+    /// Heading above it, or empty.
+    pub heading: String,
+    /// Page on which it begins.
+    pub page: Option<u32>,
+    /// Its text.
+    pub text: String,
+}
+
+/// The part of a passage that fits best.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChildHit {
+    /// Which one of its parent, from 0.
+    pub number: usize,
+    /// Bytes of the extracted text.
+    pub span: Range<u64>,
+    /// Page on which it begins.
+    pub page: Option<u32>,
+}
+
+/// A hit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hit {
+    /// Id of the document.
+    pub document: String,
+    /// Its title.
+    pub title: String,
+    /// Where it came from.
+    pub uri: String,
+    /// The passage.
+    pub parent: ParentHit,
+    /// The nearest child, or the one with most of the question's words; none where the passage has no children.
+    pub child: Option<ChildHit>,
+    /// What orders the hits: the score of the one kind that was asked for, or the sum of reciprocal ranks.
+    pub score: f64,
+    /// By vectors.
+    pub dense: Option<Scored>,
+    /// By words.
+    pub words: Option<Scored>,
+    /// Version of the index.
+    pub version: u64,
+}
+
+impl Snapshot {
+    pub(super) fn hits(
+        &self,
+        search: &Search,
+        question: &Question,
+        found: Vec<Fused>,
+    ) -> Result<Vec<Hit>, IndexError> {
+        found.into_iter().map(|fused| self.hit(search, question, &fused)).collect()
+    }
+
+    fn hit(&self, search: &Search, question: &Question, fused: &Fused) -> Result<Hit, IndexError> {
+        let (segment, row) = (fused.segment as usize, fused.parent as usize);
+        let (parents, children) = (self.table::<Parents>(segment)?, self.table::<Children>(segment)?);
+        let documents = self.table::<Documents>(segment)?;
+        let document = parents.document.value(row) as usize;
+        let parent = ParentHit {
+            number: row - rows_of(&parents.document, document).start,
+            span: parents.start.value(row)..parents.end.value(row),
+            heading: parents.heading.value(row).to_owned(),
+            page: value(&parents.page, row),
+            text: self.table::<Texts>(segment)?.0.value(row).to_owned(),
+        };
+        let family = rows_of(&children.parent, row);
+        let child = match fused.child {
+            Some(child) => Some(child as usize),
+            None => nearest_by_words(&children, family.clone(), &parent, &question.text),
+        };
+        let child = child.map(|child| ChildHit {
+            number: child - family.start,
+            span: children.start.value(child)..children.end.value(child),
+            page: value(&children.page, child),
+        });
+        let metric = search.metric.unwrap_or(self.settings().metric);
+        let scored = |(score, rank)| Scored { score, rank };
+        Ok(Hit {
+            document: documents.id.value(document).to_owned(),
+            title: documents.title.value(document).to_owned(),
+            uri: documents.uri.value(document).to_owned(),
+            parent,
+            child,
+            score: if search.mode == Mode::Dense { shown(metric, fused.score) } else { fused.score },
+            dense: fused.dense.map(|(score, rank)| Scored { score: shown(metric, score), rank }),
+            words: fused.words.map(scored),
+            version: self.version(),
+        })
+    }
+}
+
+/// The child with most of the question's words; the first of equals.
+fn nearest_by_words(
+    children: &Children,
+    family: Range<usize>,
+    parent: &ParentHit,
+    question: &str,
+) -> Option<usize> {
+    let wanted = question_words(question);
+    let count = |child: usize| {
+        let span = children.start.value(child)..children.end.value(child);
+        let mut count = 0;
+        words(child_text(&parent.text, &parent.span, &span).unwrap_or_default(), |word| {
+            count += usize::from(wanted.iter().any(|wanted| wanted == word));
+        });
+        count
+    };
+    family.rev().max_by_key(|&child| count(child))
+}

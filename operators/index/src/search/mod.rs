@@ -1,0 +1,261 @@
+//! Questions to one version of a collection.
+//!
+//! ```text
+//!   filter ─► which documents count
+//!                │
+//!   vector ─► exact scan of children (dense.rs) ──┐ best of each group: a parent, or a document
+//!   words ──► BM25 over parents (bm25.rs) ────────┤
+//!                                                 └► reciprocal rank fusion ─► k hits, with text and place (hits.rs)
+//! ```
+//!
+//! Many questions of one call share filter and scan: the vectors are read once for all. Equal scores are ordered by
+//! document, so that an answer does not depend on how the documents lie in segments.
+
+mod best;
+mod bm25;
+#[cfg(target_arch = "x86_64")]
+mod bounded;
+mod codes;
+mod dense;
+mod fuse;
+mod hits;
+mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod kernel_vnni;
+#[cfg(target_arch = "x86_64")]
+mod kernel_x86;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use serde::Serialize;
+
+use crate::bits::Bits;
+use crate::filter::{Fields, Filter};
+use crate::segment::{Children, Documents, Parents, Vectors};
+use crate::snapshot::Snapshot;
+use crate::{IndexError, Metric};
+use best::Candidate;
+use dense::{Part, Questions};
+use fuse::{Group, List};
+
+pub(crate) use bm25::WordStatistics;
+pub(crate) use codes::Codes;
+pub use hits::{ChildHit, Hit, ParentHit, Scored};
+
+/// More hits than this are refused: they would be an export.
+const MAX_K: usize = 100_000;
+/// Rows looked at for each group that is asked for, before more are looked at.
+const ROWS_PER_GROUP: usize = 4;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Vectors.
+    Dense,
+    /// Words.
+    Words,
+    /// Both, by the ranks in either.
+    #[default]
+    Hybrid,
+}
+
+/// What is found once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// A parent.
+    #[default]
+    Parent,
+    /// A document, by its best parent.
+    Document,
+}
+
+/// How two rankings become one: Σ weight / (k + rank).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fusion {
+    /// How little the first ranks stand out.
+    pub k: f64,
+    /// Weight of the ranking by vectors.
+    pub dense: f64,
+    /// Weight of the ranking by words.
+    pub words: f64,
+    /// How many of each ranking are taken.
+    pub depth: usize,
+}
+
+impl Default for Fusion {
+    /// k of Cormack, Clarke and Büttcher (2009).
+    fn default() -> Self {
+        Self { k: 60.0, dense: 1.0, words: 1.0, depth: 100 }
+    }
+}
+
+/// How to search; the same for all questions of a call.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// How many hits.
+    pub k: usize,
+    /// What is compared.
+    pub mode: Mode,
+    /// What is found once.
+    pub unit: Unit,
+    /// Which documents count.
+    pub filter: Option<Filter>,
+    /// The metric, in the place of the collection's.
+    pub metric: Option<Metric>,
+    /// How two rankings become one.
+    pub fusion: Fusion,
+    /// Threads of the scan.
+    pub threads: usize,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        let (mode, unit, fusion) = (Mode::default(), Unit::default(), Fusion::default());
+        Self { k: 10, mode, unit, filter: None, metric: None, fusion, threads: 1 }
+    }
+}
+
+/// A question.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Question {
+    /// Its words; not looked at by [`Mode::Dense`].
+    pub text: String,
+    /// Its vector; not looked at by [`Mode::Words`].
+    pub vector: Vec<f32>,
+}
+
+impl Snapshot {
+    /// The best hits for each question, best first.
+    pub fn search(&self, search: &Search, questions: &[Question]) -> Result<Vec<Vec<Hit>>, IndexError> {
+        if search.k > MAX_K || search.fusion.depth > MAX_K {
+            return Err(IndexError::refused("a search", format!("`k` is at most {MAX_K}; ask for less")));
+        }
+        let wanted = self.wanted(search.filter.as_ref())?;
+        let parents = self.wanted_parents(&wanted)?;
+        let depth = if search.mode == Mode::Hybrid { search.k.max(search.fusion.depth) } else { search.k };
+        let dense = match search.mode {
+            Mode::Words => vec![None; questions.len()],
+            _ => self.dense(search, &parents, questions, depth)?.into_iter().map(Some).collect(),
+        };
+        let answer = |(question, dense): (&Question, Option<List>)| {
+            let words = match search.mode {
+                Mode::Dense => None,
+                _ => Some(self.words(search, &parents, question, depth)?),
+            };
+            let found = fuse::fuse(search, dense, words);
+            self.hits(search, question, found)
+        };
+        questions.iter().zip(dense).map(answer).collect()
+    }
+
+    /// For each segment, the documents that count for a filter.
+    fn wanted(&self, filter: Option<&Filter>) -> Result<Vec<Bits>, IndexError> {
+        let of = |(segment, live): (usize, &std::sync::Arc<Bits>)| {
+            let Some(filter) = filter else { return Ok(Bits::clone(live)) };
+            let documents = self.table::<Documents>(segment)?;
+            let metadata = documents.parsed();
+            let fields = |row: usize| Fields {
+                metadata: &metadata[row],
+                id: documents.id.value(row),
+                title: documents.title.value(row),
+                uri: documents.uri.value(row),
+            };
+            Ok(Bits::of(live.rows(), |row| live.get(row) && filter.matches(&fields(row))))
+        };
+        self.live.iter().enumerate().map(of).collect()
+    }
+
+    fn wanted_parents(&self, documents: &[Bits]) -> Result<Vec<Bits>, IndexError> {
+        let of = |(segment, documents)| Ok(bm25::parents_of(&*self.table::<Parents>(segment)?, documents));
+        documents.iter().enumerate().map(of).collect()
+    }
+
+    fn dense(
+        &self,
+        search: &Search,
+        parents: &[Bits],
+        questions: &[Question],
+        depth: usize,
+    ) -> Result<Vec<List>, IndexError> {
+        let metric = search.metric.unwrap_or(self.settings().metric);
+        let vectors: Vec<&[f32]> = questions.iter().map(|question| question.vector.as_slice()).collect();
+        let vectors = Questions::new(&vectors, self.settings().dimension as usize, metric)?;
+        let parts = self.parts(parents)?;
+        let rows = parts.iter().map(|part| part.counts.count()).sum::<usize>();
+        let mut most = depth.saturating_mul(ROWS_PER_GROUP).min(rows);
+        loop {
+            let found = dense::search(&parts, &vectors, most, search.threads);
+            let group = |found| self.grouped(search.unit, found, Candidate::child_of, depth);
+            let lists = found.into_iter().map(group).collect::<Result<Vec<List>, _>>()?;
+            // Many rows of few groups: more rows, until there are enough groups or no more rows.
+            if most >= rows || lists.iter().all(|list| list.len() >= depth) {
+                return Ok(lists);
+            }
+            most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
+        }
+    }
+
+    fn parts(&self, parents: &[Bits]) -> Result<Vec<Part>, IndexError> {
+        let of = |(segment, parents): (usize, &Bits)| {
+            let children = self.table::<Children>(segment)?;
+            let owners = children.parent.values();
+            let counts = match parents.all() {
+                true => Bits::new(owners.len(), true),
+                false => Bits::of(owners.len(), |row| parents.get(owners[row] as usize)),
+            };
+            Ok(Part { vectors: self.table::<Vectors>(segment)?, counts })
+        };
+        parents.iter().enumerate().map(of).collect()
+    }
+
+    fn words(&self, search: &Search, parents: &[Bits], question: &Question, depth: usize) -> Result<List, IndexError> {
+        let rows = parents.iter().map(Bits::count).sum::<usize>();
+        let mut most = depth.min(rows);
+        loop {
+            let found = bm25::search(self, parents, &question.text, most)?;
+            let all = found.len() < most || most >= rows;
+            let list = self.grouped(search.unit, found, Candidate::parent_of, depth)?;
+            if all || list.len() >= depth {
+                return Ok(list);
+            }
+            most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
+        }
+    }
+
+    /// The first `depth` groups, each by its best row; equal scores in the order of the documents.
+    fn grouped(
+        &self,
+        unit: Unit,
+        found: Vec<Candidate>,
+        parent_of: fn(&Candidate, &Snapshot) -> Result<u32, IndexError>,
+        depth: usize,
+    ) -> Result<List, IndexError> {
+        let mut list = List::default();
+        for candidate in found {
+            let parent = parent_of(&candidate, self)?;
+            let document = self.table::<Parents>(candidate.segment as usize)?.document.value(parent as usize);
+            let row = if unit == Unit::Parent { parent } else { document };
+            list.offer(Group { segment: candidate.segment, row }, candidate, parent);
+        }
+        let id = |group: &fuse::Found| {
+            let segment = group.candidate.segment as usize;
+            let document = self.table::<Parents>(segment)?.document.value(group.parent as usize) as usize;
+            Ok::<_, IndexError>(self.table::<Documents>(segment)?.id.value(document).to_owned())
+        };
+        list.sort(id)?;
+        list.truncate(depth);
+        Ok(list)
+    }
+}
+
+impl Candidate {
+    /// The parent of a child's row.
+    fn child_of(&self, snapshot: &Snapshot) -> Result<u32, IndexError> {
+        Ok(snapshot.table::<Children>(self.segment as usize)?.parent.value(self.row as usize))
+    }
+
+    /// A parent's row itself.
+    fn parent_of(&self, _: &Snapshot) -> Result<u32, IndexError> {
+        Ok(self.row)
+    }
+}

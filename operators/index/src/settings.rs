@@ -1,0 +1,103 @@
+//! What a collection is made with: fixed by its first manifest, carried by every other one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::IndexError;
+
+/// A vector with more numbers than this is refused: no embedding model of ours comes near it.
+pub const MAX_DIMENSION: u32 = 65_536;
+
+/// How near two vectors are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// The inner product; more is nearer.
+    #[default]
+    InnerProduct,
+    /// The cosine of the angle; more is nearer.
+    Cosine,
+    /// The square of the Euclidean distance, as FAISS gives it; less is nearer.
+    L2,
+}
+
+/// How texts were cut, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chunking {
+    /// Of a child, special tokens and prefix included.
+    pub child_tokens: u32,
+    /// That a child shares with the next.
+    pub child_overlap: u32,
+    /// Of a parent, at most.
+    pub parent_tokens: u32,
+}
+
+/// The constants of BM25.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bm25 {
+    /// How soon a repeated word counts no more.
+    pub k1: f64,
+    /// How much a long passage is held against it.
+    pub b: f64,
+    /// A word in more than half of all passages has a negative weight, in whose place stands this part of the mean weight.
+    pub epsilon: f64,
+}
+
+impl Default for Bm25 {
+    /// Those of `rank_bm25`'s BM25Okapi.
+    fn default() -> Self {
+        Self { k1: 1.5, b: 0.75, epsilon: 0.25 }
+    }
+}
+
+/// What a collection is made with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Name of the embedding model, for people.
+    pub model: String,
+    /// Digest of the embedding model.
+    pub model_digest: String,
+    /// Numbers of a vector.
+    pub dimension: u32,
+    /// In what the model computed, for people.
+    pub precision: String,
+    /// How texts were cut.
+    pub chunking: Chunking,
+    /// How near two vectors are.
+    pub metric: Metric,
+    /// The constants of BM25.
+    pub bm25: Bm25,
+}
+
+impl Settings {
+    pub(crate) fn check(&self) -> Result<(), IndexError> {
+        let refused = |why: &str| Err(IndexError::refused("settings", why));
+        let Bm25 { k1, b, epsilon } = self.bm25;
+        if !(1..=MAX_DIMENSION).contains(&self.dimension) {
+            return refused("`dimension` must be 1 to 65536");
+        }
+        if !(k1.is_finite() && k1 >= 0.0 && (0.0..=1.0).contains(&b) && epsilon.is_finite()) {
+            return refused("`bm25` needs k1 ≥ 0, b from 0 to 1, and a finite epsilon");
+        }
+        Ok(())
+    }
+
+    /// Refuses vectors that cannot be compared with those of the collection. The name of the model, its precision and
+    /// the constants of BM25 are the collection's own, whatever is given.
+    pub(crate) fn accept(&self, collection: &str, given: &Settings) -> Result<(), IndexError> {
+        let fields = [
+            ("the model digest", self.model_digest.clone(), given.model_digest.clone()),
+            ("the dimension", self.dimension.to_string(), given.dimension.to_string()),
+            ("the metric", format!("{:?}", self.metric), format!("{:?}", given.metric)),
+            ("the chunking", format!("{:?}", self.chunking), format!("{:?}", given.chunking)),
+        ];
+        match fields.into_iter().find(|(_, has, given)| has != given) {
+            None => Ok(()),
+            Some((field, has, given)) => {
+                Err(IndexError::OtherSettings { collection: collection.to_owned(), field, has, given })
+            }
+        }
+    }
+}

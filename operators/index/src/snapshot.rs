@@ -1,0 +1,241 @@
+//! A collection as of one version: which rows of which segments count.
+
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::{Array, LargeStringArray, UInt32Array};
+
+use crate::bits::Bits;
+use crate::cache::Cache;
+use crate::document::{Child, Document, Parent};
+use crate::manifest::Manifest;
+use crate::search::WordStatistics;
+use crate::segment::{Children, Documents, Parents, Segment, Table, Texts, Vectors};
+use crate::{IndexError, Settings, Source};
+
+/// A collection as of one version. It never changes; searches run on it.
+pub struct Snapshot {
+    collection: String,
+    manifest: Manifest,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// For each segment, the rows of documents that count.
+    pub(crate) live: Vec<Arc<Bits>>,
+    cache: Arc<Cache>,
+    pub(crate) statistics: OnceLock<WordStatistics>,
+}
+
+/// How large a collection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Documents.
+    pub documents: u64,
+    /// Documents and deletions in segments that later ones hide.
+    pub hidden: u64,
+    /// Passages, hidden ones included.
+    pub parents: u64,
+    /// Vectors, hidden ones included.
+    pub children: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of all segments.
+    pub bytes: u64,
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        collection: String,
+        manifest: Manifest,
+        segments: Vec<Arc<Segment>>,
+        cache: Arc<Cache>,
+        before: Option<&Snapshot>,
+    ) -> Result<Self, IndexError> {
+        let shared = before.map_or(0, |before| shared(&before.segments, &segments));
+        let mut live: Vec<Arc<Bits>> = before.map_or(Vec::new(), |before| before.live.clone());
+        // Where the other one has more segments, those hide rows here: they count again.
+        if before.is_some_and(|before| before.segments.len() > shared) {
+            live.clear();
+        }
+        let known = live.len().min(shared);
+        live.truncate(known);
+        live_rows(&cache, &segments, known, &mut live)?;
+        Ok(Self { collection, manifest, segments, live, cache, statistics: OnceLock::new() })
+    }
+
+    /// Name of the collection.
+    pub fn collection(&self) -> &str {
+        &self.collection
+    }
+
+    /// The version, which is the manifest's number.
+    pub fn version(&self) -> u64 {
+        self.manifest.number
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What the collection is made with.
+    pub fn settings(&self) -> &Settings {
+        &self.manifest.settings
+    }
+
+    /// True where the change that was read there is part of this version, if it is one of this collection.
+    pub fn covers(&self, source: Source) -> bool {
+        source.offset < self.manifest.next_of(source.partition)
+    }
+
+    /// How large it is.
+    pub fn counts(&self) -> Counts {
+        let entries = self.manifest.segments.iter();
+        let sum = |of: fn(&crate::SegmentEntry) -> u64| entries.clone().map(of).sum::<u64>();
+        let documents = self.live.iter().map(|live| live.count() as u64).sum();
+        Counts {
+            documents,
+            hidden: sum(|entry| u64::from(entry.documents) + u64::from(entry.deletions)) - documents,
+            parents: sum(|entry| entry.parents.into()),
+            children: sum(|entry| entry.children.into()),
+            segments: self.segments.len() as u64,
+            bytes: sum(|entry| entry.bytes),
+        }
+    }
+
+    /// A section of a segment.
+    pub(crate) fn table<T: Table>(&self, segment: usize) -> Result<Arc<T>, IndexError> {
+        self.cache.get(&self.segments[segment])
+    }
+
+    /// Calls `each` with every document, segment by segment, and where it was read.
+    pub fn each_document(&self, mut each: impl FnMut(Source, Document)) -> Result<(), IndexError> {
+        (0..self.segments.len()).try_for_each(|segment| self.segment_documents(segment, &mut each))
+    }
+
+    /// The document of an id.
+    pub fn document(&self, id: &str) -> Result<Option<Document>, IndexError> {
+        for segment in 0..self.segments.len() {
+            let row = self.table::<Documents>(segment)?.find(id);
+            if let Some(row) = row.filter(|&row| self.live[segment].get(row)) {
+                return Ok(Some(self.rows(segment)?.document(row)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn segment_documents(
+        &self,
+        segment: usize,
+        each: &mut impl FnMut(Source, Document),
+    ) -> Result<(), IndexError> {
+        let rows = self.rows(segment)?;
+        for row in self.live[segment].iter() {
+            each(rows.source(row), rows.document(row));
+        }
+        Ok(())
+    }
+
+    fn rows(&self, segment: usize) -> Result<Rows, IndexError> {
+        Ok(Rows {
+            documents: self.table(segment)?,
+            parents: self.table(segment)?,
+            texts: self.table(segment)?,
+            children: self.table(segment)?,
+            vectors: self.table(segment)?,
+        })
+    }
+}
+
+/// All that makes documents of a segment's rows.
+struct Rows {
+    documents: Arc<Documents>,
+    parents: Arc<Parents>,
+    texts: Arc<Texts>,
+    children: Arc<Children>,
+    vectors: Arc<Vectors>,
+}
+
+impl Rows {
+    fn source(&self, row: usize) -> Source {
+        Source { partition: self.documents.partition.value(row), offset: self.documents.offset.value(row) }
+    }
+
+    fn document(&self, row: usize) -> Document {
+        let documents = &self.documents;
+        let text = |column: &LargeStringArray| column.value(row).to_owned();
+        Document {
+            id: text(&documents.id),
+            title: text(&documents.title),
+            uri: text(&documents.uri),
+            metadata: crate::segment::read_metadata(documents.metadata.value(row)),
+            digest: text(&documents.digest),
+            parents: rows_of(&self.parents.document, row).map(|parent| self.parent(parent)).collect(),
+        }
+    }
+
+    fn parent(&self, row: usize) -> Parent {
+        let parents = &self.parents;
+        Parent {
+            span: parents.start.value(row)..parents.end.value(row),
+            text: self.texts.0.value(row).to_owned(),
+            heading: parents.heading.value(row).to_owned(),
+            page: value(&parents.page, row),
+            children: rows_of(&self.children.parent, row).map(|child| self.child(child)).collect(),
+        }
+    }
+
+    fn child(&self, row: usize) -> Child {
+        let children = &self.children;
+        Child {
+            span: children.start.value(row)..children.end.value(row),
+            page: value(&children.page, row),
+            vector: self.vectors.row(row).to_vec(),
+        }
+    }
+}
+
+pub(crate) fn value(column: &UInt32Array, row: usize) -> Option<u32> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// The rows that belong to a row of another section: owners ascend.
+pub(crate) fn rows_of(owners: &UInt32Array, row: usize) -> std::ops::Range<usize> {
+    let owners = owners.values();
+    owners.partition_point(|&owner| (owner as usize) < row)..owners.partition_point(|&owner| owner as usize <= row)
+}
+
+/// How many segments two versions have in common at the beginning.
+fn shared(before: &[Arc<Segment>], after: &[Arc<Segment>]) -> usize {
+    before.iter().zip(after).take_while(|(before, after)| before.entry == after.entry).count()
+}
+
+/// Which rows count: those whose document no later segment names, and which are no deletion. Of the first `known`
+/// segments that is known already, as far as it depends on each other.
+fn live_rows(
+    cache: &Cache,
+    segments: &[Arc<Segment>],
+    known: usize,
+    live: &mut Vec<Arc<Bits>>,
+) -> Result<(), IndexError> {
+    let tables = segments.iter().map(|segment| cache.get::<Documents>(segment)).collect::<Result<Vec<_>, _>>()?;
+    let mut later: HashSet<&str> = HashSet::new();
+    let mut new = Vec::new();
+    for documents in tables[known..].iter().rev() {
+        let counts = |row: usize| !documents.deleted.value(row) && !later.contains(documents.id.value(row));
+        new.push(Arc::new(Bits::of(documents.id.len(), counts)));
+        later.extend(documents.id.iter().flatten());
+    }
+    for (documents, live) in tables.iter().zip(live.iter_mut()) {
+        hide(documents, &later, live);
+    }
+    live.extend(new.into_iter().rev());
+    Ok(())
+}
+
+/// Takes out of `live` the documents that later segments name.
+fn hide(documents: &Documents, later: &HashSet<&str>, live: &mut Arc<Bits>) {
+    for row in later.iter().filter_map(|id| documents.find(id)) {
+        if live.get(row) {
+            Arc::make_mut(live).clear(row);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Where the bytes of a document come from.
+
+use lunapark_schemas::documents::Ingest;
+
+/// Content that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// It may not be read, or is not there: the same record would meet the same.
+    #[error("{0}")]
+    Refused(String),
+    /// The store does not answer now; it may later.
+    #[error("{0}")]
+    Away(String),
+}
+
+/// Reads what a record's `uri` names, where the service may.
+pub trait Sources: Send + Sync {
+    /// The bytes, no more than `limit` of them.
+    fn read(&self, uri: &str, limit: usize) -> Result<Vec<u8>, SourceError>;
+}
+
+/// The document's bytes: in its record, beside it, or where it says.
+pub(crate) fn bytes_of(ingest: Ingest, sources: &dyn Sources, limit: usize) -> Result<Vec<u8>, SourceError> {
+    let Ingest { record, file } = ingest;
+    let inline = file.or(record.content.map(String::into_bytes));
+    let bytes = match (inline, record.uri) {
+        (Some(bytes), _) => bytes,
+        (None, Some(uri)) => return sources.read(&uri, limit),
+        (None, None) => Vec::new(),
+    };
+    match bytes.len() > limit {
+        true => Err(SourceError::Refused(format!(
+            "{} bytes; `documents.max_document_bytes` allows {limit}",
+            bytes.len()
+        ))),
+        false => Ok(bytes),
+    }
+}

@@ -1,0 +1,18 @@
+//! Documents into collections, and questions out of them.
+//!
+//! ```text
+//! ingest record ──▶ fetch ──▶ extract ──▶ chunk ──▶ embed ──▶ segment, manifest ──▶ what became of it
+//! question ──▶ embed ──▶ scan, words ──▶ passages
+//! ```
+//!
+//! Both are stateless over batches: a collection lives on the object store, with the next offsets of the log in its
+//! manifests, so a batch that comes again changes nothing and is answered with the same bytes.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod collections;
+mod content;
+pub mod ingest;
+pub mod search;
+
+pub use collections::Collections;
+pub use content::{SourceError, Sources};

@@ -1,0 +1,194 @@
+//! Questions to collections, answered from the newest version that is there.
+
+mod codec;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lunapark_embed::{Encoder, Role};
+use lunapark_index::{Filter, Hit as Passage, IndexError, Mode, Question, Search, Snapshot, Unit};
+use lunapark_operator::{Batch, Operator, OperatorError, Retry};
+use lunapark_schemas::search::{Answer, Hit, SearchMode, SearchReply, SearchRequest, SearchUnit};
+use lunapark_schemas::{ErrorClass, Outcome, Rejection};
+
+use codec::requests_of;
+pub use codec::{Found, SearchCodec};
+
+use crate::collections::Collections;
+
+/// A store that does not answer is asked again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What answers questions.
+pub struct Searcher {
+    /// The text encoder.
+    pub encoder: Arc<Encoder>,
+    /// Where documents are.
+    pub collections: Arc<Collections>,
+    /// Threads of one scan.
+    pub threads: usize,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The request cannot be answered as it is.
+    #[error("{0}")]
+    Refused(Rejection),
+    /// The store does not answer now.
+    #[error("{0}")]
+    Away(String),
+}
+
+impl From<IndexError> for SearchError {
+    fn from(error: IndexError) -> Self {
+        let class = match &error {
+            _ if error.passes() => return SearchError::Away(error.to_string()),
+            IndexError::NoCollection(_) | IndexError::Name(_) => ErrorClass::UnknownCollection,
+            IndexError::Corrupt { .. } => ErrorClass::Operator,
+            _ => ErrorClass::Value,
+        };
+        SearchError::Refused(Rejection::new(class, error.to_string()))
+    }
+}
+
+impl Operator for Searcher {
+    type Out = Found;
+
+    fn name(&self) -> &'static str {
+        "search"
+    }
+
+    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Found>>, OperatorError> {
+        let requests = requests_of(batch).map_err(OperatorError::fatal)?;
+        let vectors = self.embed(&requests)?;
+        let mut snapshots = BTreeMap::new();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for (request, vectors) in requests.into_iter().zip(vectors) {
+            outcomes.push(match self.answer_from(&mut snapshots, &request, vectors) {
+                Ok(reply) => Outcome::Emit(Found(reply)),
+                Err(SearchError::Refused(rejection)) => Outcome::Reject(rejection),
+                Err(SearchError::Away(message)) => return Err(OperatorError { retry: Retry::After(AGAIN), message }),
+            });
+        }
+        Ok(outcomes)
+    }
+}
+
+impl Searcher {
+    /// `name#digest` of the text encoder, as the ledger has it.
+    pub fn encoder_tag(&self) -> String {
+        let digest = self.encoder.digest();
+        format!("{}#{}", self.collections.settings().model, digest.get(..8).unwrap_or(digest))
+    }
+
+    /// Answers one request.
+    pub fn answer(&self, request: &SearchRequest) -> Result<SearchReply, SearchError> {
+        let vectors = self.embed(std::slice::from_ref(request));
+        let vectors = vectors.map_err(|error| SearchError::Away(error.to_string()))?;
+        self.answer_from(&mut BTreeMap::new(), request, vectors.into_iter().next().unwrap_or_default())
+    }
+
+    /// The vectors of each request's questions; none where words alone are asked for.
+    fn embed(&self, requests: &[SearchRequest]) -> Result<Vec<Vec<Vec<f32>>>, OperatorError> {
+        let asked = |request: &&SearchRequest| request.mode != SearchMode::Words;
+        let texts: Vec<&str> =
+            requests.iter().filter(asked).flat_map(|request| request.queries()).map(String::as_str).collect();
+        let embedded = self.encoder.embed(&texts, Role::Query).map_err(|e| OperatorError::fatal(e.to_string()))?;
+        let mut rows = (0..texts.len()).map(|row| embedded.row(row).to_vec());
+        let of = |request: &SearchRequest| match request.mode {
+            SearchMode::Words => vec![Vec::new(); request.queries().len()],
+            _ => rows.by_ref().take(request.queries().len()).collect(),
+        };
+        Ok(requests.iter().map(of).collect())
+    }
+
+    /// One batch asks one version of each collection.
+    fn answer_from(
+        &self,
+        snapshots: &mut BTreeMap<String, Arc<Snapshot>>,
+        request: &SearchRequest,
+        vectors: Vec<Vec<f32>>,
+    ) -> Result<SearchReply, SearchError> {
+        let snapshot = match (request.as_of, snapshots.get(&request.collection)) {
+            (Some(version), _) => self.collections.reader(&request.collection)?.at(version)?,
+            (None, Some(snapshot)) => snapshot.clone(),
+            (None, None) => {
+                let newest = self.collections.reader(&request.collection)?.refresh()?;
+                snapshots.insert(request.collection.clone(), newest.clone());
+                newest
+            }
+        };
+        self.check_encoder(request, &snapshot)?;
+        let questions = request.queries().iter().zip(vectors);
+        let questions: Vec<_> =
+            questions.map(|(text, vector)| Question { text: text.clone(), vector }).collect();
+        let found = snapshot.search(&self.search_of(request)?, &questions)?;
+        let answers = questions.into_iter().zip(found).map(|(question, hits)| Answer {
+            query: question.text,
+            results: hits.into_iter().map(hit).collect(),
+        });
+        Ok(SearchReply {
+            id: request.id.clone(),
+            collection: request.collection.clone(),
+            version: snapshot.version(),
+            answers: answers.collect(),
+        })
+    }
+
+    fn search_of(&self, request: &SearchRequest) -> Result<Search, IndexError> {
+        Ok(Search {
+            k: request.k,
+            mode: match request.mode {
+                SearchMode::Hybrid => Mode::Hybrid,
+                SearchMode::Dense => Mode::Dense,
+                SearchMode::Words => Mode::Words,
+            },
+            unit: match request.unit {
+                SearchUnit::Passage => Unit::Parent,
+                SearchUnit::Document => Unit::Document,
+            },
+            filter: request.filter.as_deref().map(Filter::parse).transpose()?,
+            threads: self.threads,
+            ..Search::default()
+        })
+    }
+
+    /// Vectors of two models have nothing to say to each other.
+    fn check_encoder(&self, request: &SearchRequest, snapshot: &Snapshot) -> Result<(), SearchError> {
+        let settings = snapshot.settings();
+        if request.mode == SearchMode::Words || settings.model_digest == self.encoder.digest() {
+            return Ok(());
+        }
+        let what = format!(
+            "collection `{}` was embedded by {} ({}), this service has {} ({}): ask by words (mode `words`), set \
+             documents.encoder to the collection's, or ingest the documents into a new collection",
+            request.collection,
+            settings.model,
+            settings.model_digest,
+            self.collections.settings().model,
+            self.encoder.digest(),
+        );
+        Err(SearchError::Refused(Rejection::new(ErrorClass::Value, what)))
+    }
+}
+
+fn hit(found: Passage) -> Hit {
+    let text = |text: String| Some(text).filter(|text| !text.is_empty());
+    let place = found.child.as_ref().map_or(&found.parent.span, |child| &child.span);
+    Hit {
+        parent: found.parent.number as u32,
+        child: found.child.as_ref().map(|child| child.number as u32),
+        score: found.score,
+        dense: found.dense.map(|scored| scored.score),
+        words: found.words.map(|scored| scored.score),
+        title: text(found.title),
+        heading: text(found.parent.heading),
+        page: found.child.as_ref().and_then(|child| child.page).or(found.parent.page),
+        uri: text(found.uri),
+        span: [place.start, place.end],
+        text: found.parent.text,
+        document: found.document,
+    }
+}

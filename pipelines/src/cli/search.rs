@@ -1,0 +1,264 @@
+//! `lunapark search`: questions to a collection, from the terminal.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use lunapark_index::{matches, question_words};
+use lunapark_knowledge::search::Searcher;
+use lunapark_schemas::search::{Hit, MAX_QUERIES, SearchMode, SearchReply, SearchRequest, SearchUnit, Texts};
+use serde::{Deserialize, Serialize};
+
+use super::output::{self, Output};
+use crate::config::Config;
+use crate::knowledge::Library;
+
+/// Characters of a passage that are shown around what was found.
+const SHOWN: usize = 480;
+
+/// Searches a collection
+///
+/// By meaning and by words at once (hybrid), unless --mode says otherwise. Reads the collection from the store of
+/// artifacts ([store]); no service need run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  lunapark search \"how is boundary layer transition delayed\" --collection papers\n  \
+                        lunapark search \"flutter\" -c papers --filter \"year >= 1960\" --k 3 --explain\n  \
+                        lunapark search -c papers --queries questions.ndjson --json > answers.ndjson")]
+pub struct Args {
+    /// The question
+    #[arg(required_unless_present = "queries", conflicts_with = "queries")]
+    question: Option<String>,
+    /// Collection
+    #[arg(long, short, value_parser = super::ingest::collection)]
+    collection: String,
+    /// Passages to show
+    #[arg(long, short, default_value = "5")]
+    k: usize,
+    /// Which documents count, for example "year >= 1960 AND author LIKE 'R. %'"
+    #[arg(long)]
+    filter: Option<String>,
+    /// hybrid, dense or words
+    #[arg(long, value_enum, default_value = "hybrid")]
+    mode: Mode,
+    /// Each document once, by its best passage
+    #[arg(long)]
+    documents: bool,
+    /// The collection as it was at this version
+    #[arg(long, value_name = "VERSION")]
+    as_of: Option<u64>,
+    /// Show how each score came about
+    #[arg(long)]
+    explain: bool,
+    /// File of questions, one JSON object with id and text per line; each document counts once
+    #[arg(long, value_name = "FILE")]
+    queries: Option<PathBuf>,
+}
+
+/// What decides how well a passage fits.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Mode {
+    Hybrid,
+    Dense,
+    Words,
+}
+
+impl From<Mode> for SearchMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Hybrid => SearchMode::Hybrid,
+            Mode::Dense => SearchMode::Dense,
+            Mode::Words => SearchMode::Words,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    let searcher = Library::open(config)?.searcher();
+    output::on_stdout(json, |out| match &args.queries {
+        Some(file) => many(&searcher, args, file, out, json),
+        None => one(&searcher, args, out, json),
+    })
+}
+
+fn request(args: &Args, texts: Texts, unit: SearchUnit) -> SearchRequest {
+    SearchRequest {
+        id: None,
+        collection: args.collection.clone(),
+        query: Some(texts),
+        search_input: None,
+        k: args.k,
+        mode: args.mode.into(),
+        unit,
+        filter: args.filter.clone(),
+        as_of: args.as_of,
+    }
+}
+
+fn ask(searcher: &Searcher, request: &SearchRequest) -> anyhow::Result<SearchReply> {
+    request.check().map_err(anyhow::Error::msg)?;
+    Ok(searcher.answer(request)?)
+}
+
+fn one(searcher: &Searcher, args: &Args, out: &mut Output<'_>, json: bool) -> anyhow::Result<ExitCode> {
+    let question = args.question.clone().unwrap_or_default();
+    let unit = if args.documents { SearchUnit::Document } else { SearchUnit::Passage };
+    let reply = ask(searcher, &request(args, Texts::One(question.clone()), unit))?;
+    if json {
+        out.document(&reply)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let hits = reply.answers.first().map(|answer| &answer.results[..]).unwrap_or_default();
+    let words = question_words(&question);
+    for (number, hit) in hits.iter().enumerate() {
+        passage(out, number + 1, hit, &words, args.explain)?;
+    }
+    let (found, collection) = (hits.len(), &reply.collection);
+    out.line(format_args!("{found} passages of {collection}, version {}", reply.version))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn passage(
+    out: &mut Output<'_>,
+    number: usize,
+    hit: &Hit,
+    words: &[String],
+    explain: bool,
+) -> anyhow::Result<()> {
+    let bold = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let title = hit.title.as_deref().unwrap_or(&hit.document);
+    let place: Vec<String> = [
+        Some(hit.document.clone()),
+        hit.heading.clone(),
+        hit.page.map(|page| format!("page {page}")),
+        hit.uri.clone().filter(|uri| *uri != hit.document),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    out.line(format_args!("{number}. {title}"))?;
+    out.line(format_args!("   {}", place.join(" · ")))?;
+    if explain {
+        let score = |name: &str, score: Option<f64>| score.map(|score| format!(", {name} {score:.4}"));
+        let parts = [score("dense", hit.dense), score("words (BM25)", hit.words)];
+        let parts: String = parts.into_iter().flatten().collect();
+        out.line(format_args!(
+            "   score {:.5}{parts}; parent {}, bytes {} to {}",
+            hit.score, hit.parent, hit.span[0], hit.span[1]
+        ))?;
+    }
+    for line in marked(&hit.text, words, bold).lines().filter(|line| !line.trim().is_empty()) {
+        out.line(format_args!("   {}", line.trim()))?;
+    }
+    out.line("")?;
+    Ok(())
+}
+
+/// The part of the text with the first found words, these marked.
+fn marked(text: &str, words: &[String], bold: bool) -> String {
+    let found = matches(text, words);
+    let range = shown(text, found.first().map_or(0, |range| range.start));
+    let (on, off) = if bold { ("\u{1b}[1m", "\u{1b}[0m") } else { ("*", "*") };
+    let mut marked = String::from(if range.start > 0 { "… " } else { "" });
+    let mut at = range.start;
+    for word in found.iter().filter(|word| word.start >= range.start && word.end <= range.end) {
+        marked += &text[at..word.start];
+        marked += on;
+        marked += &text[word.clone()];
+        marked += off;
+        at = word.end;
+    }
+    marked += &text[at..range.end];
+    marked + if range.end < text.len() { " …" } else { "" }
+}
+
+/// So much of a text that a byte is in it, between whole characters.
+fn shown(text: &str, around: usize) -> Range<usize> {
+    let floor = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let start = if text.len() <= SHOWN { 0 } else { floor(around.saturating_sub(SHOWN / 4)) };
+    start..floor(start + SHOWN)
+}
+
+#[derive(Debug, Deserialize)]
+struct Query {
+    id: Id,
+    text: String,
+}
+
+/// Collections of questions number them, or name them.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Number(i64),
+}
+
+#[derive(Debug, Serialize)]
+struct Answered<'a> {
+    id: &'a Id,
+    results: &'a [Hit],
+}
+
+fn many(
+    searcher: &Searcher,
+    args: &Args,
+    file: &PathBuf,
+    out: &mut Output<'_>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let queries = read_queries(file)?;
+    for queries in queries.chunks(MAX_QUERIES) {
+        let texts = queries.iter().map(|query| query.text.clone()).collect();
+        let reply = ask(searcher, &request(args, Texts::Many(texts), SearchUnit::Document))?;
+        for (query, answer) in queries.iter().zip(&reply.answers) {
+            match json {
+                true => out.json_line(&Answered { id: &query.id, results: &answer.results })?,
+                false => listed(out, query, &answer.results)?,
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listed(out: &mut Output<'_>, query: &Query, hits: &[Hit]) -> anyhow::Result<()> {
+    out.line(&query.text)?;
+    for (number, hit) in hits.iter().enumerate() {
+        let title = hit.title.as_deref().unwrap_or_default();
+        out.line(format_args!("  {}. {} {title} ({:.4})", number + 1, hit.document, hit.score))?;
+    }
+    Ok(out.line("")?)
+}
+
+fn read_queries(path: &PathBuf) -> anyhow::Result<Vec<Query>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut queries = Vec::new();
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+        if !line.trim().is_empty() {
+            let query = serde_json::from_str(&line);
+            queries.push(query.with_context(|| format!("{}, line {}", path.display(), number + 1))?);
+        }
+    }
+    if queries.is_empty() {
+        bail!("{} has no questions: write {{\"id\": …, \"text\": …}}, one per line", path.display());
+    }
+    Ok(queries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_were_found_are_marked() {
+        let text = "Flutter of wings. ".repeat(3) + &"è tutto qui. ".repeat(80) + "The boundary layer.";
+        let words = question_words("the Boundary layer");
+        let shown = marked(&text, &words, false);
+        assert!(shown.starts_with("… ") && shown.ends_with("*The* *boundary* *layer*."), "{shown}");
+        assert_eq!(marked("no such thing", &words, false), "no such thing");
+        assert!(marked(&"è".repeat(2000), &words, true).len() < 1000);
+    }
+}

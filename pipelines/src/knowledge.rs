@@ -1,0 +1,303 @@
+//! What the pipelines of documents and of questions share: the text encoder and the collections.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lunapark_documents::pdf::ChildReader;
+use lunapark_documents::{ChunkOptions, Limits};
+use lunapark_embed::{EmbedError, Encoder, EncoderOptions, Folder, ModelFiles, Precision, PrecisionChoice};
+use lunapark_index::{Bm25, Chunking, IndexError, Metric, Settings};
+use lunapark_knowledge::ingest::Ingestor;
+use lunapark_knowledge::search::Searcher;
+use lunapark_knowledge::{Collections, SourceError, Sources};
+use lunapark_stores::{Address, ArtifactStore, S3Options, StoreError};
+use lunapark_topics::{Catalog, Log, LogError};
+
+use crate::config::{Config, DocumentsConfig};
+use crate::jobs::Allowed;
+use crate::metrics::{MetricsError, PipelineMetrics};
+use crate::models::s3_options;
+use crate::pipelines::documents::Documents;
+use crate::pipelines::search::Search;
+use crate::service::check_knowledge_topics;
+
+/// The hidden subcommand that reads one PDF from standard input.
+pub const READ_PDF: &str = "read-pdf";
+
+/// Why there is no encoder, or no collections.
+#[derive(Debug, thiserror::Error)]
+pub enum KnowledgeError {
+    /// The configuration names no encoder, or a bad one.
+    #[error("documents.encoder `{path}`: {what}")]
+    Encoder {
+        /// As configured.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The collections' store is not fit.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The object store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log failed, or its topics do not fit.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Metrics cannot be made.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A size in the configuration makes no sense.
+    #[error("configuration: documents.{0}")]
+    Sizes(String),
+    /// This program cannot be found again, for reading PDFs.
+    #[error("the path of this program: {0}")]
+    Program(std::io::Error),
+}
+
+/// A pipeline and its counters.
+type Counted<P> = (Arc<P>, Arc<PipelineMetrics>);
+
+/// The pipelines of documents and questions of one instance.
+pub struct Knowledge {
+    /// Where this instance indexes.
+    pub documents: Option<Counted<Documents>>,
+    /// Where this instance answers.
+    pub search: Option<Counted<Search>>,
+}
+
+impl Knowledge {
+    /// `None` where this instance does neither.
+    pub fn open(config: &Config, catalog: &Catalog, log: &Arc<dyn Log>) -> Result<Option<Self>, KnowledgeError> {
+        if config.documents.threads + config.search.threads == 0 {
+            return Ok(None);
+        }
+        check_knowledge_topics(log.as_ref(), catalog, config.create_topics)?;
+        let library = Library::open(config)?;
+        lunapark_index::probe(library.collections.store())?;
+        let counters = |name: &str| PipelineMetrics::new(name, &config.instance).map(Arc::new);
+        let documents = match config.documents.threads {
+            0 => None,
+            _ => {
+                let documents = Documents::new(config, catalog, library.ingestor(config)?);
+                Some((Arc::new(documents), counters(&config.documents.name)?))
+            }
+        };
+        let search = match config.search.threads {
+            0 => None,
+            _ => {
+                let search = Search::new(config, catalog, library.searcher());
+                Some((Arc::new(search), counters(&config.search.name)?))
+            }
+        };
+        Ok(Some(Self { documents, search }))
+    }
+
+    /// Counters of both.
+    pub fn metrics(&self) -> Vec<Arc<PipelineMetrics>> {
+        let documents = self.documents.iter().map(|(_, metrics)| metrics.clone());
+        documents.chain(self.search.iter().map(|(_, metrics)| metrics.clone())).collect()
+    }
+}
+
+/// The encoder and the collections.
+pub struct Library {
+    /// The text encoder.
+    pub encoder: Arc<Encoder>,
+    /// The collections.
+    pub collections: Arc<Collections>,
+}
+
+impl Library {
+    /// As the configuration says.
+    pub fn open(config: &Config) -> Result<Self, KnowledgeError> {
+        let encoder = Arc::new(encoder(&config.documents, &s3_options(&config.store))?);
+        let store = Arc::new(store(config)?);
+        let settings = settings(&config.documents, &encoder);
+        let collections = Collections::new(store, settings, &config.instance, config.search.cache_bytes);
+        Ok(Self { encoder, collections: Arc::new(collections) })
+    }
+
+    /// What puts documents into collections.
+    pub fn ingestor(&self, config: &Config) -> Result<Ingestor, KnowledgeError> {
+        let documents = &config.documents;
+        let chunks = ChunkOptions {
+            child_tokens: documents.child_tokens,
+            child_overlap: documents.child_overlap,
+            parent_tokens: documents.parent_tokens,
+        };
+        chunks.check().map_err(|error| KnowledgeError::Sizes(error.to_string()))?;
+        let pdf = ChildReader {
+            program: std::env::current_exe().map_err(KnowledgeError::Program)?,
+            arguments: vec![READ_PDF.to_owned()],
+            memory: documents.pdf_memory,
+            time: documents.pdf_timeout,
+        };
+        Ok(Ingestor {
+            encoder: self.encoder.clone(),
+            collections: self.collections.clone(),
+            sources: Box::new(AllowedSources {
+                allowed: Allowed::parse(&documents.sources),
+                s3: s3_options(&config.store),
+            }),
+            pdf: Box::new(pdf),
+            limits: limits(documents),
+            chunks,
+        })
+    }
+
+    /// What answers questions.
+    pub fn searcher(&self) -> Searcher {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Searcher { encoder: self.encoder.clone(), collections: self.collections.clone(), threads }
+    }
+}
+
+/// The store of the collections: that of the artifacts.
+pub fn store(config: &Config) -> Result<ArtifactStore, StoreError> {
+    ArtifactStore::open(&config.artifacts, &s3_options(&config.store))
+}
+
+/// What a document may cost.
+pub fn limits(documents: &DocumentsConfig) -> Limits {
+    Limits {
+        max_bytes: documents.max_document_bytes,
+        max_text_bytes: documents.max_text_bytes,
+        max_pages: documents.max_pages,
+    }
+}
+
+fn settings(documents: &DocumentsConfig, encoder: &Encoder) -> Settings {
+    Settings {
+        model: name_of(&documents.encoder),
+        model_digest: encoder.digest().to_owned(),
+        dimension: encoder.dimension() as u32,
+        precision: match encoder.precision() {
+            Precision::F32 => "f32".to_owned(),
+            Precision::Bf16 => "bf16".to_owned(),
+        },
+        chunking: Chunking {
+            child_tokens: documents.child_tokens as u32,
+            child_overlap: documents.child_overlap as u32,
+            parent_tokens: documents.parent_tokens as u32,
+        },
+        metric: Metric::InnerProduct,
+        bm25: Bm25::default(),
+    }
+}
+
+/// The last part of the path: what people call the model.
+fn name_of(path: &str) -> String {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned()
+}
+
+/// Loads the text encoder.
+fn encoder(documents: &DocumentsConfig, s3: &S3Options) -> Result<Encoder, KnowledgeError> {
+    let path = &documents.encoder;
+    let failed = |what: String| KnowledgeError::Encoder { path: path.clone(), what };
+    if path.is_empty() {
+        return Err(failed("it is empty: name a folder in sentence-transformers layout".to_owned()));
+    }
+    let precision = match documents.precision.as_str() {
+        "f32" => PrecisionChoice::F32,
+        "bf16" => PrecisionChoice::Bf16,
+        _ => PrecisionChoice::Auto,
+    };
+    let options = EncoderOptions {
+        precision,
+        threads: documents.encoder_threads,
+        name: Some(name_of(path)),
+        ..EncoderOptions::default()
+    };
+    let folder = path.strip_prefix("file://").unwrap_or(path);
+    let loaded = match path.starts_with("s3://") {
+        true => Encoder::load(&Bucket { prefix: path.trim_end_matches('/').to_owned(), s3: s3.clone() }, &options),
+        false if !Path::new(folder).is_dir() => return Err(failed("there is no such folder".to_owned())),
+        false => Encoder::load(&Folder::new(folder), &options),
+    };
+    loaded.map_err(|error| failed(error.to_string()))
+}
+
+/// A model's files under a prefix of a bucket.
+struct Bucket {
+    prefix: String,
+    s3: S3Options,
+}
+
+impl ModelFiles for Bucket {
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, EmbedError> {
+        let failed = |error: StoreError| EmbedError::unreachable(name, error.to_string());
+        let address = Address::parse(&format!("{}/{name}", self.prefix), Path::new("")).map_err(failed)?;
+        match lunapark_stores::read(&address, &self.s3) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::Unreadable { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// Reads what lies in the configured folders and prefixes, and nothing else.
+struct AllowedSources {
+    allowed: Allowed,
+    s3: S3Options,
+}
+
+impl Sources for AllowedSources {
+    fn read(&self, uri: &str, limit: usize) -> Result<Vec<u8>, SourceError> {
+        let refused = |what: String| SourceError::Refused(format!("`{uri}`: {what}"));
+        let outside = || refused("it lies outside what `documents.sources` of the service allows".to_owned());
+        let address = match uri.strip_prefix("file://") {
+            Some(path) => {
+                let inside = self.allowed.file(Path::new(path)).ok_or_else(outside)?;
+                let bytes = std::fs::metadata(&inside).map_err(|error| refused(error.to_string()))?.len();
+                if bytes > limit as u64 {
+                    return Err(refused(format!("{bytes} bytes; `documents.max_document_bytes` allows {limit}")));
+                }
+                Address::File(inside)
+            }
+            None if uri.starts_with("s3://") && self.allowed.object(uri) => {
+                Address::parse(uri, Path::new("")).map_err(|error| refused(error.to_string()))?
+            }
+            None if uri.starts_with("s3://") => return Err(outside()),
+            None => return Err(refused("write file:///… or s3://bucket/key".to_owned())),
+        };
+        match lunapark_stores::read(&address, &self.s3) {
+            Ok(bytes) if bytes.len() > limit => Err(refused(format!("more than {limit} bytes"))),
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.passes() => Err(SourceError::Away(error.to_string())),
+            Err(error) => Err(refused(error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_allowed_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inside, outside) = (folder.path().join("in"), folder.path().join("secret"));
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::write(inside.join("a.txt"), "hello").unwrap();
+        std::fs::write(&outside, "secret").unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+        let allowed = Allowed::parse(&format!("{}, s3://papers/public/", inside.display()));
+        let sources = AllowedSources { allowed, s3: S3Options::default() };
+        let read = |uri: &str| sources.read(uri, 100);
+        let uri = |name: &str| format!("file://{}/{name}", inside.display());
+        assert_eq!(read(&uri("a.txt")).unwrap(), b"hello");
+        assert!(sources.read(&uri("a.txt"), 4).unwrap_err().to_string().contains("max_document_bytes"));
+        for refused in [
+            uri("../secret"),
+            uri("link"),
+            "file:///etc/passwd".to_owned(),
+            "../../etc/passwd".to_owned(),
+            "s3://papers/private/x".to_owned(),
+            "s3://papers/public/../private/x".to_owned(),
+            "s3://papers/publicly/x".to_owned(),
+        ] {
+            assert!(matches!(read(&refused), Err(SourceError::Refused(_))), "{refused}");
+        }
+    }
+}

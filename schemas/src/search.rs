@@ -1,0 +1,235 @@
+//! Questions to a collection, and their answers. INFN's ML-AAS writes `search_input.input_text`; both forms are read.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::documents::check_collection;
+use crate::event::Event;
+
+/// Questions of one request, at most: each costs a scan.
+pub const MAX_QUERIES: usize = 256;
+/// Hits of one question, at most.
+pub const MAX_HITS: usize = 1000;
+/// A question longer than this is no question.
+const MAX_QUERY_BYTES: usize = 64 << 10;
+
+/// One or several questions to a collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// Comes back with the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Which collection.
+    pub collection: String,
+    /// The questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<Texts>,
+    /// The questions as ML-AAS writes them; one of this and `query` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_input: Option<SearchInput>,
+    /// Hits of each question.
+    #[serde(default = "ten")]
+    pub k: usize,
+    /// By meaning, by words, or by both.
+    #[serde(default)]
+    pub mode: SearchMode,
+    /// What is found once: a passage, or a document by its best passage.
+    #[serde(default)]
+    pub unit: SearchUnit,
+    /// Which documents: `year >= 1960 AND author LIKE 'R. %'`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// The collection as it was at this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<u64>,
+}
+
+fn ten() -> usize {
+    10
+}
+
+/// ML-AAS's form of questions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchInput {
+    /// The questions.
+    pub input_text: Texts,
+}
+
+/// One text, or several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Texts {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Texts {
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        match self {
+            Texts::One(text) => std::slice::from_ref(text),
+            Texts::Many(texts) => texts,
+        }
+    }
+}
+
+/// What decides how well a passage fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchMode {
+    /// Both, by reciprocal rank fusion.
+    #[default]
+    Hybrid,
+    /// The vectors.
+    Dense,
+    /// The words: BM25.
+    Words,
+}
+
+/// What is found once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchUnit {
+    /// A passage.
+    #[default]
+    Passage,
+    /// A document, by its best passage.
+    Document,
+}
+
+impl SearchRequest {
+    /// Reads and checks a request.
+    pub fn from_json(value: &[u8]) -> Result<Self, String> {
+        let mut reader = serde_json::Deserializer::from_slice(value);
+        let request: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| error.to_string())?;
+        reader.end().map_err(|error| error.to_string())?;
+        request.check()?;
+        Ok(request)
+    }
+
+    /// The questions, in whichever form they came.
+    pub fn queries(&self) -> &[String] {
+        let input = self.search_input.as_ref().map(|input| &input.input_text);
+        self.query.as_ref().or(input).map_or(&[], Texts::all)
+    }
+
+    /// What is wrong with it, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        check_collection(&self.collection)?;
+        if self.query.is_some() == self.search_input.is_some() {
+            return Err("give the question as `query`, or as `search_input.input_text`".to_owned());
+        }
+        match self.queries().len() {
+            1..=MAX_QUERIES => {}
+            questions => return Err(format!("{questions} questions; give 1 to {MAX_QUERIES}")),
+        }
+        if !(1..=MAX_HITS).contains(&self.k) {
+            return Err(format!("`k` is {}; give 1 to {MAX_HITS}", self.k));
+        }
+        let odd = |text: &&String| text.trim().is_empty() || text.len() > MAX_QUERY_BYTES;
+        match self.queries().iter().position(|text| odd(&text)) {
+            Some(number) => Err(format!("question {number} is empty or longer than {MAX_QUERY_BYTES} bytes")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchReply {
+    /// Id of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Which collection answered.
+    pub collection: String,
+    /// The collection's version that answered; `as_of` asks it again.
+    pub version: u64,
+    /// One answer per question, in their order.
+    pub answers: Vec<Answer>,
+}
+
+/// What was found for one question, best first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Answer {
+    /// The question.
+    pub query: String,
+    /// What was found.
+    pub results: Vec<Hit>,
+}
+
+/// A passage that was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Hit {
+    /// Id of the document.
+    pub document: String,
+    /// Number of the parent in its document.
+    pub parent: u32,
+    /// Number of the best child in its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<u32>,
+    /// What the hits are ordered by, higher is better.
+    pub score: f64,
+    /// By meaning: inner product or cosine, higher is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dense: Option<f64>,
+    /// By words: BM25, higher is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<f64>,
+    /// Title of the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Heading over the passage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heading: Option<String>,
+    /// Page, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u32>,
+    /// Where the document came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Bytes of the child, or of a parent without children, in the document's extracted text: from, and up to.
+    pub span: [u64; 2],
+    /// The parent's text.
+    pub text: String,
+}
+
+impl Event for SearchRequest {
+    fn key(&self) -> String {
+        self.id.clone().unwrap_or_default()
+    }
+}
+
+impl Event for SearchReply {
+    fn key(&self) -> String {
+        self.id.clone().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_in_both_forms() {
+        let read = |text: &str| SearchRequest::from_json(text.as_bytes());
+        let ours = read(include_str!("../examples/records/search.requests/ok-search.json")).unwrap();
+        assert_eq!((ours.queries().len(), ours.k, ours.mode), (1, 5, SearchMode::Hybrid));
+        let theirs = read(r#"{"collection": "c", "search_input": {"input_text": ["a", "b"]}}"#).unwrap();
+        assert_eq!((theirs.queries(), theirs.k), (&["a".to_owned(), "b".to_owned()][..], 10));
+        for (text, what) in [
+            (r#"{"collection": "c"}"#, "give the question"),
+            (r#"{"collection": "c", "query": "a", "search_input": {"input_text": "b"}}"#, "give the question"),
+            (r#"{"collection": "c", "query": []}"#, "0 questions"),
+            (r#"{"collection": "c", "query": ["a", " "]}"#, "question 1"),
+            (r#"{"collection": "c", "query": "a", "k": 0}"#, "`k`"),
+            (r#"{"collection": "c", "query": "a", "mode": "magic"}"#, "mode"),
+            (r#"{"collection": "C/..", "query": "a"}"#, "`collection`"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(what), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Documents sent to a topic are found, changed and taken out, each exactly once; questions come by topic and by terminal.
+
+use std::path::{Path, PathBuf};
+
+use lunapark_tests::harness::{Backend, Workplace};
+use serde_json::{Value, json};
+
+use super::{PATIENCE, on_both};
+
+on_both!(documents_become_searchable_and_stay_right);
+
+/// A small encoder of 220 words, from the tests of the encoders.
+fn encoder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../operators/embed/tests/fixtures/bert").canonicalize().unwrap()
+}
+
+fn place(backend: Backend) -> Workplace {
+    let place = Workplace::new(backend)
+        .with("documents.encoder", json!(encoder()))
+        .with("documents.child_tokens", 32)
+        .with("documents.child_overlap", 8)
+        .with("documents.parent_tokens", 48);
+    let folder = place.dir().join("papers");
+    std::fs::create_dir_all(folder.join("old")).unwrap();
+    std::fs::write(folder.join("layer.md"), "# Boundary layers\n\nTransition of a laminar layer.\n").unwrap();
+    std::fs::write(folder.join("old/wing.html"), "<title>Wings</title><p>Flutter of a wing at speed.</p>").unwrap();
+    std::fs::write(folder.join("picture.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    std::fs::write(folder.join("broken.pdf"), b"%PDF-1.7 no more than that").unwrap();
+    place
+}
+
+fn ingest(place: &Workplace, what: &str) -> Value {
+    let path = place.dir().join(what);
+    place.cli_json(&["ingest", path.to_str().unwrap(), "--collection", "papers", "--wait"])
+}
+
+fn documents(found: &Value) -> Vec<&str> {
+    let hits = found["answers"][0]["results"].as_array().unwrap_or_else(|| panic!("no answer in {found:#}"));
+    hits.iter().map(|hit| hit["document"].as_str().unwrap()).collect()
+}
+
+fn words(place: &Workplace, question: &str) -> Value {
+    place.cli_json(&["search", question, "--collection", "papers", "--mode", "words"])
+}
+
+fn audited(place: &Workplace, pipeline: &str, topic: &str, results: &str) -> Value {
+    let (topic, results) = (place.topic(topic), place.topic(results));
+    let group = format!("{}{pipeline}", place.prefix());
+    let report =
+        place.cli_json(&["audit", "--deep", "--pipeline", &group, "--topic", &topic, "--results", &results]);
+    assert_eq!((&report["lost"], &report["duplicated"], &report["proven"]), (&0.into(), &0.into(), &true.into()));
+    report
+}
+
+fn documents_become_searchable_and_stay_right(backend: Backend) {
+    let place = place(backend);
+    let settings = [("score.threads", "0"), ("documents.threads", "1"), ("search.threads", "1")];
+    let service = place.service("one", &settings);
+
+    let report = ingest(&place, "papers");
+    assert_eq!((&report["sent"], report["skipped"].as_array().unwrap().len()), (&3.into(), 1), "{report:#}");
+    assert_eq!(documents(&words(&place, "flutter")), ["old/wing.html"]);
+    let found = place.cli_json(&["search", "laminar layer", "--collection", "papers"]);
+    let first = &found["answers"][0]["results"][0];
+    assert_eq!((&first["document"], &first["title"]), (&"layer.md".into(), &"Boundary layers".into()), "{found:#}");
+    assert_eq!(place.read_all("documents.ingest.dead").len(), 1, "the broken PDF");
+
+    // What has not changed is not sent again; what has changed replaces the old text.
+    std::fs::write(place.dir().join("papers/old/wing.html"), "<p>Divergence of a wing.</p>").unwrap();
+    let report = ingest(&place, "papers");
+    assert_eq!((&report["sent"], &report["unchanged"]), (&2.into(), &1.into()), "{report:#}");
+    assert!(documents(&words(&place, "flutter")).is_empty());
+    assert_eq!(documents(&words(&place, "divergence")), ["old/wing.html"]);
+
+    let records = [
+        json!({ "id": "layer.md", "deleted": true }),
+        json!({ "id": "n", "content": "Noise of jets.", "metadata": { "year": 1969 } }),
+        json!({ "id": "passwd", "uri": "file:///etc/passwd" }),
+    ];
+    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+    std::fs::write(place.dir().join("more.ndjson"), lines).unwrap();
+    ingest(&place, "more.ndjson");
+    assert!(documents(&words(&place, "laminar")).is_empty());
+    assert_eq!(documents(&by_topic(&place, "noise", "year >= 1960")), ["n"]);
+
+    let shown = place.cli_json(&["collections", "show", "papers"]);
+    assert_eq!(shown["documents"], 2, "{shown:#}");
+    place.cli(&["collections", "compact", "papers", "--whole"]).ok();
+    place.cli(&["collections", "verify", "papers"]).ok();
+    assert_eq!(documents(&words(&place, "divergence")), ["old/wing.html"]);
+
+    let report = audited(&place, "documents", "documents.ingest", "documents.indexed");
+    assert_eq!((&report["in"], &report["results"], &report["dead"]), (&8.into(), &5.into(), &3.into()), "{report:#}");
+    audited(&place, "search", "search.requests", "search.results");
+    service.terminate().ok();
+}
+
+/// A question by way of the topics.
+fn by_topic(place: &Workplace, question: &str, filter: &str) -> Value {
+    let request = json!({
+        "id": "q", "collection": "papers", "filter": filter, "mode": "words", "search_input": { "input_text": [question] },
+    });
+    let topic = place.topic("search.requests");
+    place.cli_with_input(&["produce", &topic, "--key-field", "id"], request.to_string().as_bytes()).ok();
+    let results = place.wait_records("search.results", 1, PATIENCE);
+    serde_json::from_slice(results[0].value.as_deref().unwrap()).unwrap()
+}
