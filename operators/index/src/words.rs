@@ -60,7 +60,10 @@ mod tests {
 
     #[test]
     fn words_of_many_scripts_are_told_apart() {
-        assert_eq!(words_of("The Higgs-boson’s mass (125.2 GeV)"), ["the", "higgs", "boson", "s", "mass", "125", "2", "gev"]);
+        assert_eq!(
+            words_of("The Higgs-boson’s mass (125.2 GeV)"),
+            ["the", "higgs", "boson", "s", "mass", "125", "2", "gev"]
+        );
         assert_eq!(words_of("Perché città È ﬁne ＡＢＣ"), ["perché", "città", "è", "fine", "abc"]);
         assert_eq!(words_of("e\u{301}tude"), ["étude"], "an accent in two pieces");
         assert_eq!(words_of(" \n.,-"), Vec::<String>::new());

@@ -26,7 +26,6 @@ impl Kept {
 
     #[inline]
     fn offer(&mut self, (low, high): (f64, f64), segment: u32, row: u32) {
-        // Written so that a bound that is no number keeps its row.
         if high < self.lows.bar() {
             return;
         }
@@ -34,10 +33,15 @@ impl Kept {
         self.lows.offer(Candidate { score: low, segment, row });
         if self.rows.len() >= self.room {
             let bar = self.lows.bar();
-            self.rows.retain(|row| !(row.score < bar));
+            self.rows.retain(|row| reaches(row, bar));
             self.room = self.room.max(2 * self.rows.len());
         }
     }
+}
+
+/// A bound that is no number says nothing: its row is kept.
+fn reaches(row: &Candidate, bar: f64) -> bool {
+    row.score >= bar || row.score.is_nan()
 }
 
 /// The best `most` rows for each question, best first, by the exact score.
@@ -83,7 +87,7 @@ fn merge(found: Vec<Vec<Kept>>, most: usize, questions: usize) -> Vec<Vec<Candid
     let hopeful = |(lows, mut rows): (Best, Vec<Candidate>)| {
         let lows = lows.sorted();
         let bar = lows.get(most - 1).map_or(f64::NEG_INFINITY, |last| last.score);
-        rows.retain(|row| !(row.score < bar));
+        rows.retain(|row| reaches(row, bar));
         rows
     };
     all.into_iter().map(hopeful).collect()

@@ -5,8 +5,8 @@
 //!                                                      └ candidates ─► scores in double precision, by the metric's formula
 //! ```
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::best::{Best, Candidate};
 use super::kernel::Kernel;
@@ -24,7 +24,7 @@ const SLACK: usize = 16;
 /// The vectors of a segment, and which of them count.
 pub(crate) struct Part {
     pub(crate) vectors: Arc<Vectors>,
-    pub(crate) counts: Bits,
+    pub(crate) counts: Arc<Bits>,
 }
 
 /// Questions as vectors, one after another.
@@ -37,7 +37,7 @@ pub(crate) struct Questions {
 impl Questions {
     pub(crate) fn new(vectors: &[&[f32]], dimension: usize, metric: Metric) -> Result<Self, IndexError> {
         let sound = |vector: &&[f32]| vector.len() == dimension && vector.iter().all(|x| x.is_finite());
-        if !vectors.iter().all(|vector| sound(vector)) {
+        if !vectors.iter().all(sound) {
             let why = format!("its vector must have {dimension} finite numbers, as the collection's have");
             return Err(IndexError::refused("a question", why));
         }
@@ -223,7 +223,7 @@ mod tests {
                 let centre = dice.below(8) as usize * dimension;
                 values.extend((0..dimension).map(|at| centres[centre + at] + 0.05 * dice.number()));
             }
-            let counts = Bits::of(rows, |row| row % 10 > 0);
+            let counts = Arc::new(Bits::of(rows, |row| row % 10 > 0));
             Part { vectors: Arc::new(Vectors::new(values, dimension)), counts }
         };
         sizes.iter().map(|&rows| part(rows)).collect()

@@ -91,7 +91,8 @@ pub(super) fn fuse(search: &Search, dense: Option<List>, words: Option<List>) ->
             Some(&place) => join(search, &mut all[place], &found, words),
             None => {
                 let (segment, parent) = (found.candidate.segment, found.parent);
-                let fused = Fused { score: 0.0, parent, segment, child: None, dense: None, words, document: found.document };
+                let fused =
+                    Fused { score: 0.0, parent, segment, child: None, dense: None, words, document: found.document };
                 all.push(fused);
             }
         }

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow_array::{
+    Array, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, UInt32Array, UInt64Array,
+};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde_json::{Map, Value};
@@ -49,7 +51,12 @@ pub(super) fn schema(section: Section, dimension: u32) -> SchemaRef {
         ],
         Section::Texts => vec![field("text", LargeUtf8)],
         Section::Children => {
-            vec![field("parent", UInt32), field("start", UInt64), field("end", UInt64), Field::new("page", UInt32, true)]
+            vec![
+                field("parent", UInt32),
+                field("start", UInt64),
+                field("end", UInt64),
+                Field::new("page", UInt32, true),
+            ]
         }
         Section::Vectors => {
             let item = Arc::new(field("item", DataType::Float32));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_index::{
-    Action, Applied, Batch, Change, Compaction, Document, Hit, IndexError, Mode, Question, Reader, Search, Source, Sweep,
-    Writer, compact, sweep, verify,
+    Action, Applied, Batch, Change, Compaction, Document, Hit, IndexError, Mode, Question, Reader, Search, Source,
+    Sweep, Writer, compact, sweep, verify,
 };
 use lunapark_stores::ArtifactStore;
 
@@ -130,9 +130,8 @@ fn a_collection_is_what_its_final_documents_make_of_it() {
         let reader = Reader::open(Arc::clone(&store), "c", 200_000).unwrap();
         while !topic.is_done() {
             let batch = topic.batch(&mut dice);
-            let faults = [
-                Fault::None, Fault::Before, Fault::After, Fault::Own, Fault::AfterAndBlind, Fault::BeforeAndBlind,
-            ];
+            let faults =
+                [Fault::None, Fault::Before, Fault::After, Fault::Own, Fault::AfterAndBlind, Fault::BeforeAndBlind];
             if dice.below(2) == 0 {
                 faulty.plan(&[faults[dice.below(6)], faults[dice.below(6)]]);
             }
@@ -153,12 +152,7 @@ fn a_collection_is_what_its_final_documents_make_of_it() {
     }
 }
 
-fn same_as_built_from(
-    last: &BTreeMap<String, Document>,
-    store: &Arc<ArtifactStore>,
-    reader: &Reader,
-    dice: &mut Dice,
-) {
+fn same_as_built_from(last: &BTreeMap<String, Document>, store: &Arc<ArtifactStore>, reader: &Reader, dice: &mut Dice) {
     let expected: Vec<Document> = last.values().cloned().collect();
     assert_eq!(documents(&reader.refresh().unwrap()), expected, "a reader that went along");
     let fresh = Reader::open(Arc::clone(store), "c", 0).unwrap().snapshot();

@@ -78,8 +78,7 @@ fn the_scan_finds_what_a_loop_over_all_finds() {
             for (k, count, threads) in [(1, 1, 1), (10, 9, 2), (200, 2, 3), (10_000, 1, 1)] {
                 let questions: Vec<_> =
                     (0..count).map(|_| Question { text: String::new(), vector: dice.vector() }).collect();
-                let search =
-                    Search { k, mode: Mode::Dense, unit, metric: Some(metric), threads, ..Search::default() };
+                let search = Search { k, mode: Mode::Dense, unit, metric: Some(metric), threads, ..Search::default() };
                 let answers = snapshot.search(&search, &questions).unwrap();
                 for (question, hits) in questions.iter().zip(&answers) {
                     let expected = naive(&all, metric, unit, &question.vector, |_| true);
@@ -138,7 +137,11 @@ fn hybrid_is_the_sum_of_reciprocal_ranks() {
             let child = hit.child.as_ref().unwrap();
             assert_eq!(text.len() as u64, hit.parent.span.end - hit.parent.span.start);
             assert!(child.span.start >= hit.parent.span.start && child.span.end <= hit.parent.span.end);
-            assert!(hit.words.is_none() || ["wing", "jet", "buckling"].iter().any(|word| text.contains(word)) || unit == Unit::Document);
+            assert!(
+                hit.words.is_none()
+                    || ["wing", "jet", "buckling"].iter().any(|word| text.contains(word))
+                    || unit == Unit::Document
+            );
         }
     }
 }
