@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::best::{Best, Candidate};
 use super::codes::{Codes, Question};
-use super::dense::{self, Part, Questions, STEP};
+use super::dense::{self, Part, Questions, STEP, Worth};
 use super::kernel_vnni::{Vnni, WIDTH};
 
 /// Rows beyond those asked for that are kept before the hopeless ones are sorted out.
@@ -30,7 +30,9 @@ impl Kept {
             return;
         }
         self.rows.push(Candidate { score: high, segment, row });
-        self.lows.offer(Candidate { score: low, segment, row });
+        // A bound that is no number is none, and must not set the bar.
+        let score = if low.is_nan() { f64::NEG_INFINITY } else { low };
+        self.lows.offer(Candidate { score, segment, row });
         if self.rows.len() >= self.room {
             let bar = self.lows.bar();
             self.rows.retain(|row| reaches(row, bar));
@@ -55,6 +57,9 @@ pub(super) fn search(
     if most == 0 {
         return vec![Vec::new(); questions.len()];
     }
+    if parts.iter().any(|part| !part.vectors.has_codes()) {
+        make_codes(parts, threads);
+    }
     let codes: Vec<&Codes> = parts.iter().map(|part| part.vectors.codes(WIDTH)).collect();
     let stride = questions.dimension.next_multiple_of(WIDTH);
     let coded: Vec<Question> = (0..questions.len()).map(|at| Question::of(questions.get(at), stride)).collect();
@@ -73,6 +78,17 @@ pub(super) fn search(
     let found = dense::on_threads(threads.min(blocks.len()).max(1), &work);
     let join = |(question, rows)| dense::exact(parts, questions, question, rows, most);
     merge(found, most, questions.len()).into_iter().enumerate().map(join).collect()
+}
+
+/// The first search of a version waits for its codes: each thread makes those of a segment at a time.
+fn make_codes(parts: &[Part], threads: usize) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            part.vectors.codes(WIDTH);
+        }
+    };
+    dense::on_threads(threads.min(parts.len()).max(1), &work);
 }
 
 /// The rows of each question whose upper bound reaches the last of the best lower bounds.
@@ -111,18 +127,32 @@ impl Scan<'_> {
         kept: &mut [Kept],
     ) {
         let (Part { vectors, counts }, stride) = (self.part, self.codes.stride);
+        let (mut worths, mut highs) = ([Worth::default(); STEP], [0.0; STEP]);
         for start in range.clone().step_by(STEP) {
             let end = (start + STEP).min(range.end);
-            let products = &mut products[..(end - start) * coded.len()];
+            let count = end - start;
+            let products = &mut products[..count * coded.len()];
             self.vnni.products(&self.codes.values[start * stride..end * stride], self.values, stride, products);
-            for row in (start..end).filter(|&row| counts.get(row)) {
-                let products = &products[(row - start) * coded.len()..][..coded.len()];
-                let worth = dense::worth(questions.metric, vectors, row);
-                for ((product, question), kept) in products.iter().zip(coded).zip(kept.iter_mut()) {
-                    let (low, high) = question.bounds(self.codes.rows[row], *product);
-                    kept.offer((worth.of(low, -1.0), worth.of(high, 1.0)), self.number, row as u32);
+            for (worth, row) in worths.iter_mut().zip(start..end) {
+                *worth = dense::worth(questions.metric, vectors, row);
+            }
+            for ((question, products), kept) in coded.iter().zip(products.chunks_exact(count)).zip(kept.iter_mut()) {
+                question.highs(self.codes, start..end, products, &mut highs[..count]);
+                let bar = kept.lows.bar();
+                // Most rows are too far away: they are seen to be so without their exact bounds.
+                for at in (0..count).filter(|&at| !is_below(worths[at].of(highs[at].into(), 2.0), bar)) {
+                    let (row, worth) = (start + at, worths[at]);
+                    if counts.get(row) {
+                        let (low, high) = question.bounds(self.codes.row(row), products[at]);
+                        kept.offer((worth.of(low, -1.0), worth.of(high, 1.0)), self.number, row as u32);
+                    }
                 }
             }
         }
     }
+}
+
+/// False for what is no number.
+fn is_below(bound: f64, bar: f64) -> bool {
+    bound < bar
 }

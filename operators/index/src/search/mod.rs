@@ -28,6 +28,7 @@ mod kernel_x86;
 pub(crate) mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
@@ -177,6 +178,9 @@ impl Snapshot {
         let metric = search.metric.unwrap_or(self.settings().metric);
         let vectors: Vec<&[f32]> = questions.iter().map(|question| question.vector.as_slice()).collect();
         let vectors = Questions::new(&vectors, self.settings().dimension as usize, metric)?;
+        if self.live_children.get().is_none() {
+            self.preload(search.threads)?;
+        }
         let parts = self.parts(parents, search.filter.is_none())?;
         let rows = parts.iter().map(|part| part.counts.count()).sum::<usize>();
         let mut most = depth.saturating_mul(ROWS_PER_GROUP).min(rows);
@@ -203,6 +207,20 @@ impl Snapshot {
         }
         let of = |(segment, counts)| Ok(Part { vectors: self.table::<Vectors>(segment)?, counts });
         counts.into_iter().enumerate().map(of).collect()
+    }
+
+    /// Reads what the first scan needs, several segments at a time: one alone would wait for the store and for digests.
+    fn preload(&self, threads: usize) -> Result<(), IndexError> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let segments = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+            let mut segments = segments.take_while(|&segment| segment < self.segments.len());
+            segments.try_for_each(|segment| {
+                self.table::<Vectors>(segment)?;
+                self.table::<Children>(segment).map(drop)
+            })
+        };
+        dense::on_threads(threads.min(self.segments.len()).max(1), &work).into_iter().collect()
     }
 
     fn children_of(&self, parents: &[Arc<Bits>]) -> Result<Vec<Arc<Bits>>, IndexError> {

@@ -19,8 +19,13 @@ pub(crate) trait Table: Sized + Send + Sync + 'static {
     /// Which one.
     const SECTION: Section;
 
-    /// Takes the columns over, and checks what others rely on; `rows` gives those of other sections.
+    /// Takes the columns over, and checks what others rely on; the footer gives the rows of other sections.
     fn from_batch(batch: &RecordBatch, footer: &Footer) -> Result<Self, String>;
+
+    /// Bytes in memory of a section of so many bytes.
+    fn held_bytes(bytes: u64) -> u64 {
+        bytes
+    }
 }
 
 fn field(name: &str, kind: DataType) -> Field {
@@ -219,6 +224,12 @@ impl Vectors {
         &self.values[row * self.dimension..][..self.dimension]
     }
 
+    /// True where the codes are made.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no kernel reads codes there yet"))]
+    pub(crate) fn has_codes(&self) -> bool {
+        self.codes.get().is_some()
+    }
+
     /// The square of each length, computed once.
     pub(crate) fn squares(&self) -> &[f32] {
         let square = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() as f32;
@@ -228,6 +239,11 @@ impl Vectors {
 
 impl Table for Vectors {
     const SECTION: Section = Section::Vectors;
+
+    /// With codes of a quarter of the size, and four numbers a row.
+    fn held_bytes(bytes: u64) -> u64 {
+        bytes + bytes / 4 + bytes / 20
+    }
 
     fn from_batch(batch: &RecordBatch, footer: &Footer) -> Result<Self, String> {
         let list = batch.column(0).as_fixed_size_list();

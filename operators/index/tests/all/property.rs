@@ -15,6 +15,8 @@ use crate::faulty::{Fault, Faulty};
 use crate::made::{Dice, document, documents, memory, settings};
 
 const PARTITIONS: usize = 3;
+/// Less than the sections of a large collection here.
+const BUDGET: u64 = 20_000;
 
 /// A topic with records of this collection and of others.
 struct Topic {
@@ -127,7 +129,7 @@ fn a_collection_is_what_its_final_documents_make_of_it() {
         let faulty = Faulty::new(false);
         let store = faulty.open();
         let mut writers = [open(&store, 0), open(&store, 1)];
-        let reader = Reader::open(Arc::clone(&store), "c", 200_000).unwrap();
+        let reader = Reader::open(Arc::clone(&store), "c", BUDGET).unwrap();
         while !topic.is_done() {
             let batch = topic.batch(&mut dice);
             let faults =
@@ -155,6 +157,7 @@ fn a_collection_is_what_its_final_documents_make_of_it() {
 fn same_as_built_from(last: &BTreeMap<String, Document>, store: &Arc<ArtifactStore>, reader: &Reader, dice: &mut Dice) {
     let expected: Vec<Document> = last.values().cloned().collect();
     assert_eq!(documents(&reader.refresh().unwrap()), expected, "a reader that went along");
+    assert!(reader.cached_bytes() <= BUDGET);
     let fresh = Reader::open(Arc::clone(store), "c", 0).unwrap().snapshot();
     assert_eq!(documents(&fresh), expected);
     assert_eq!(fresh.counts().documents, expected.len() as u64);
