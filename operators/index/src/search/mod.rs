@@ -183,13 +183,14 @@ impl Snapshot {
         }
         let parts = self.parts(parents, search.filter.is_none())?;
         let rows = parts.iter().map(|part| part.counts.count()).sum::<usize>();
-        let mut most = depth.saturating_mul(ROWS_PER_GROUP).min(rows);
+        let mut most = depth.saturating_mul(ROWS_PER_GROUP).saturating_add(1).min(rows);
         loop {
             let found = dense::search(&parts, &vectors, most, search.threads);
+            let lasts: Vec<_> = found.iter().map(|found| found.last().copied()).collect();
             let group = |found| self.grouped(search.unit, found, Candidate::child_of, depth);
             let lists = found.into_iter().map(group).collect::<Result<Vec<List>, _>>()?;
-            // Many rows of few groups: more rows, until there are enough groups or no more rows.
-            if most >= rows || lists.iter().all(|list| list.len() >= depth) {
+            // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left.
+            if most >= rows || lists.iter().zip(lasts).all(|(list, last)| list.is_settled(depth, last)) {
                 return Ok(lists);
             }
             most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
@@ -239,12 +240,12 @@ impl Snapshot {
         depth: usize,
     ) -> Result<List, IndexError> {
         let rows = parents.iter().map(|parents| parents.count()).sum::<usize>();
-        let mut most = depth.min(rows);
+        let mut most = depth.saturating_add(1).min(rows);
         loop {
             let found = bm25::search(self, parents, &question.text, most)?;
-            let all = found.len() < most || most >= rows;
+            let (all, last) = (found.len() < most || most >= rows, found.last().copied());
             let list = self.grouped(search.unit, found, Candidate::parent_of, depth)?;
-            if all || list.len() >= depth {
+            if all || list.is_settled(depth, last) {
                 return Ok(list);
             }
             most = most.saturating_mul(ROWS_PER_GROUP).min(rows);

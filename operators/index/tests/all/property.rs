@@ -123,7 +123,8 @@ fn hits(store: &Arc<ArtifactStore>, questions: &[Question]) -> Vec<Vec<Hit>> {
 
 #[test]
 fn a_collection_is_what_its_final_documents_make_of_it() {
-    for seed in 0..40 {
+    let seeds = if std::env::var_os("LUNAPARK_TEST_LONG").is_some() { 2000 } else { 40 };
+    for seed in 0..seeds {
         let mut dice = Dice(1000 + seed);
         let mut topic = Topic::made(&mut dice);
         let faulty = Faulty::new(false);

@@ -147,6 +147,32 @@ fn hybrid_is_the_sum_of_reciprocal_ranks() {
 }
 
 #[test]
+fn equal_scores_are_ordered_by_document_wherever_they_lie() {
+    let mut dice = Dice(35);
+    let twin = document(&mut dice, "x");
+    let question = Question { text: twin.parents[0].text.clone(), vector: dice.vector() };
+    let mut ids: Vec<String> = (0..60).map(|n| format!("d{n:02}")).collect();
+    let mut answers = Vec::new();
+    for order in 0..3 {
+        let (store, count) = (memory(), ids.len() as i64);
+        let mut writer = Writer::open(Arc::clone(&store), "c", &settings(), "one").unwrap();
+        for (offset, id) in (0..count).zip(&ids) {
+            let change = put(offset, Document { id: id.clone(), ..twin.clone() });
+            writer.apply(&batch(offset..offset + 1, vec![change])).unwrap();
+        }
+        let snapshot = Reader::open(store, "c", 1 << 30).unwrap().snapshot();
+        for mode in [Mode::Dense, Mode::Words, Mode::Hybrid] {
+            let search = Search { k: 7, mode, unit: Unit::Document, ..Search::default() };
+            let hits = snapshot.search(&search, std::slice::from_ref(&question)).unwrap().remove(0);
+            answers.push(hits.into_iter().map(|hit| hit.document).collect::<Vec<_>>());
+        }
+        if order == 0 { ids.reverse() } else { ids.rotate_left(23) }
+    }
+    let first: Vec<String> = (0..7).map(|n| format!("d{n:02}")).collect();
+    assert!(answers.iter().all(|found| *found == first), "{answers:?}");
+}
+
+#[test]
 fn what_cannot_be_asked_is_refused_and_an_empty_collection_has_no_hits() {
     let snapshot = some();
     for vector in [vec![], vec![0.0; DIMENSION + 1], vec![f32::NAN; DIMENSION]] {
