@@ -55,7 +55,8 @@ fn write(folder: &str, name: &str, vectors: &[Vec<f32>]) {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |at: usize, default| arguments.get(at).map_or(default, |text: &String| text.parse().expect("a number"));
+    let number =
+        |at: usize, default| arguments.get(at).map_or(default, |text: &String| text.parse().expect("a number"));
     let (rows, threads) = (number(1, 100_000), number(2, 1));
     let mut dice = Dice(1);
     let centres: Vec<Vec<f32>> = (0..1000).map(|_| (0..DIMENSION).map(|_| dice.number()).collect()).collect();
@@ -83,8 +84,11 @@ fn main() {
         let together = QUESTIONS as f64 / began.elapsed().as_secs_f64();
         println!("round {round}: one at a time {alone:.0}/s, {QUESTIONS} together {together:.0}/s");
         if let (Some(folder), 0) = (arguments.get(3), round) {
-            let line = |hits: &Vec<lunapark_index::Hit>| hits.iter().map(|hit| hit.document.as_str()).collect::<Vec<_>>().join(" ");
-            std::fs::write(format!("{folder}/found.txt"), found.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+            let line = |hits: &Vec<lunapark_index::Hit>| {
+                hits.iter().map(|hit| hit.document.as_str()).collect::<Vec<_>>().join(" ")
+            };
+            std::fs::write(format!("{folder}/found.txt"), found.iter().map(line).collect::<Vec<_>>().join("\n"))
+                .unwrap();
         }
     }
     std::fs::remove_dir_all(folder).unwrap();

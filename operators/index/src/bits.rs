@@ -58,3 +58,24 @@ impl Bits {
         (0..self.rows).filter(|&row| self.get(row))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_at_the_edges_of_words_are_like_all_others() {
+        for rows in [0, 1, 63, 64, 65, 128, 130] {
+            let (none, all) = (Bits::new(rows, false), Bits::new(rows, true));
+            assert_eq!((none.count(), all.count(), all.all()), (0, rows, true), "{rows}");
+            assert_eq!(Bits::of(rows, |_| true), all);
+            let third = Bits::of(rows, |row| row % 3 == 0);
+            assert!(third.iter().eq((0..rows).step_by(3)));
+            assert_eq!(third.count(), rows.div_ceil(3));
+            assert_eq!((third.any(1..rows.clamp(1, 3)), third.any(0..rows)), (false, rows > 0));
+            let mut changed = third.clone();
+            (0..rows).step_by(3).for_each(|row| changed.clear(row));
+            assert_eq!(changed, none);
+        }
+    }
+}

@@ -43,7 +43,8 @@ impl Cache {
         }
         // Not under the lock: others go on meanwhile.
         let table = Arc::new(segment.load::<T>()?);
-        self.lock().insert(key, Arc::clone(&table) as _, segment.bytes_of(T::SECTION), self.budget);
+        let bytes = T::held_bytes(segment.bytes_of(T::SECTION));
+        self.lock().insert(key, Arc::clone(&table) as _, bytes, self.budget);
         Ok(table)
     }
 

@@ -7,8 +7,13 @@ use crate::{IndexError, names};
 
 /// Names of all collections, sorted.
 pub fn list(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
-    let mut found = store.folders_named(names::COLLECTIONS)?;
-    found.retain(|name| names::check(name).is_ok());
+    let mut found = Vec::new();
+    for name in store.folders_named(names::COLLECTIONS)? {
+        // A file system keeps the folders of a collection that was dropped.
+        if names::check(&name).is_ok() && !store.list_named(&names::manifests(&name))?.is_empty() {
+            found.push(name);
+        }
+    }
     found.sort();
     Ok(found)
 }

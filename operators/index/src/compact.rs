@@ -18,6 +18,7 @@ use std::time::Duration;
 use arrow_array::Array;
 use lunapark_stores::ArtifactStore;
 
+use crate::IndexError;
 use crate::cache::Cache;
 use crate::clock::{Watch, now, random};
 use crate::document::{Action, Change, Source};
@@ -27,7 +28,6 @@ use crate::reader;
 use crate::segment::{Documents, build};
 use crate::snapshot::Snapshot;
 use crate::writer::name;
-use crate::IndexError;
 
 /// How long a put whose answer was lost is made again.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -23,7 +23,9 @@ pub enum IndexError {
     #[error("there is no collection `{0}`; ingest a document into it, or list the collections")]
     NoCollection(String),
     /// There is no such version, or it is no longer kept.
-    #[error("collection `{collection}` has no version {version}: it is swept, or not written yet; the newest is {newest}")]
+    #[error(
+        "collection `{collection}` has no version {version}: it is swept, or not written yet; the newest is {newest}"
+    )]
     NoVersion {
         /// The collection.
         collection: String,
@@ -61,7 +63,9 @@ pub enum IndexError {
         tries: u32,
     },
     /// The storage cannot keep two writers apart.
-    #[error("{0} does not refuse to create an object that exists (put-if-absent, `If-None-Match: *`); use another store")]
+    #[error(
+        "{0} does not refuse to create an object that exists (put-if-absent, `If-None-Match: *`); use another store"
+    )]
     NotAtomic(String),
     /// A filter that cannot be understood.
     #[error("filter, character {at}: {why}")]

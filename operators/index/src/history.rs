@@ -50,11 +50,11 @@ impl History {
         Ok(kept)
     }
 
-    /// The newest number after `known`, or of all.
+    /// The newest number of all, or of those from `known` on.
     fn newest_number(&self, known: Option<u64>) -> Result<Option<u64>, IndexError> {
         let folder = names::manifests(&self.collection);
-        let listed = match known {
-            Some(known) => self.store.list_named_after(&folder, &names::manifest(&self.collection, known))?,
+        let listed = match known.and_then(|known| known.checked_sub(1)) {
+            Some(before) => self.store.list_named_after(&folder, &names::manifest(&self.collection, before))?,
             None => self.store.list_named(&folder)?,
         };
         Ok(listed.iter().filter_map(|found| names::number(&found.name)).max())
@@ -62,23 +62,28 @@ impl History {
 
     /// The newest manifest.
     pub(crate) fn newest(&self) -> Result<Option<Manifest>, IndexError> {
-        self.newest_after(None)
-    }
-
-    /// The newest manifest, where it is newer than `known`.
-    pub(crate) fn newest_after(&self, known: Option<u64>) -> Result<Option<Manifest>, IndexError> {
-        let mut known = known;
-        while let Some(number) = self.newest_number(known)? {
+        let mut listed = None;
+        while let Some(number) = self.newest_number(None)?.filter(|number| listed != Some(*number)) {
             if let Some(manifest) = self.get(number)? {
                 return Ok(Some(manifest));
             }
-            // Swept, or dropped, since it was listed.
-            if known == Some(number) {
-                break;
-            }
-            known = Some(number);
+            // Swept since it was listed: there is a newer one. Or dropped: then it is listed again, or nothing is.
+            listed = Some(number);
         }
         Ok(None)
+    }
+
+    /// The newest manifest, where it is newer than one that was seen. The newest one is never swept, so where neither that
+    /// one nor a newer one is left the collection was dropped.
+    pub(crate) fn newest_after(&self, seen: u64) -> Result<Option<Manifest>, IndexError> {
+        let number = self.newest_number(Some(seen))?.ok_or_else(|| self.missing())?;
+        if number == seen {
+            return Ok(None);
+        }
+        match self.get(number)? {
+            Some(manifest) => Ok(Some(manifest)),
+            None => self.newest()?.map(Some).ok_or_else(|| self.missing()),
+        }
     }
 
     /// The manifest of a number; none where it is not there.

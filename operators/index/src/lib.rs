@@ -53,5 +53,5 @@ pub use settings::{Bm25, Chunking, MAX_DIMENSION, Metric, Settings};
 pub use snapshot::{Counts, Snapshot};
 pub use sweep::{Sweep, Swept, sweep};
 pub use verify::{Verified, verify};
-pub use words::{matches, question_words};
+pub use words::{find_words, question_words};
 pub use writer::Writer;

@@ -93,7 +93,16 @@ impl Manifest {
     /// The first one of a collection.
     pub(crate) fn first(settings: &Settings, writer: WriterName, created: i64) -> Self {
         let (segments, next) = (Vec::new(), BTreeMap::new());
-        Self { format: FORMAT, number: 0, reason: Reason::Created, writer, created, settings: settings.clone(), segments, next }
+        Self {
+            format: FORMAT,
+            number: 0,
+            reason: Reason::Created,
+            writer,
+            created,
+            settings: settings.clone(),
+            segments,
+            next,
+        }
     }
 
     /// Its successor, with what is to be changed left as it is.
@@ -150,7 +159,9 @@ impl Manifest {
 
 impl SegmentEntry {
     fn is_sound(&self) -> bool {
-        let plain = |text: &str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let plain = |text: &str| {
+            !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
         plain(&self.name) && plain(&self.sha256) && u64::from(self.footer) <= self.bytes && self.bytes <= MAX_NUMBER
     }
 }

@@ -36,7 +36,7 @@ impl Reader {
     /// Looks for a newer version: one listing where there is none. Only segments that are new are read.
     pub fn refresh(&self) -> Result<Arc<Snapshot>, IndexError> {
         let before = self.snapshot();
-        let found = self.history.newest_after(Some(before.version()))?;
+        let found = self.history.newest_after(before.version())?;
         let Some(manifest) = found else { return Ok(before) };
         let after = match snapshot(&self.history, &self.cache, manifest, Some(&before)) {
             // A compaction and a sweep may have passed between the manifest and its segments.
@@ -78,10 +78,7 @@ impl Reader {
 }
 
 /// What is made of the newest manifest; where that fails and there is a newer one by now, of that.
-pub(crate) fn newest<T>(
-    history: &History,
-    make: impl Fn(Manifest) -> Result<T, IndexError>,
-) -> Result<T, IndexError> {
+pub(crate) fn newest<T>(history: &History, make: impl Fn(Manifest) -> Result<T, IndexError>) -> Result<T, IndexError> {
     let mut manifest = history.newest()?.ok_or_else(|| history.missing())?;
     loop {
         let number = manifest.number;
@@ -89,7 +86,7 @@ pub(crate) fn newest<T>(
             Ok(made) => return Ok(made),
             Err(error) => error,
         };
-        manifest = history.newest_after(Some(number))?.ok_or(error)?;
+        manifest = history.newest_after(number)?.ok_or(error)?;
     }
 }
 

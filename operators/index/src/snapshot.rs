@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub(crate) live: Vec<Arc<Bits>>,
     cache: Arc<Cache>,
     pub(crate) statistics: OnceLock<WordStatistics>,
+    /// For each segment, the children that are live; known since the first search by vectors.
+    pub(crate) live_children: OnceLock<Vec<Arc<Bits>>>,
 }
 
 /// How large a collection is.
@@ -58,7 +60,15 @@ impl Snapshot {
         let known = live.len().min(shared);
         live.truncate(known);
         live_rows(&cache, &segments, known, &mut live)?;
-        Ok(Self { collection, manifest, segments, live, cache, statistics: OnceLock::new() })
+        Ok(Self {
+            collection,
+            manifest,
+            segments,
+            live,
+            cache,
+            statistics: OnceLock::new(),
+            live_children: OnceLock::new(),
+        })
     }
 
     /// Name of the collection.

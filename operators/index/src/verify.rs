@@ -47,7 +47,8 @@ pub fn verify(store: &Arc<ArtifactStore>, collection: &str) -> Result<Verified, 
 fn check(object: &str, segment: &Segment) -> Result<(), IndexError> {
     let (documents, parents) = (segment.load::<Documents>()?, segment.load::<Parents>()?);
     let (texts, children) = (segment.load::<Texts>()?, segment.load::<Children>()?);
-    let (vectors, terms, postings) = (segment.load::<Vectors>()?, segment.load::<Terms>()?, segment.load::<Postings>()?);
+    let (vectors, terms, postings) =
+        (segment.load::<Vectors>()?, segment.load::<Terms>()?, segment.load::<Postings>()?);
     let wrong = |what: String| Err(IndexError::corrupt(object, what));
     if vectors.values.len() != children.parent.len() * vectors.dimension {
         return wrong("it has another number of vectors than of children".to_owned());

@@ -39,7 +39,7 @@ pub(crate) fn words_of(text: &str) -> Vec<String> {
 }
 
 /// The byte ranges of a text in which one of these words stands, for marking them.
-pub fn matches(text: &str, wanted: &[String]) -> Vec<std::ops::Range<usize>> {
+pub fn find_words(text: &str, wanted: &[String]) -> Vec<std::ops::Range<usize>> {
     let runs = text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty());
     let range = |run: &str| {
         let start = run.as_ptr() as usize - text.as_ptr() as usize;
@@ -49,7 +49,7 @@ pub fn matches(text: &str, wanted: &[String]) -> Vec<std::ops::Range<usize>> {
     runs.filter(wanted).map(range).collect()
 }
 
-/// The words of a question, for [`matches`].
+/// The words of a question, for [`find_words`].
 pub fn question_words(question: &str) -> Vec<String> {
     words_of(question)
 }
@@ -60,7 +60,10 @@ mod tests {
 
     #[test]
     fn words_of_many_scripts_are_told_apart() {
-        assert_eq!(words_of("The Higgs-boson’s mass (125.2 GeV)"), ["the", "higgs", "boson", "s", "mass", "125", "2", "gev"]);
+        assert_eq!(
+            words_of("The Higgs-boson’s mass (125.2 GeV)"),
+            ["the", "higgs", "boson", "s", "mass", "125", "2", "gev"]
+        );
         assert_eq!(words_of("Perché città È ﬁne ＡＢＣ"), ["perché", "città", "è", "fine", "abc"]);
         assert_eq!(words_of("e\u{301}tude"), ["étude"], "an accent in two pieces");
         assert_eq!(words_of(" \n.,-"), Vec::<String>::new());
@@ -71,6 +74,6 @@ mod tests {
     #[test]
     fn words_are_found_where_they_stand() {
         let text = "A JET, and jets";
-        assert_eq!(matches(text, &question_words("jet a")), [0..1, 2..5]);
+        assert_eq!(find_words(text, &question_words("jet a")), [0..1, 2..5]);
     }
 }

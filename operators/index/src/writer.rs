@@ -82,7 +82,9 @@ impl Writer {
         let mut put: Option<(Vec<Source>, Built)> = None;
         for tries in 0..MAX_TRIES {
             let watch = Watch::start();
-            if let Some(newest) = self.history.newest_after(Some(self.current.number))? {
+            if let Some(newest) = self.history.newest_after(self.current.number)? {
+                // It may have been dropped and made anew with another model.
+                newest.settings.accept(&self.history.collection, &self.current.settings)?;
                 self.current = newest;
             }
             let fresh = fresh(batch, &self.current);

@@ -25,7 +25,7 @@ use crate::IndexError;
 /// An expression over the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
-    pub(self) root: Node,
+    root: Node,
 }
 
 impl Filter {
@@ -49,7 +49,7 @@ pub(crate) struct Fields<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(self) enum Comparison {
+enum Comparison {
     Equal,
     NotEqual,
     Less,
@@ -59,7 +59,7 @@ pub(self) enum Comparison {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(self) enum Literal {
+enum Literal {
     Text(String),
     Number(f64),
     Truth(bool),
@@ -67,7 +67,7 @@ pub(self) enum Literal {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(self) enum Node {
+enum Node {
     Or(Box<Node>, Box<Node>),
     And(Box<Node>, Box<Node>),
     Not(Box<Node>),

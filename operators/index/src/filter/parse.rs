@@ -152,7 +152,11 @@ impl Parser {
         if self.keyword("IS") {
             let not = self.keyword("NOT");
             let null = self.keyword("NULL");
-            return if null { Ok(negated(not, Node::IsNull(field))) } else { Err(self.wrong("after IS there must be NULL")) };
+            return if null {
+                Ok(negated(not, Node::IsNull(field)))
+            } else {
+                Err(self.wrong("after IS there must be NULL"))
+            };
         }
         if let Some(comparison) = self.comparison() {
             return Ok(Node::Compare(field, comparison, self.literal()?));
@@ -245,7 +249,8 @@ impl Parser {
     }
 
     fn keyword(&mut self, keyword: &str) -> bool {
-        let found = matches!(self.tokens.get(self.at), Some((_, Token::Word(word))) if word.eq_ignore_ascii_case(keyword));
+        let found =
+            matches!(self.tokens.get(self.at), Some((_, Token::Word(word))) if word.eq_ignore_ascii_case(keyword));
         self.at += usize::from(found);
         found
     }

@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow_array::Array;
 
@@ -23,7 +24,7 @@ use crate::{Bm25, IndexError};
 /// Counts of a version.
 pub(crate) struct WordStatistics {
     /// For each segment, the parents that are live.
-    pub(crate) live: Vec<Bits>,
+    pub(crate) live: Vec<Arc<Bits>>,
     passages: f64,
     mean_length: f64,
     /// Known once a word with a negative weight was asked for.
@@ -49,7 +50,7 @@ impl WordStatistics {
             let counts = parents_of(&parents, documents);
             passages += counts.count() as u64;
             words += counts.iter().map(|row| u64::from(parents.words.value(row))).sum::<u64>();
-            live.push(counts);
+            live.push(Arc::new(counts));
         }
         let (passages, words) = (passages as f64, words as f64);
         Ok(Self { live, passages, mean_length: words / passages, mean_idf: Default::default() })
@@ -85,14 +86,21 @@ impl WordStatistics {
 
 /// The parents of these documents.
 pub(crate) fn parents_of(parents: &Parents, documents: &Bits) -> Bits {
-    let owners = parents.document.values();
-    Bits::of(owners.len(), |row| documents.get(owners[row] as usize))
+    owned(parents.document.values(), documents)
+}
+
+/// The rows whose owner is among these.
+pub(crate) fn owned(owners: &[u32], among: &Bits) -> Bits {
+    match among.all() {
+        true => Bits::new(owners.len(), true),
+        false => Bits::of(owners.len(), |row| among.get(owners[row] as usize)),
+    }
 }
 
 /// The best `most` parents for a question, best first; those that have none of its words are not among them.
 pub(crate) fn search(
     snapshot: &Snapshot,
-    wanted: &[Bits],
+    wanted: &[Arc<Bits>],
     question: &str,
     most: usize,
 ) -> Result<Vec<Candidate>, IndexError> {

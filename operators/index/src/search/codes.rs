@@ -15,18 +15,21 @@ pub(crate) struct Codes {
     pub(super) values: Vec<u8>,
     /// Bytes of a row, filled up with zeros' codes.
     pub(super) stride: usize,
-    pub(super) rows: Vec<Row>,
+    /// What the numbers of each row mean, a list for each field of [`Row`].
+    scale: Vec<f32>,
+    rest: Vec<f32>,
+    length: Vec<f32>,
 }
 
 /// What a row's numbers mean.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     /// s
-    pub(super) scale: f32,
+    scale: f32,
     /// |r|
-    pub(super) rest: f32,
+    rest: f32,
     /// |s·c|
-    pub(super) length: f32,
+    length: f32,
 }
 
 /// A question in 8-bit numbers.
@@ -45,6 +48,8 @@ pub(super) struct Question {
 
 const LARGEST: f32 = 127.0;
 const ZERO: u8 = 128;
+/// What products of numbers that are hardly any may lose in single precision.
+const TINY: f32 = 4.0 * f32::MIN_POSITIVE;
 /// What rounding in the bounds themselves may come to, in parts of |x|·|q|.
 const ROUNDING: f64 = 1e-5;
 
@@ -52,35 +57,44 @@ impl Codes {
     /// The codes of all rows, each of `width` bytes times a whole number.
     pub(crate) fn of(values: &[f32], dimension: usize, width: usize) -> Self {
         let (count, stride) = (values.len() / dimension, dimension.next_multiple_of(width));
-        let mut codes = Self { values: vec![ZERO; count * stride], stride, rows: Vec::with_capacity(count) };
+        let list = || Vec::with_capacity(count);
+        let mut codes =
+            Self { values: vec![ZERO; count * stride], stride, scale: list(), rest: list(), length: list() };
         for (row, bytes) in values.chunks_exact(dimension).zip(codes.values.chunks_exact_mut(stride)) {
-            let scale = scale(row);
-            let (mut rest, mut length) = (0.0, 0.0);
-            for (&x, byte) in row.iter().zip(bytes) {
-                let code = code(x, scale);
-                *byte = (code + f32::from(ZERO)) as u8;
-                rest += f64::from(x - code * scale).powi(2);
-                length += f64::from(code * scale).powi(2);
-            }
-            codes.rows.push(Row { scale, rest: rest.sqrt() as f32, length: length.sqrt() as f32 });
+            let Row { scale, rest, length } = encode(row, &mut bytes[..dimension]);
+            codes.scale.push(scale);
+            codes.rest.push(rest);
+            codes.length.push(length);
         }
         codes
+    }
+
+    /// What a row's numbers mean.
+    pub(super) fn row(&self, row: usize) -> Row {
+        Row { scale: self.scale[row], rest: self.rest[row], length: self.length[row] }
     }
 }
 
 impl Question {
     pub(super) fn of(vector: &[f32], stride: usize) -> Self {
-        let scale = scale(vector);
-        let mut values = vec![0_i8; stride];
-        let (mut rest, mut length) = (0.0, 0.0);
-        for (&x, value) in vector.iter().zip(&mut values) {
-            let code = code(x, scale);
-            *value = code as i8;
-            rest += f64::from(x - code * scale).powi(2);
-            length += f64::from(x).powi(2);
-        }
+        let mut bytes = vec![ZERO; stride];
+        let Row { scale, rest, .. } = encode(vector, &mut bytes[..vector.len()]);
+        let values: Vec<i8> = bytes.iter().map(|byte| byte.wrapping_sub(ZERO) as i8).collect();
         let shift = i32::from(ZERO) * values.iter().map(|&value| i32::from(value)).sum::<i32>();
-        Self { values, shift, scale: scale.into(), rest: rest.sqrt(), length: length.sqrt() }
+        let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        Self { values, shift, scale: scale.into(), rest: rest.into(), length }
+    }
+
+    /// The upper bounds of some rows at once, in single precision, with twice the room for rounding.
+    pub(super) fn highs(&self, codes: &Codes, rows: std::ops::Range<usize>, products: &[i32], highs: &mut [f32]) {
+        let per_rest = (self.length * (1.0 + 2.0 * ROUNDING)) as f32;
+        let per_length = (self.rest + self.length * 2.0 * ROUNDING) as f32;
+        let (scale, rest, length) = (&codes.scale[rows.clone()], &codes.rest[rows.clone()], &codes.length[rows]);
+        let rows = scale.iter().zip(rest).zip(length).zip(products).zip(highs);
+        for ((((scale, rest), length), product), high) in rows {
+            let product = (product - self.shift) as f32 * self.scale as f32 * scale;
+            *high = product + rest * per_rest + length * per_length + TINY;
+        }
     }
 
     /// Between what the exact product of a row lies, from that of the codes.
@@ -93,16 +107,53 @@ impl Question {
     }
 }
 
+/// Numbers that are coded side by side, which a compiler turns into whatever lanes there are.
+const LANES: usize = 16;
+/// Added to a number, it leaves no bits for what is behind the point: the number is rounded, and stands in the last byte.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// Writes a vector's codes, and says what they mean.
+///
+/// Squares are summed in units of the scale, so that those of small numbers are not lost.
+fn encode(vector: &[f32], bytes: &mut [u8]) -> Row {
+    let scale = scale(vector);
+    let inverse = scale.recip();
+    let (blocks, rest) = vector.as_chunks::<LANES>();
+    let (byte_blocks, byte_rest) = bytes.as_chunks_mut::<LANES>();
+    let (mut offs, mut lengths) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+    for (block, bytes) in blocks.iter().zip(byte_blocks) {
+        for lane in 0..LANES {
+            let (byte, code, off) = code(block[lane] * inverse);
+            bytes[lane] = byte;
+            offs[lane] += off * off;
+            lengths[lane] += code * code;
+        }
+    }
+    for (lane, (x, byte)) in rest.iter().zip(byte_rest).enumerate() {
+        let (coded, code, off) = code(x * inverse);
+        *byte = coded;
+        offs[lane] += off * off;
+        lengths[lane] += code * code;
+    }
+    let norm = |squares: [f32; LANES]| scale * squares.iter().sum::<f32>().sqrt();
+    // The bounds want what is off rather too large than too small.
+    Row { scale, rest: norm(offs) * 1.000_01, length: norm(lengths) * 1.000_01 }
+}
+
+/// The byte and the whole number of a number between -127 and 127, and how far that is off.
+#[inline]
+fn code(number: f32) -> (u8, f32, f32) {
+    let rounded = number + ROUNDER;
+    let code = rounded - ROUNDER;
+    ((rounded.to_bits() as u8).wrapping_add(ZERO), code, number - code)
+}
+
 /// The number that a step of the codes stands for.
 fn scale(vector: &[f32]) -> f32 {
     let largest = vector.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     let scale = largest / LARGEST;
-    // A vector of numbers so small that they cannot be divided has codes of zeros, and is its own rest.
+    // Numbers so small that they cannot be divided have codes of zeros, and are their own rest.
     if scale.is_normal() { scale } else { 1.0 }
-}
-
-fn code(x: f32, scale: f32) -> f32 {
-    (x / scale).round().clamp(-LARGEST, LARGEST)
 }
 
 #[cfg(test)]
@@ -126,8 +177,11 @@ mod tests {
             let product: i32 =
                 codes.values.iter().zip(&question.values).map(|(&c, &d)| i32::from(c) * i32::from(d)).sum();
             let exact: f64 = x.iter().zip(&q).map(|(x, q)| f64::from(*x) * f64::from(*q)).sum();
-            let (low, high) = question.bounds(codes.rows[0], product);
+            let (low, high) = question.bounds(codes.row(0), product);
             assert!(low <= exact && exact <= high, "{case}: {exact} is not from {low} to {high}");
+            let mut highs = [0.0];
+            question.highs(&codes, 0..1, &[product], &mut highs);
+            assert!(f64::from(highs[0]) >= high, "{case}: {} is below {high}", highs[0]);
         }
     }
 }

@@ -5,8 +5,8 @@
 //!                                                      └ candidates ─► scores in double precision, by the metric's formula
 //! ```
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::best::{Best, Candidate};
 use super::kernel::Kernel;
@@ -24,7 +24,7 @@ const SLACK: usize = 16;
 /// The vectors of a segment, and which of them count.
 pub(crate) struct Part {
     pub(crate) vectors: Arc<Vectors>,
-    pub(crate) counts: Bits,
+    pub(crate) counts: Arc<Bits>,
 }
 
 /// Questions as vectors, one after another.
@@ -37,7 +37,7 @@ pub(crate) struct Questions {
 impl Questions {
     pub(crate) fn new(vectors: &[&[f32]], dimension: usize, metric: Metric) -> Result<Self, IndexError> {
         let sound = |vector: &&[f32]| vector.len() == dimension && vector.iter().all(|x| x.is_finite());
-        if !vectors.iter().all(|vector| sound(vector)) {
+        if !vectors.iter().all(sound) {
             let why = format!("its vector must have {dimension} finite numbers, as the collection's have");
             return Err(IndexError::refused("a question", why));
         }
@@ -161,14 +161,14 @@ pub(super) fn worth(metric: Metric, vectors: &Vectors, row: usize) -> Worth {
 }
 
 /// A row's part in what orders rows.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Worth {
     scale: f64,
     shift: f64,
 }
 
 impl Worth {
-    /// What a product is worth; `side` adds what rounding of the row's length may come to: -1, 0 or 1 time.
+    /// What a product is worth; `side` says how often what rounding of the row's length may come to is added.
     #[inline]
     pub(super) fn of(self, product: f64, side: f64) -> f64 {
         product * self.scale + self.shift - side * 1e-6 * self.shift
@@ -196,17 +196,32 @@ pub(super) fn exact(
 
 /// How near two vectors are, by the metric's formula in double precision.
 pub(crate) fn score(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
-    let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
-    let product = || pairs().map(|(a, b)| a * b).sum::<f64>();
-    let square = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
     match metric {
-        Metric::InnerProduct => product(),
-        Metric::L2 => pairs().map(|(a, b)| (a - b).powi(2)).sum(),
-        Metric::Cosine => match (square(a) * square(b)).sqrt() {
-            0.0 => 0.0,
-            lengths => product() / lengths,
-        },
+        Metric::InnerProduct => sum(a, b, |a, b| a * b),
+        Metric::L2 => sum(a, b, |a, b| (a - b) * (a - b)),
+        Metric::Cosine => {
+            let square = |x| sum(x, x, |x, y| x * y);
+            match (square(a) * square(b)).sqrt() {
+                0.0 => 0.0,
+                lengths => sum(a, b, |a, b| a * b) / lengths,
+            }
+        }
     }
+}
+
+/// A sum over pairs in double precision, in an order that is the same on all machines.
+fn sum(a: &[f32], b: &[f32], of: impl Fn(f64, f64) -> f64) -> f64 {
+    const LANES: usize = 8;
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] += of(a[lane].into(), b[lane].into());
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| of((*a).into(), (*b).into()));
+    sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 #[cfg(test)]
@@ -223,7 +238,7 @@ mod tests {
                 let centre = dice.below(8) as usize * dimension;
                 values.extend((0..dimension).map(|at| centres[centre + at] + 0.05 * dice.number()));
             }
-            let counts = Bits::of(rows, |row| row % 10 > 0);
+            let counts = Arc::new(Bits::of(rows, |row| row % 10 > 0));
             Part { vectors: Arc::new(Vectors::new(values, dimension)), counts }
         };
         sizes.iter().map(|&rows| part(rows)).collect()

@@ -54,8 +54,13 @@ impl List {
         self.found.truncate(depth);
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.found.len()
+    /// True where no row beyond the `last` one that was looked at can be among the first `depth` groups: not even by an
+    /// equal score, since equal ones are ordered by document and not by where they lie.
+    pub(super) fn is_settled(&self, depth: usize, last: Option<Candidate>) -> bool {
+        match (depth.checked_sub(1), last) {
+            (None, _) | (_, None) => true,
+            (Some(at), Some(last)) => self.found.get(at).is_some_and(|found| found.candidate.score > last.score),
+        }
     }
 }
 
@@ -91,7 +96,8 @@ pub(super) fn fuse(search: &Search, dense: Option<List>, words: Option<List>) ->
             Some(&place) => join(search, &mut all[place], &found, words),
             None => {
                 let (segment, parent) = (found.candidate.segment, found.parent);
-                let fused = Fused { score: 0.0, parent, segment, child: None, dense: None, words, document: found.document };
+                let fused =
+                    Fused { score: 0.0, parent, segment, child: None, dense: None, words, document: found.document };
                 all.push(fused);
             }
         }

@@ -71,12 +71,7 @@ pub struct Hit {
 }
 
 impl Snapshot {
-    pub(super) fn hits(
-        &self,
-        search: &Search,
-        question: &Question,
-        found: Vec<Fused>,
-    ) -> Result<Vec<Hit>, IndexError> {
+    pub(super) fn hits(&self, search: &Search, question: &Question, found: Vec<Fused>) -> Result<Vec<Hit>, IndexError> {
         found.into_iter().map(|fused| self.hit(search, question, &fused)).collect()
     }
 
@@ -119,12 +114,7 @@ impl Snapshot {
 }
 
 /// The child with most of the question's words; the first of equals.
-fn nearest_by_words(
-    children: &Children,
-    family: Range<usize>,
-    parent: &ParentHit,
-    question: &str,
-) -> Option<usize> {
+fn nearest_by_words(children: &Children, family: Range<usize>, parent: &ParentHit, question: &str) -> Option<usize> {
     let wanted = question_words(question);
     let count = |child: usize| {
         let span = children.start.value(child)..children.end.value(child);

@@ -83,7 +83,9 @@ mod tests {
     fn all_kernels_agree_with_the_sum_in_double_precision() {
         let mut dice = Dice(7);
         for kernel in Kernel::available() {
-            for (rows, questions, dimension) in [(1, 1, 1), (3, 2, 15), (9, 7, 16), (17, 13, 33), (8, 6, 384), (5, 1, 100), (0, 3, 8)] {
+            for (rows, questions, dimension) in
+                [(1, 1, 1), (3, 2, 15), (9, 7, 16), (17, 13, 33), (8, 6, 384), (5, 1, 100), (0, 3, 8)]
+            {
                 let a: Vec<f32> = (0..rows * dimension).map(|_| dice.number()).collect();
                 let b: Vec<f32> = (0..questions * dimension).map(|_| dice.number()).collect();
                 let mut out = vec![f32::NAN; rows * questions];

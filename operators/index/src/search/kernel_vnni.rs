@@ -15,7 +15,7 @@ impl Vnni {
         (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")).then_some(Self(()))
     }
 
-    /// The inner product of each row and each question: `out[row * questions + question]`.
+    /// The inner product of each row and each question: `out[question * rows + row]`.
     ///
     /// All rows and questions have `stride` bytes, a multiple of [`WIDTH`].
     pub(super) fn products(self, rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
@@ -42,13 +42,13 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
         let mut question = 0;
         while question < q {
             let there = &questions[question * stride..];
-            let out = &mut out[row * q + question..];
+            let out = &mut out[question * n + row..];
             question += match (taken, q - question) {
-                (8, _) => tile::<8, 1>(here, there, stride, q, out),
-                (4, 4..) => tile::<4, 4>(here, there, stride, q, out),
-                (4, _) => tile::<4, 1>(here, there, stride, q, out),
-                (_, 4..) => tile::<1, 4>(here, there, stride, q, out),
-                _ => tile::<1, 1>(here, there, stride, q, out),
+                (8, _) => tile::<8, 1>(here, there, stride, n, out),
+                (4, 4..) => tile::<4, 4>(here, there, stride, n, out),
+                (4, _) => tile::<4, 1>(here, there, stride, n, out),
+                (_, 4..) => tile::<1, 4>(here, there, stride, n, out),
+                _ => tile::<1, 1>(here, there, stride, n, out),
             };
         }
         row += taken;
@@ -85,7 +85,7 @@ fn tile<const R: usize, const Q: usize>(
     }
     for r in 0..R {
         for q in 0..Q {
-            out[r * across + q] = _mm512_reduce_add_epi32(sums[r][q]);
+            out[q * across + r] = _mm512_reduce_add_epi32(sums[r][q]);
         }
     }
     Q

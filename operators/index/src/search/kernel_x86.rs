@@ -36,7 +36,8 @@ impl Avx2 {
 /// Goes through all tiles: many rows and many questions, then what is left at the edges.
 macro_rules! tiles {
     ($tile:ident, $rows:expr, $questions:expr, $dimension:expr, $out:expr, $wide:literal, $tall:literal, $across:literal) => {{
-        let (rows, questions, dimension, out): (&[f32], &[f32], usize, &mut [f32]) = ($rows, $questions, $dimension, $out);
+        let (rows, questions, dimension, out): (&[f32], &[f32], usize, &mut [f32]) =
+            ($rows, $questions, $dimension, $out);
         let (n, q) = (rows.len() / dimension, questions.len() / dimension);
         let mut row = 0;
         while row < n {
@@ -44,7 +45,13 @@ macro_rules! tiles {
             let here = &rows[row * dimension..];
             let mut question = 0;
             // One question alone needs many rows at a time, or each sum waits for itself.
-            let taken = if q == 1 && left >= $wide { $wide } else if left >= $tall { $tall } else { 1 };
+            let taken = if q == 1 && left >= $wide {
+                $wide
+            } else if left >= $tall {
+                $tall
+            } else {
+                1
+            };
             while question < q {
                 let there = &questions[question * dimension..];
                 let out = &mut out[row * q + question..];

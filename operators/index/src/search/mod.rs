@@ -27,6 +27,9 @@ mod kernel_x86;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde::Serialize;
 
 use crate::bits::Bits;
@@ -130,8 +133,7 @@ impl Snapshot {
         if search.k > MAX_K || search.fusion.depth > MAX_K {
             return Err(IndexError::refused("a search", format!("`k` is at most {MAX_K}; ask for less")));
         }
-        let wanted = self.wanted(search.filter.as_ref())?;
-        let parents = self.wanted_parents(&wanted)?;
+        let parents = self.wanted(search.filter.as_ref())?;
         let depth = if search.mode == Mode::Hybrid { search.k.max(search.fusion.depth) } else { search.k };
         let dense = match search.mode {
             Mode::Words => vec![None; questions.len()],
@@ -148,10 +150,10 @@ impl Snapshot {
         questions.iter().zip(dense).map(answer).collect()
     }
 
-    /// For each segment, the documents that count for a filter.
-    fn wanted(&self, filter: Option<&Filter>) -> Result<Vec<Bits>, IndexError> {
-        let of = |(segment, live): (usize, &std::sync::Arc<Bits>)| {
-            let Some(filter) = filter else { return Ok(Bits::clone(live)) };
+    /// For each segment, the parents that count for a filter.
+    fn wanted(&self, filter: Option<&Filter>) -> Result<Vec<Arc<Bits>>, IndexError> {
+        let Some(filter) = filter else { return Ok(self.word_statistics()?.live.clone()) };
+        let of = |(segment, live): (usize, &Arc<Bits>)| {
             let documents = self.table::<Documents>(segment)?;
             let metadata = documents.parsed();
             let fields = |row: usize| Fields {
@@ -160,62 +162,90 @@ impl Snapshot {
                 title: documents.title.value(row),
                 uri: documents.uri.value(row),
             };
-            Ok(Bits::of(live.rows(), |row| live.get(row) && filter.matches(&fields(row))))
+            let counts = Bits::of(live.rows(), |row| live.get(row) && filter.matches(&fields(row)));
+            Ok(Arc::new(bm25::parents_of(&*self.table::<Parents>(segment)?, &counts)))
         };
         self.live.iter().enumerate().map(of).collect()
-    }
-
-    fn wanted_parents(&self, documents: &[Bits]) -> Result<Vec<Bits>, IndexError> {
-        let of = |(segment, documents)| Ok(bm25::parents_of(&*self.table::<Parents>(segment)?, documents));
-        documents.iter().enumerate().map(of).collect()
     }
 
     fn dense(
         &self,
         search: &Search,
-        parents: &[Bits],
+        parents: &[Arc<Bits>],
         questions: &[Question],
         depth: usize,
     ) -> Result<Vec<List>, IndexError> {
         let metric = search.metric.unwrap_or(self.settings().metric);
         let vectors: Vec<&[f32]> = questions.iter().map(|question| question.vector.as_slice()).collect();
         let vectors = Questions::new(&vectors, self.settings().dimension as usize, metric)?;
-        let parts = self.parts(parents)?;
+        if self.live_children.get().is_none() {
+            self.preload(search.threads)?;
+        }
+        let parts = self.parts(parents, search.filter.is_none())?;
         let rows = parts.iter().map(|part| part.counts.count()).sum::<usize>();
-        let mut most = depth.saturating_mul(ROWS_PER_GROUP).min(rows);
+        let mut most = depth.saturating_mul(ROWS_PER_GROUP).saturating_add(1).min(rows);
         loop {
             let found = dense::search(&parts, &vectors, most, search.threads);
+            let lasts: Vec<_> = found.iter().map(|found| found.last().copied()).collect();
             let group = |found| self.grouped(search.unit, found, Candidate::child_of, depth);
             let lists = found.into_iter().map(group).collect::<Result<Vec<List>, _>>()?;
-            // Many rows of few groups: more rows, until there are enough groups or no more rows.
-            if most >= rows || lists.iter().all(|list| list.len() >= depth) {
+            // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left.
+            if most >= rows || lists.iter().zip(lasts).all(|(list, last)| list.is_settled(depth, last)) {
                 return Ok(lists);
             }
             most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
         }
     }
 
-    fn parts(&self, parents: &[Bits]) -> Result<Vec<Part>, IndexError> {
-        let of = |(segment, parents): (usize, &Bits)| {
+    /// The vectors of all segments; `all` says that all live parents count.
+    fn parts(&self, parents: &[Arc<Bits>], all: bool) -> Result<Vec<Part>, IndexError> {
+        let counts = match self.live_children.get() {
+            Some(known) if all => known.clone(),
+            _ => self.children_of(parents)?,
+        };
+        if all {
+            self.live_children.get_or_init(|| counts.clone());
+        }
+        let of = |(segment, counts)| Ok(Part { vectors: self.table::<Vectors>(segment)?, counts });
+        counts.into_iter().enumerate().map(of).collect()
+    }
+
+    /// Reads what the first scan needs, several segments at a time: one alone would wait for the store and for digests.
+    fn preload(&self, threads: usize) -> Result<(), IndexError> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let segments = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+            let mut segments = segments.take_while(|&segment| segment < self.segments.len());
+            segments.try_for_each(|segment| {
+                self.table::<Vectors>(segment)?;
+                self.table::<Children>(segment).map(drop)
+            })
+        };
+        dense::on_threads(threads.min(self.segments.len()).max(1), &work).into_iter().collect()
+    }
+
+    fn children_of(&self, parents: &[Arc<Bits>]) -> Result<Vec<Arc<Bits>>, IndexError> {
+        let of = |(segment, parents): (usize, &Arc<Bits>)| {
             let children = self.table::<Children>(segment)?;
-            let owners = children.parent.values();
-            let counts = match parents.all() {
-                true => Bits::new(owners.len(), true),
-                false => Bits::of(owners.len(), |row| parents.get(owners[row] as usize)),
-            };
-            Ok(Part { vectors: self.table::<Vectors>(segment)?, counts })
+            Ok(Arc::new(bm25::owned(children.parent.values(), parents)))
         };
         parents.iter().enumerate().map(of).collect()
     }
 
-    fn words(&self, search: &Search, parents: &[Bits], question: &Question, depth: usize) -> Result<List, IndexError> {
-        let rows = parents.iter().map(Bits::count).sum::<usize>();
-        let mut most = depth.min(rows);
+    fn words(
+        &self,
+        search: &Search,
+        parents: &[Arc<Bits>],
+        question: &Question,
+        depth: usize,
+    ) -> Result<List, IndexError> {
+        let rows = parents.iter().map(|parents| parents.count()).sum::<usize>();
+        let mut most = depth.saturating_add(1).min(rows);
         loop {
             let found = bm25::search(self, parents, &question.text, most)?;
-            let all = found.len() < most || most >= rows;
+            let (all, last) = (found.len() < most || most >= rows, found.last().copied());
             let list = self.grouped(search.unit, found, Candidate::parent_of, depth)?;
-            if all || list.len() >= depth {
+            if all || list.is_settled(depth, last) {
                 return Ok(list);
             }
             most = most.saturating_mul(ROWS_PER_GROUP).min(rows);

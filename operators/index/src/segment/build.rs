@@ -27,7 +27,10 @@ pub(crate) fn build(name: String, dimension: u32, changes: &BTreeMap<&str, &Chan
     let rows = Rows::collect(changes.values());
     let counts = [rows.changes.len(), rows.parents.len(), rows.children.len()];
     if counts.iter().any(|&count| count as u64 > MAX_ROWS) {
-        return Err(IndexError::refused("a segment", "it would have more than 2^32 rows; index fewer documents at once"));
+        return Err(IndexError::refused(
+            "a segment",
+            "it would have more than 2^32 rows; index fewer documents at once",
+        ));
     }
     let (bytes, footer) = encode(&rows, dimension).map_err(|error| IndexError::corrupt(&name, error.to_string()))?;
     let entry = SegmentEntry {

@@ -76,7 +76,8 @@ fn check(claims: &Claims<'_>, body: usize, rows: usize) -> Result<(), String> {
         offset.checked_add(length).filter(|end| *end <= body)
     };
     let buffers = claims.buffers().ok_or_else(lies)?;
-    if usize::try_from(claims.length()) != Ok(rows) || buffers.iter().any(|b| inside(b.offset(), b.length()).is_none()) {
+    if usize::try_from(claims.length()) != Ok(rows) || buffers.iter().any(|b| inside(b.offset(), b.length()).is_none())
+    {
         return Err(lies());
     }
     // A row of a column that has no bytes is a bit at least.

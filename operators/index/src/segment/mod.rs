@@ -145,7 +145,11 @@ impl Segment {
         let fits = rows(Section::Documents) == u64::from(entry.documents) + u64::from(entry.deletions)
             && rows(Section::Parents) == u64::from(entry.parents)
             && rows(Section::Children) == u64::from(entry.children);
-        if fits { Ok(()) } else { Err(IndexError::corrupt(&self.object, "it does not have the counts of the manifest")) }
+        if fits {
+            Ok(())
+        } else {
+            Err(IndexError::corrupt(&self.object, "it does not have the counts of the manifest"))
+        }
     }
 
     /// Bytes of a section.

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow_array::{
+    Array, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, UInt32Array, UInt64Array,
+};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde_json::{Map, Value};
@@ -17,8 +19,13 @@ pub(crate) trait Table: Sized + Send + Sync + 'static {
     /// Which one.
     const SECTION: Section;
 
-    /// Takes the columns over, and checks what others rely on; `rows` gives those of other sections.
+    /// Takes the columns over, and checks what others rely on; the footer gives the rows of other sections.
     fn from_batch(batch: &RecordBatch, footer: &Footer) -> Result<Self, String>;
+
+    /// Bytes in memory of a section of so many bytes.
+    fn held_bytes(bytes: u64) -> u64 {
+        bytes
+    }
 }
 
 fn field(name: &str, kind: DataType) -> Field {
@@ -49,7 +56,12 @@ pub(super) fn schema(section: Section, dimension: u32) -> SchemaRef {
         ],
         Section::Texts => vec![field("text", LargeUtf8)],
         Section::Children => {
-            vec![field("parent", UInt32), field("start", UInt64), field("end", UInt64), Field::new("page", UInt32, true)]
+            vec![
+                field("parent", UInt32),
+                field("start", UInt64),
+                field("end", UInt64),
+                Field::new("page", UInt32, true),
+            ]
         }
         Section::Vectors => {
             let item = Arc::new(field("item", DataType::Float32));
@@ -102,6 +114,11 @@ pub(crate) fn read_metadata(text: &str) -> Map<String, Value> {
 
 impl Table for Documents {
     const SECTION: Section = Section::Documents;
+
+    /// With the metadata as a filter reads them, which are most of it.
+    fn held_bytes(bytes: u64) -> u64 {
+        bytes.saturating_mul(4)
+    }
 
     fn from_batch(batch: &RecordBatch, _: &Footer) -> Result<Self, String> {
         let text = |column: usize| batch.column(column).as_string::<i64>().clone();
@@ -212,6 +229,12 @@ impl Vectors {
         &self.values[row * self.dimension..][..self.dimension]
     }
 
+    /// True where the codes are made.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no kernel reads codes there yet"))]
+    pub(crate) fn has_codes(&self) -> bool {
+        self.codes.get().is_some()
+    }
+
     /// The square of each length, computed once.
     pub(crate) fn squares(&self) -> &[f32] {
         let square = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() as f32;
@@ -221,6 +244,11 @@ impl Vectors {
 
 impl Table for Vectors {
     const SECTION: Section = Section::Vectors;
+
+    /// With codes of a quarter of the size, and four numbers a row.
+    fn held_bytes(bytes: u64) -> u64 {
+        bytes + bytes / 4 + bytes / 20
+    }
 
     fn from_batch(batch: &RecordBatch, footer: &Footer) -> Result<Self, String> {
         let list = batch.column(0).as_fixed_size_list();

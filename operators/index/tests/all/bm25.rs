@@ -32,7 +32,8 @@ fn scores_are_those_of_rank_bm25() {
     let mut writer = Writer::open(store.clone(), "c", &settings(), "one").unwrap();
     // In several segments, with some passages that are replaced and one that is deleted again.
     let passages = || fixture.passages.iter().enumerate();
-    let first: Vec<Change> = passages().map(|(n, _)| put(n as i64, passage(&format!("{n:03}"), "an old text"))).collect();
+    let first: Vec<Change> =
+        passages().map(|(n, _)| put(n as i64, passage(&format!("{n:03}"), "an old text"))).collect();
     let count = first.len() as i64;
     writer.apply(&batch(0..count, first)).unwrap();
     for (n, text) in passages() {
@@ -54,7 +55,7 @@ fn scores_are_those_of_rank_bm25() {
         assert!((0..scores.len()).all(|n| ids.contains(&n) || scores[n] == 0.0), "{question}");
         assert!(found.windows(2).all(|pair| pair[0].1 >= pair[1].1));
     }
-    assert_eq!(negative, 0, "weights below zero are replaced");
+    assert!(negative > 0, "the fixture asks for words whose weight is replaced");
 }
 
 /// The formula once more, over lists of words.

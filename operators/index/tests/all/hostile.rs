@@ -50,7 +50,11 @@ fn every_flipped_or_missing_byte_is_an_error_that_names_the_object() {
         let (name, bytes) = &objects[dice.below(objects.len())];
         let at = dice.below(bytes.len());
         let mut broken = bytes.clone();
-        if case % 5 == 0 { broken.truncate(at) } else { broken[at] ^= 1 << dice.below(8) }
+        if case % 5 == 0 {
+            broken.truncate(at)
+        } else {
+            broken[at] ^= 1 << dice.below(8)
+        }
         store.put_named(name, &broken).unwrap();
         match use_all(&store) {
             Err(error) => assert!(error.to_string().contains(name) || !name.ends_with("json"), "{name}: {error}"),

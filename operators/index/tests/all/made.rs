@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lunapark_index::{
-    Action, Applied, Batch, Bm25, Change, Child, Chunking, Document, Metric, Outcome, Parent, Settings, Snapshot, Source,
+    Action, Applied, Batch, Bm25, Change, Child, Chunking, Document, Metric, Outcome, Parent, Settings, Snapshot,
+    Source,
 };
 use lunapark_stores::ArtifactStore;
 use object_store::memory::InMemory;

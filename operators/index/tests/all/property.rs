@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_index::{
-    Action, Applied, Batch, Change, Compaction, Document, Hit, IndexError, Mode, Question, Reader, Search, Source, Sweep,
-    Writer, compact, sweep, verify,
+    Action, Applied, Batch, Change, Compaction, Document, Hit, IndexError, Mode, Question, Reader, Search, Source,
+    Sweep, Writer, compact, sweep, verify,
 };
 use lunapark_stores::ArtifactStore;
 
@@ -15,6 +15,8 @@ use crate::faulty::{Fault, Faulty};
 use crate::made::{Dice, document, documents, memory, settings};
 
 const PARTITIONS: usize = 3;
+/// Less than the sections of a large collection here.
+const BUDGET: u64 = 20_000;
 
 /// A topic with records of this collection and of others.
 struct Topic {
@@ -121,18 +123,18 @@ fn hits(store: &Arc<ArtifactStore>, questions: &[Question]) -> Vec<Vec<Hit>> {
 
 #[test]
 fn a_collection_is_what_its_final_documents_make_of_it() {
-    for seed in 0..40 {
+    let seeds = if std::env::var_os("LUNAPARK_TEST_LONG").is_some() { 2000 } else { 40 };
+    for seed in 0..seeds {
         let mut dice = Dice(1000 + seed);
         let mut topic = Topic::made(&mut dice);
         let faulty = Faulty::new(false);
         let store = faulty.open();
         let mut writers = [open(&store, 0), open(&store, 1)];
-        let reader = Reader::open(Arc::clone(&store), "c", 200_000).unwrap();
+        let reader = Reader::open(Arc::clone(&store), "c", BUDGET).unwrap();
         while !topic.is_done() {
             let batch = topic.batch(&mut dice);
-            let faults = [
-                Fault::None, Fault::Before, Fault::After, Fault::Own, Fault::AfterAndBlind, Fault::BeforeAndBlind,
-            ];
+            let faults =
+                [Fault::None, Fault::Before, Fault::After, Fault::Own, Fault::AfterAndBlind, Fault::BeforeAndBlind];
             if dice.below(2) == 0 {
                 faulty.plan(&[faults[dice.below(6)], faults[dice.below(6)]]);
             }
@@ -153,14 +155,10 @@ fn a_collection_is_what_its_final_documents_make_of_it() {
     }
 }
 
-fn same_as_built_from(
-    last: &BTreeMap<String, Document>,
-    store: &Arc<ArtifactStore>,
-    reader: &Reader,
-    dice: &mut Dice,
-) {
+fn same_as_built_from(last: &BTreeMap<String, Document>, store: &Arc<ArtifactStore>, reader: &Reader, dice: &mut Dice) {
     let expected: Vec<Document> = last.values().cloned().collect();
     assert_eq!(documents(&reader.refresh().unwrap()), expected, "a reader that went along");
+    assert!(reader.cached_bytes() <= BUDGET);
     let fresh = Reader::open(Arc::clone(store), "c", 0).unwrap().snapshot();
     assert_eq!(documents(&fresh), expected);
     assert_eq!(fresh.counts().documents, expected.len() as u64);

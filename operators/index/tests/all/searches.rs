@@ -78,8 +78,7 @@ fn the_scan_finds_what_a_loop_over_all_finds() {
             for (k, count, threads) in [(1, 1, 1), (10, 9, 2), (200, 2, 3), (10_000, 1, 1)] {
                 let questions: Vec<_> =
                     (0..count).map(|_| Question { text: String::new(), vector: dice.vector() }).collect();
-                let search =
-                    Search { k, mode: Mode::Dense, unit, metric: Some(metric), threads, ..Search::default() };
+                let search = Search { k, mode: Mode::Dense, unit, metric: Some(metric), threads, ..Search::default() };
                 let answers = snapshot.search(&search, &questions).unwrap();
                 for (question, hits) in questions.iter().zip(&answers) {
                     let expected = naive(&all, metric, unit, &question.vector, |_| true);
@@ -138,9 +137,39 @@ fn hybrid_is_the_sum_of_reciprocal_ranks() {
             let child = hit.child.as_ref().unwrap();
             assert_eq!(text.len() as u64, hit.parent.span.end - hit.parent.span.start);
             assert!(child.span.start >= hit.parent.span.start && child.span.end <= hit.parent.span.end);
-            assert!(hit.words.is_none() || ["wing", "jet", "buckling"].iter().any(|word| text.contains(word)) || unit == Unit::Document);
+            assert!(
+                hit.words.is_none()
+                    || ["wing", "jet", "buckling"].iter().any(|word| text.contains(word))
+                    || unit == Unit::Document
+            );
         }
     }
+}
+
+#[test]
+fn equal_scores_are_ordered_by_document_wherever_they_lie() {
+    let mut dice = Dice(35);
+    let twin = document(&mut dice, "x");
+    let question = Question { text: twin.parents[0].text.clone(), vector: dice.vector() };
+    let mut ids: Vec<String> = (0..60).map(|n| format!("d{n:02}")).collect();
+    let mut answers = Vec::new();
+    for order in 0..3 {
+        let (store, count) = (memory(), ids.len() as i64);
+        let mut writer = Writer::open(Arc::clone(&store), "c", &settings(), "one").unwrap();
+        for (offset, id) in (0..count).zip(&ids) {
+            let change = put(offset, Document { id: id.clone(), ..twin.clone() });
+            writer.apply(&batch(offset..offset + 1, vec![change])).unwrap();
+        }
+        let snapshot = Reader::open(store, "c", 1 << 30).unwrap().snapshot();
+        for mode in [Mode::Dense, Mode::Words, Mode::Hybrid] {
+            let search = Search { k: 7, mode, unit: Unit::Document, ..Search::default() };
+            let hits = snapshot.search(&search, std::slice::from_ref(&question)).unwrap().remove(0);
+            answers.push(hits.into_iter().map(|hit| hit.document).collect::<Vec<_>>());
+        }
+        if order == 0 { ids.reverse() } else { ids.rotate_left(23) }
+    }
+    let first: Vec<String> = (0..7).map(|n| format!("d{n:02}")).collect();
+    assert!(answers.iter().all(|found| *found == first), "{answers:?}");
 }
 
 #[test]

@@ -30,7 +30,11 @@ impl ArtifactStore {
     pub fn create_named(&self, name: &str, bytes: &[u8]) -> Result<Creation, StoreError> {
         let key = self.key(name);
         if let Some(folder) = &self.folder {
-            return create_file(&folder.join(key.as_ref()), bytes).map_err(|e| failed(&self.named(name), &generic(e)));
+            let created = create_file(&folder.join(key.as_ref()), bytes).and_then(|creation| {
+                self.sync(&key)?;
+                Ok(creation)
+            });
+            return created.map_err(|e| failed(&self.named(name), &generic(e)));
         }
         let options = PutOptions { mode: PutMode::Create, ..Default::default() };
         let put = self.store.put_opts(&key, PutPayload::from(bytes.to_vec()), options);
@@ -87,12 +91,10 @@ fn create_file(path: &FilePath, bytes: &[u8]) -> std::io::Result<Creation> {
     let linked = write_and_link(&draft, path, bytes);
     std::fs::remove_file(&draft)?;
     match linked {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(Creation::Exists),
-        Err(error) => return Err(error),
+        Ok(()) => Ok(Creation::Created),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Creation::Exists),
+        Err(error) => Err(error),
     }
-    File::open(folder)?.sync_all()?;
-    Ok(Creation::Created)
 }
 
 fn write_and_link(draft: &FilePath, path: &FilePath, bytes: &[u8]) -> std::io::Result<()> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_index::{
-    Compaction, IndexError, Reader, Settings, Source, Sweep, Writer, compact, drop_collection, list, probe, sweep, verify,
+    Compaction, IndexError, Reader, Settings, Source, Sweep, Writer, compact, drop_collection, list, probe, sweep,
+    verify,
 };
 use lunapark_stores::ArtifactStore;
 
@@ -22,11 +23,17 @@ pub fn suite(store: &Arc<ArtifactStore>) {
     racing_writers(store);
     let all = ["many", "merged", "refusing", "replayed", "versions"];
     assert_eq!(list(store).unwrap(), all);
+    let (mut late, mut dice) = (writer(store, "many"), Dice(9));
+    let reader = Reader::open(Arc::clone(store), "many", BUDGET).unwrap();
     for name in all {
         let verified = verify(store, name).unwrap();
         assert!(verified.problems.is_empty(), "{name}: {:?}", verified.problems);
         drop_collection(store, name).unwrap();
     }
+    assert!(list(store).unwrap().is_empty());
+    let error = late.apply(&batch(90..91, vec![put(90, document(&mut dice, "a"))])).unwrap_err();
+    assert!(matches!(error, IndexError::NoCollection(_)), "a writer does not bring back what was dropped: {error}");
+    assert!(matches!(reader.refresh(), Err(IndexError::NoCollection(_))));
     assert!(list(store).unwrap().is_empty());
     assert!(matches!(Reader::open(Arc::clone(store), "many", BUDGET), Err(IndexError::NoCollection(_))));
 }
