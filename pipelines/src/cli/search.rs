@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use lunapark_index::{matches, question_words};
+use lunapark_index::{find_words, question_words};
 use lunapark_knowledge::search::Searcher;
 use lunapark_schemas::search::{Hit, MAX_QUERIES, SearchMode, SearchReply, SearchRequest, SearchUnit, Texts};
 use serde::{Deserialize, Serialize};
@@ -159,7 +159,7 @@ fn passage(
 
 /// The part of the text with the first found words, these marked.
 fn marked(text: &str, words: &[String], bold: bool) -> String {
-    let found = matches(text, words);
+    let found = find_words(text, words);
     let range = shown(text, found.first().map_or(0, |range| range.start));
     let (on, off) = if bold { ("\u{1b}[1m", "\u{1b}[0m") } else { ("*", "*") };
     let mut marked = String::from(if range.start > 0 { "… " } else { "" });
