@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram as Latencies;
 use lunapark_schemas::Messages;
 use lunapark_schemas::metrics::{Digest, MetricsRecord};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use prometheus::proto::MetricFamily;
 
 use crate::clock;
 use crate::runner::Account;
@@ -333,7 +333,8 @@ pub fn text_of<'a>(all: impl Iterator<Item = &'a PipelineMetrics> + Clone) -> Re
     let mut summaries: BTreeMap<String, String> = BTreeMap::new();
     for metrics in all {
         for (name, digest) in metrics.digests() {
-            let described = || format!("# HELP {name} From the event's timestamp, milliseconds.\n# TYPE {name} summary\n");
+            let described =
+                || format!("# HELP {name} From the event's timestamp, milliseconds.\n# TYPE {name} summary\n");
             let lines = summary(&name, &digest, &metrics.pipeline, &metrics.instance);
             summaries.entry(name.clone()).or_insert_with(described).push_str(&lines);
         }

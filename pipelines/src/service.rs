@@ -272,19 +272,8 @@ impl Service {
         let http = config.listen.as_deref().map(|address| http::serve(address, shown, stop.clone())).transpose()?;
         let drain_budget = config.score.drain_budget;
         let (threads, reporter, agent) = (Vec::new(), None, None);
-        let mut service = Self {
-            log,
-            catalog,
-            health,
-            metrics,
-            others,
-            http,
-            threads,
-            reporter,
-            agent,
-            stop,
-            drain_budget,
-        };
+        let mut service =
+            Self { log, catalog, health, metrics, others, http, threads, reporter, agent, stop, drain_budget };
         let board = score.as_ref().map(|score| Arc::new(switchboard(config, &service.log, &service.catalog, score)));
         if let Some(board) = &board {
             service.follow(&config.instance, board.clone())?;

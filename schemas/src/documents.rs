@@ -75,7 +75,8 @@ impl Ingest {
 fn record(message: &Message<'_>) -> Result<Ingest, Rejection> {
     let value = message.value.filter(|value| !value.is_empty());
     let empty = || reject(ErrorClass::Empty, "no value; send an ingest record, or `deleted: true` to take one out");
-    let record = IngestRecord::from_json(value.ok_or_else(empty)?).map_err(|what| reject(ErrorClass::Malformed, what))?;
+    let record =
+        IngestRecord::from_json(value.ok_or_else(empty)?).map_err(|what| reject(ErrorClass::Malformed, what))?;
     Ok(Ingest { record, file: None })
 }
 

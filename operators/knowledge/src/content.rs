@@ -29,10 +29,9 @@ pub(crate) fn bytes_of(ingest: Ingest, sources: &dyn Sources, limit: usize) -> R
         (None, None) => Vec::new(),
     };
     match bytes.len() > limit {
-        true => Err(SourceError::Refused(format!(
-            "{} bytes; `documents.max_document_bytes` allows {limit}",
-            bytes.len()
-        ))),
+        true => {
+            Err(SourceError::Refused(format!("{} bytes; `documents.max_document_bytes` allows {limit}", bytes.len())))
+        }
         false => Ok(bytes),
     }
 }

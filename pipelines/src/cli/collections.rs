@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
-use lunapark_index::{Compaction, Counts, Reader, Settings, Sweep, Swept, compact, drop_collection, list, sweep, verify};
+use lunapark_index::{
+    Compaction, Counts, Reader, Settings, Sweep, Swept, compact, drop_collection, list, sweep, verify,
+};
 use lunapark_stores::ArtifactStore;
 use serde::Serialize;
 

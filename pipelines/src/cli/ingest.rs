@@ -156,22 +156,36 @@ impl<'a> Sender<'a> {
     }
 
     fn file(&mut self, path: &Path, id: &str) -> anyhow::Result<()> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) => return Ok(self.skip(path, error)),
-        };
+        match self.readable(path, id) {
+            Ok(bytes) => self.send_file(path, id, &bytes),
+            Err(reason) => {
+                self.report.skipped.push(Skipped { path: path.display().to_string(), reason });
+                Ok(())
+            }
+        }
+    }
+
+    /// The bytes of a file that the service can read, or why it cannot.
+    fn readable(&self, path: &Path, id: &str) -> Result<Vec<u8>, String> {
+        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
         if bytes.is_empty() {
-            return Ok(self.skip(path, "it is empty"));
+            return Err("it is empty".to_owned());
         }
-        if let Err(error) = Kind::of(&Source { bytes: &bytes, content_type: None, name: Some(id) }) {
-            return Ok(self.skip(path, error));
+        let source = Source { bytes: &bytes, content_type: None, name: Some(id) };
+        Kind::of(&source).map_err(|error| error.to_string())?;
+        match bytes.len() + HEADER_BYTES > self.max_bytes {
+            true => Err(format!(
+                "{} bytes, and topic `{}` takes {}: send a record with its `uri`",
+                bytes.len(),
+                self.topic,
+                self.max_bytes
+            )),
+            false => Ok(bytes),
         }
-        if bytes.len() + HEADER_BYTES > self.max_bytes {
-            let (bytes, most) = (bytes.len(), self.max_bytes);
-            let what = format!("{bytes} bytes, and topic `{}` takes {most}: send a record with its `uri`", self.topic);
-            return Ok(self.skip(path, what));
-        }
-        if self.unchanged(id, &bytes)? {
+    }
+
+    fn send_file(&mut self, path: &Path, id: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        if self.unchanged(id, bytes)? {
             return Ok(());
         }
         let address = format!("file://{}", path.canonicalize().unwrap_or_else(|_| path.to_owned()).display());
@@ -180,7 +194,7 @@ impl<'a> Sender<'a> {
         headers.push_str(DOCUMENT, id);
         headers.push_str(URI, &address);
         headers.push_str(CONTENT_TYPE, "application/octet-stream");
-        self.send(id, &bytes, &headers)
+        self.send(id, bytes, &headers)
     }
 
     fn records(&mut self, path: &Path) -> anyhow::Result<()> {
@@ -201,11 +215,9 @@ impl<'a> Sender<'a> {
         fields.entry("collection").or_insert_with(|| self.args.collection.clone().into());
         let text = value.to_string();
         let record = IngestRecord::from_json(text.as_bytes()).map_err(anyhow::Error::msg)?;
-        let same = record.collection == self.args.collection;
-        if let Some(content) = record.content.as_deref().filter(|_| same && !self.args.all) {
-            if self.unchanged(&record.id, content.as_bytes())? {
-                return Ok(());
-            }
+        let content = record.content.as_deref().filter(|_| record.collection == self.args.collection);
+        if content.map_or(Ok(false), |content| self.unchanged(&record.id, content.as_bytes()))? {
+            return Ok(());
         }
         let mut headers = HeadersBuf::new();
         headers.push_str(CONTENT_TYPE, "application/json");
@@ -232,10 +244,6 @@ impl<'a> Sender<'a> {
         self.report.sent += 1;
         self.bar.set_position(self.report.sent);
         Ok(())
-    }
-
-    fn skip(&mut self, path: &Path, reason: impl ToString) {
-        self.report.skipped.push(Skipped { path: path.display().to_string(), reason: reason.to_string() });
     }
 }
 

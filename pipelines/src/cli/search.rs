@@ -24,9 +24,11 @@ const SHOWN: usize = 480;
 /// By meaning and by words at once (hybrid), unless --mode says otherwise. Reads the collection from the store of
 /// artifacts ([store]); no service need run.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  lunapark search \"how is boundary layer transition delayed\" --collection papers\n  \
+#[command(
+    after_help = "Examples:\n  lunapark search \"how is boundary layer transition delayed\" --collection papers\n  \
                         lunapark search \"flutter\" -c papers --filter \"year >= 1960\" --k 3 --explain\n  \
-                        lunapark search -c papers --queries questions.ndjson --json > answers.ndjson")]
+                        lunapark search -c papers --queries questions.ndjson --json > answers.ndjson"
+)]
 pub struct Args {
     /// The question
     #[arg(required_unless_present = "queries", conflicts_with = "queries")]
@@ -121,13 +123,7 @@ fn one(searcher: &Searcher, args: &Args, out: &mut Output<'_>, json: bool) -> an
     Ok(ExitCode::SUCCESS)
 }
 
-fn passage(
-    out: &mut Output<'_>,
-    number: usize,
-    hit: &Hit,
-    words: &[String],
-    explain: bool,
-) -> anyhow::Result<()> {
+fn passage(out: &mut Output<'_>, number: usize, hit: &Hit, words: &[String], explain: bool) -> anyhow::Result<()> {
     let bold = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let title = hit.title.as_deref().unwrap_or(&hit.document);
     let place: Vec<String> = [

@@ -46,8 +46,7 @@ fn words(place: &Workplace, question: &str) -> Value {
 fn audited(place: &Workplace, pipeline: &str, topic: &str, results: &str) -> Value {
     let (topic, results) = (place.topic(topic), place.topic(results));
     let group = format!("{}{pipeline}", place.prefix());
-    let report =
-        place.cli_json(&["audit", "--deep", "--pipeline", &group, "--topic", &topic, "--results", &results]);
+    let report = place.cli_json(&["audit", "--deep", "--pipeline", &group, "--topic", &topic, "--results", &results]);
     assert_eq!((&report["lost"], &report["duplicated"], &report["proven"]), (&0.into(), &0.into(), &true.into()));
     report
 }

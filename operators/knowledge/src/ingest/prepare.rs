@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use lunapark_documents::{Child, ChunkOptions, ExtractError, Extracted, Kind, Limits, Parent, PdfReader, Source, Tokens};
+use lunapark_documents::{
+    Child, ChunkOptions, ExtractError, Extracted, Kind, Limits, Parent, PdfReader, Source, Tokens,
+};
 use lunapark_embed::{Role, TextTokenizer};
 use lunapark_schemas::documents::{Ingest, IngestRecord};
 use lunapark_schemas::{ErrorClass, Rejection};

@@ -7,8 +7,8 @@ use lunapark_documents::{ExtractError, Pages};
 use lunapark_embed::{EncoderOptions, Folder};
 use lunapark_index::{Bm25, Chunking, Metric, Settings};
 use lunapark_operator::Codec;
-use lunapark_schemas::search::{SearchMode, SearchRequest, SearchUnit, Texts};
 use lunapark_schemas::Messages;
+use lunapark_schemas::search::{SearchMode, SearchRequest, SearchUnit, Texts};
 use lunapark_stores::ArtifactStore;
 
 use super::*;

@@ -53,14 +53,7 @@ impl Codec<Found> for SearchCodec {
         decoded
     }
 
-    fn encode(
-        &self,
-        _: &Message<'_>,
-        _: usize,
-        _: &Member,
-        out: &Found,
-        reply: &mut Reply,
-    ) -> Result<(), Rejection> {
+    fn encode(&self, _: &Message<'_>, _: usize, _: &Member, out: &Found, reply: &mut Reply) -> Result<(), Rejection> {
         serde_json::to_writer(&mut reply.value, &out.0)
             .map_err(|error| Rejection::new(ErrorClass::Operator, format!("the answer cannot be written: {error}")))?;
         reply.headers.push_str(CONTENT_TYPE, "application/json");

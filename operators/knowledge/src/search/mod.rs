@@ -122,13 +122,12 @@ impl Searcher {
         };
         self.check_encoder(request, &snapshot)?;
         let questions = request.queries().iter().zip(vectors);
-        let questions: Vec<_> =
-            questions.map(|(text, vector)| Question { text: text.clone(), vector }).collect();
+        let questions: Vec<_> = questions.map(|(text, vector)| Question { text: text.clone(), vector }).collect();
         let found = snapshot.search(&self.search_of(request)?, &questions)?;
-        let answers = questions.into_iter().zip(found).map(|(question, hits)| Answer {
-            query: question.text,
-            results: hits.into_iter().map(hit).collect(),
-        });
+        let answers = questions
+            .into_iter()
+            .zip(found)
+            .map(|(question, hits)| Answer { query: question.text, results: hits.into_iter().map(hit).collect() });
         Ok(SearchReply {
             id: request.id.clone(),
             collection: request.collection.clone(),
