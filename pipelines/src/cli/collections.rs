@@ -30,14 +30,20 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// All collections
+    #[command(after_help = "Examples:\n  lunapark collections list\n  lunapark collections list --json")]
     List,
     /// Documents, passages, model and versions of one
+    #[command(after_help = "Examples:\n  lunapark collections show papers")]
     Show(Named),
     /// Merge segments, and remove old versions with what only they need
+    #[command(after_help = "Examples:\n  lunapark collections compact papers\n  \
+                            lunapark collections compact papers --whole --keep 1h")]
     Compact(Compact),
     /// Check every object against its checksum, and every row against its document
+    #[command(after_help = "Examples:\n  lunapark collections verify papers")]
     Verify(Named),
     /// Remove a collection with all its versions
+    #[command(after_help = "Examples:\n  lunapark collections drop papers --yes")]
     Drop(Drop),
 }
 
