@@ -17,8 +17,8 @@ use crate::config::{Config, DocumentsConfig};
 use crate::jobs::Allowed;
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::s3_options;
-use crate::pipelines::documents::Documents;
-use crate::pipelines::search::Search;
+use crate::pipelines::documents::{Documents, documents};
+use crate::pipelines::search::{Search, search};
 use crate::service::check_knowledge_topics;
 
 /// The hidden subcommand that reads one PDF from standard input.
@@ -79,14 +79,14 @@ impl Knowledge {
         let documents = match config.documents.threads {
             0 => None,
             _ => {
-                let documents = Documents::new(config, catalog, library.ingestor(config)?);
+                let documents = documents(config, catalog, library.ingestor(config)?);
                 Some((Arc::new(documents), counters(&config.documents.name)?))
             }
         };
         let search = match config.search.threads {
             0 => None,
             _ => {
-                let search = Search::new(config, catalog, library.searcher());
+                let search = search(config, catalog, library.searcher());
                 Some((Arc::new(search), counters(&config.search.name)?))
             }
         };

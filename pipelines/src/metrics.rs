@@ -199,11 +199,6 @@ impl PipelineMetrics {
         digest(&self.latency)
     }
 
-    /// Prometheus text.
-    pub fn text(&self) -> Result<String, MetricsError> {
-        text_of([self].into_iter())
-    }
-
     /// The record for the topic `metrics`: the same figures.
     pub fn record(&self) -> MetricsRecord {
         MetricsRecord {

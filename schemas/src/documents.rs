@@ -23,7 +23,9 @@ pub const TITLE: &str = "lunapark-title";
 pub const URI: &str = "lunapark-uri";
 
 /// An id is a Kafka key and part of every answer: longer ones are refused.
-const MAX_ID_BYTES: usize = 1024;
+pub const MAX_ID_BYTES: usize = 1024;
+/// A collection's name is one part of a path on every store.
+pub const MAX_COLLECTION_BYTES: usize = 100;
 
 /// One document for a collection, or its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -139,11 +141,11 @@ impl IngestRecord {
 pub fn check_collection(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     let begins = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    match begins && name.len() <= 100 && name.chars().all(plain) {
+    match begins && name.len() <= MAX_COLLECTION_BYTES && name.chars().all(plain) {
         true => Ok(()),
         false => Err(format!(
             "`collection` is `{}`: use up to 100 small letters, digits, `-`, `_` and `.`, a letter or digit first",
-            name.chars().take(100).collect::<String>()
+            name.chars().take(MAX_COLLECTION_BYTES).collect::<String>()
         )),
     }
 }

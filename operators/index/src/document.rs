@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use lunapark_schemas::documents::MAX_ID_BYTES;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::IndexError;
-
-/// An id longer than this is refused: it is a key, not a text.
-pub const MAX_ID_BYTES: usize = 1024;
 
 /// A document as it is indexed.
 #[derive(Clone, Debug, Default, PartialEq)]

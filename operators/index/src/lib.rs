@@ -43,7 +43,7 @@ mod writer;
 
 pub use collections::{drop_collection, list, probe};
 pub use compact::{Compaction, compact};
-pub use document::{Action, Applied, Batch, Change, Child, Document, MAX_ID_BYTES, Outcome, Parent, Source};
+pub use document::{Action, Applied, Batch, Change, Child, Document, Outcome, Parent, Source};
 pub use error::IndexError;
 pub use filter::Filter;
 pub use manifest::{Manifest, Reason, SegmentEntry, WriterName};

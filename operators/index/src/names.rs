@@ -1,22 +1,17 @@
 //! Names of objects on the store.
 
+use lunapark_schemas::documents::{MAX_COLLECTION_BYTES, check_collection};
+
 use crate::IndexError;
 
 /// The folder of all collections.
 pub(crate) const COLLECTIONS: &str = "collections";
 /// Digits of a manifest's number: names in order are numbers in order.
 const DIGITS: usize = 20;
-const MAX_NAME: usize = 100;
 
 /// Refuses what is no name of a collection, before it becomes a path.
 pub(crate) fn check(collection: &str) -> Result<(), IndexError> {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let first = collection.bytes().next().is_some_and(plain);
-    let rest = collection.bytes().all(|b| plain(b) || b"._-".contains(&b));
-    match first && rest && collection.len() <= MAX_NAME {
-        true => Ok(()),
-        false => Err(IndexError::Name(collection.chars().take(MAX_NAME).collect())),
-    }
+    check_collection(collection).map_err(|_| IndexError::Name(collection.chars().take(MAX_COLLECTION_BYTES).collect()))
 }
 
 pub(crate) fn folder(collection: &str) -> String {

@@ -123,10 +123,26 @@ impl Snapshot {
 
     /// The document of an id.
     pub fn document(&self, id: &str) -> Result<Option<Document>, IndexError> {
+        match self.find(id)? {
+            Some((segment, row)) => Ok(Some(self.rows(segment)?.document(row))),
+            None => Ok(None),
+        }
+    }
+
+    /// The digest of a document's content; neither its text nor its vectors are read.
+    pub fn digest(&self, id: &str) -> Result<Option<String>, IndexError> {
+        match self.find(id)? {
+            Some((segment, row)) => Ok(Some(self.table::<Documents>(segment)?.digest.value(row).to_owned())),
+            None => Ok(None),
+        }
+    }
+
+    /// The segment and row of a document.
+    fn find(&self, id: &str) -> Result<Option<(usize, usize)>, IndexError> {
         for segment in 0..self.segments.len() {
             let row = self.table::<Documents>(segment)?.find(id);
             if let Some(row) = row.filter(|&row| self.live[segment].get(row)) {
-                return Ok(Some(self.rows(segment)?.document(row)));
+                return Ok(Some((segment, row)));
             }
         }
         Ok(None)

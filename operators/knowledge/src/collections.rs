@@ -33,6 +33,12 @@ impl Collections {
         &self.settings
     }
 
+    /// `name#digest` of the text encoder, as the ledger and the results have it.
+    pub fn encoder_tag(&self) -> String {
+        let digest = &self.settings.model_digest;
+        format!("{}#{}", self.settings.model, digest.get(..8).unwrap_or(digest))
+    }
+
     /// Applies changes to a collection, which is made where there is none.
     pub fn apply(&self, collection: &str, batch: &Batch) -> Result<(), IndexError> {
         let writer = self.writer(collection)?;

@@ -1,7 +1,5 @@
 //! Where the bytes of a document come from.
 
-use lunapark_schemas::documents::Ingest;
-
 /// Content that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
@@ -19,13 +17,16 @@ pub trait Sources: Send + Sync {
     fn read(&self, uri: &str, limit: usize) -> Result<Vec<u8>, SourceError>;
 }
 
-/// The document's bytes: in its record, beside it, or where it says.
-pub(crate) fn bytes_of(ingest: Ingest, sources: &dyn Sources, limit: usize) -> Result<Vec<u8>, SourceError> {
-    let Ingest { record, file } = ingest;
-    let inline = file.or(record.content.map(String::into_bytes));
-    let bytes = match (inline, record.uri) {
+/// The document's bytes: those that came with its record, or those where it says.
+pub(crate) fn bytes_of(
+    inline: Option<Vec<u8>>,
+    uri: Option<&str>,
+    sources: &dyn Sources,
+    limit: usize,
+) -> Result<Vec<u8>, SourceError> {
+    let bytes = match (inline, uri) {
         (Some(bytes), _) => bytes,
-        (None, Some(uri)) => return sources.read(&uri, limit),
+        (None, Some(uri)) => return sources.read(uri, limit),
         (None, None) => Vec::new(),
     };
     match bytes.len() > limit {

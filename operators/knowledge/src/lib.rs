@@ -9,10 +9,24 @@
 //! manifests, so a batch that comes again changes nothing and is answered with the same bytes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod codec;
 mod collections;
 mod content;
 pub mod ingest;
 pub mod search;
 
+pub use codec::{Json, JsonCodec, Rows};
 pub use collections::Collections;
 pub use content::{SourceError, Sources};
+
+use std::time::Duration;
+
+use lunapark_operator::{OperatorError, Retry};
+
+/// A store that does not answer is asked again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The batch waits for a store that does not answer.
+fn later(message: String) -> OperatorError {
+    OperatorError { retry: Retry::After(AGAIN), message }
+}

@@ -1,12 +1,13 @@
 //! The batch that operators see: an Arrow `RecordBatch` with the messages that it came from beside it.
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use lunapark_schemas::Rejection;
 use lunapark_schemas::inference::Request;
 use lunapark_schemas::outcome::FailedRow;
+use lunapark_schemas::{ErrorClass, Rejection};
 
 /// Rows of one model, and which message each run of rows belongs to.
 #[derive(Clone, Debug)]
@@ -88,6 +89,20 @@ pub struct VersionName {
 impl std::fmt::Display for VersionName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.name, self.version)
+    }
+}
+
+impl Decoded {
+    /// Adds the rows of these messages as a batch, where there are any. Rows that make no batch are rejected.
+    pub fn add<E: Display>(&mut self, model: usize, rows: Result<RecordBatch, E>, members: Vec<Member>) {
+        match rows {
+            _ if members.is_empty() => {}
+            Ok(rows) => self.batches.push(Batch { model, rows, members }),
+            Err(error) => {
+                let rejection = Rejection::new(ErrorClass::Operator, format!("rows do not make a batch: {error}"));
+                self.rejected.extend(members.iter().map(|m| (m.message, rejection.clone())));
+            }
+        }
     }
 }
 

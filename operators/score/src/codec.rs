@@ -111,14 +111,8 @@ impl Codec<Scored> for InferenceCodec {
             }
         }
         decoded.shadow_rejected = decoding.shadow_rejected;
-        for Collecting { model, rows, members } in decoding.live.into_iter().filter(|c| !c.members.is_empty()) {
-            match rows.finish() {
-                Ok(rows) => decoded.batches.push(Batch { model, rows, members }),
-                Err(error) => {
-                    let rejection = Rejection::new(ErrorClass::Operator, format!("rows do not make a batch: {error}"));
-                    decoded.rejected.extend(members.iter().map(|m| (m.message, rejection.clone())));
-                }
-            }
+        for Collecting { model, rows, members } in decoding.live {
+            decoded.add(model, rows.finish(), members);
         }
         let shadow = decoding.shadow.into_iter().filter(|c| !c.members.is_empty());
         let batch = |c: Collecting| Some(Batch { model: c.model, rows: c.rows.finish().ok()?, members: c.members });

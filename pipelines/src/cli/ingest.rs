@@ -14,12 +14,12 @@ use lunapark_index::{Reader, Snapshot};
 use lunapark_schemas::documents::{COLLECTION, DOCUMENT, IngestRecord, URI, check_collection};
 use lunapark_schemas::headers::CONTENT_TYPE;
 use lunapark_schemas::{Event as _, HeadersBuf, Record, TopicPartition};
-use lunapark_topics::{LogErrorKind, Writer};
+use lunapark_stores::digest_of;
+use lunapark_topics::{Watermarks, Writer};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::Context;
 use super::output::{self, Output, Table, number};
+use super::{Context, topics};
 use crate::config::Config;
 use crate::knowledge;
 
@@ -226,7 +226,7 @@ impl<'a> Sender<'a> {
 
     fn unchanged(&mut self, id: &str, bytes: &[u8]) -> anyhow::Result<bool> {
         let Some(known) = &self.known else { return Ok(false) };
-        let found = known.document(id)?.is_some_and(|document| document.digest == digest(bytes));
+        let found = known.digest(id)?.is_some_and(|digest| digest == digest_of(bytes));
         self.report.unchanged += u64::from(found);
         Ok(found)
     }
@@ -247,10 +247,6 @@ impl<'a> Sender<'a> {
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The collection as it is now; none where there is no such collection yet.
 fn known(config: &Config, collection: &str) -> anyhow::Result<Option<Arc<Snapshot>>> {
     let store = Arc::new(knowledge::store(config)?);
@@ -265,15 +261,10 @@ fn known(config: &Config, collection: &str) -> anyhow::Result<Option<Arc<Snapsho
 fn wait(context: &Context, config: &Config, patience: Duration) -> anyhow::Result<()> {
     let topic = context.catalog.documents_ingest.name();
     let group = format!("{}{}", context.catalog.prefix(), config.documents.name);
-    let partitions: Vec<_> =
-        (0..context.log.topic(topic)?.partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect();
-    let mut ends = Vec::new();
-    for at in &partitions {
-        ends.push(context.log.watermarks(at)?.high);
-    }
+    let ends = topics::ends(&*context.log, &context.log.topic(topic)?)?;
     let (began, bar) = (Instant::now(), output::progress(None, "{spinner} {msg} documents left to index"));
     loop {
-        let left = left(context, &group, &partitions, &ends)?;
+        let left = left(context, &group, &ends)?;
         if left == 0 {
             bar.finish_and_clear();
             return Ok(());
@@ -289,13 +280,10 @@ fn wait(context: &Context, config: &Config, patience: Duration) -> anyhow::Resul
     }
 }
 
-fn left(context: &Context, group: &str, partitions: &[TopicPartition], ends: &[i64]) -> anyhow::Result<i64> {
-    let committed = match context.log.committed(group, partitions) {
-        // Nobody has joined yet.
-        Err(error) if error.kind == LogErrorKind::TopicMissing => vec![None; partitions.len()],
-        found => found?,
-    };
-    Ok(committed.iter().zip(ends).map(|(next, end)| (end - next.unwrap_or(0)).max(0)).sum())
+fn left(context: &Context, group: &str, ends: &[(TopicPartition, Watermarks)]) -> anyhow::Result<i64> {
+    let partitions: Vec<_> = ends.iter().map(|(at, _)| at.clone()).collect();
+    let committed = context.log.committed(group, &partitions)?;
+    Ok(ends.iter().zip(committed).map(|((_, ends), next)| topics::lag(*ends, next)).sum())
 }
 
 fn print(out: &mut Output<'_>, json: bool, report: &Report) -> anyhow::Result<ExitCode> {

@@ -134,13 +134,18 @@ fn partition_json(at: &TopicPartition, ends: &Watermarks) -> serde_json::Value {
     json!({"partition": at.partition, "low": ends.low, "high": ends.high, "offsets": ends.high - ends.low})
 }
 
-fn ends(log: &dyn Log, topic: &TopicInfo) -> anyhow::Result<Vec<(TopicPartition, Watermarks)>> {
+pub(super) fn ends(log: &dyn Log, topic: &TopicInfo) -> anyhow::Result<Vec<(TopicPartition, Watermarks)>> {
     let of = |partition| {
         let at = TopicPartition::new(topic.name.clone(), partition);
         let ends = log.watermarks(&at).with_context(|| format!("cannot look up the ends of {at}"))?;
         Ok((at, ends))
     };
     (0..topic.partitions).map(of).collect()
+}
+
+/// Offsets from what a group has committed of a partition to its end, from its first record where it has not.
+pub(super) fn lag(ends: Watermarks, committed: Option<i64>) -> i64 {
+    (ends.high - committed.unwrap_or(ends.low).max(ends.low)).max(0)
 }
 
 fn kept(retention: Option<Duration>) -> String {
@@ -344,7 +349,7 @@ impl PartitionWork {
     fn of(log: &dyn Log, at: &TopicPartition, ends: Watermarks, committed: Option<i64>) -> anyhow::Result<Self> {
         let next = committed.unwrap_or(ends.low).max(ends.low);
         let left = work(log, at, next, ends.high).with_context(|| format!("cannot count what is left of {at}"))?;
-        let lag = (ends.high - next).max(0);
+        let lag = lag(ends, committed);
         Ok(Self { partition: at.partition, committed, lag, work_left: left.messages, exact: left.exact })
     }
 }

@@ -103,27 +103,15 @@ impl Score {
     }
 
     fn settings(&self, member: &str) -> Settings {
-        let config = &self.config;
-        Settings {
-            pipeline: self.group(),
-            member: member.to_owned(),
-            routes: Routes {
-                results: self.catalog.inference_results.name().clone(),
-                shadow: Some(self.catalog.inference_shadow.name().clone()),
-                dead: self.catalog.inference_events.dead().name().clone(),
-                ledger: self.catalog.ledger.clone(),
-                ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
-            },
-            commit_interval: config.commit_interval,
-            commit_messages: config.commit_messages,
-            commit_bytes: config.commit_bytes,
-            batch_messages: config.batch_messages,
-            batch_bytes: config.batch_bytes,
-            reject_share: config.reject_share,
-            reject_window: config.reject_window,
-            shadow_patience: config.shadow_patience,
-            accept_rejects_until: self.accept_rejects_until,
-        }
+        let routes = Routes {
+            results: self.catalog.inference_results.name().clone(),
+            shadow: Some(self.catalog.inference_shadow.name().clone()),
+            dead: self.catalog.inference_events.dead().name().clone(),
+            ledger: self.catalog.ledger.clone(),
+            ledger_partition: partition_of(member.as_bytes(), self.catalog.ledger.spec.partitions),
+        };
+        let accept_rejects_until = self.accept_rejects_until;
+        Settings { accept_rejects_until, ..Settings::of(&self.config, self.group(), member.to_owned(), routes) }
     }
 }
 

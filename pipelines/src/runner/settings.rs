@@ -6,7 +6,7 @@ use std::time::Duration;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_topics::{Limit, LogError, Topic};
 
-use crate::config::Config;
+use crate::config::ScoreConfig;
 
 /// Settings of one stream thread.
 #[derive(Clone, Debug)]
@@ -38,21 +38,20 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What every pipeline takes from the configuration: the commits of the scorer, and its breaker.
-    pub fn of(config: &Config, pipeline: String, member: String, routes: Routes) -> Self {
-        let score = &config.score;
+    /// As the scorer is configured, which every pipeline that has no wishes of its own follows.
+    pub fn of(config: &ScoreConfig, pipeline: String, member: String, routes: Routes) -> Self {
         Self {
             pipeline,
             member,
             routes,
-            commit_interval: score.commit_interval,
-            commit_messages: score.commit_messages,
-            commit_bytes: score.commit_bytes,
-            batch_messages: score.batch_messages,
-            batch_bytes: score.batch_bytes,
-            reject_share: score.reject_share,
-            reject_window: score.reject_window,
-            shadow_patience: score.shadow_patience,
+            commit_interval: config.commit_interval,
+            commit_messages: config.commit_messages,
+            commit_bytes: config.commit_bytes,
+            batch_messages: config.batch_messages,
+            batch_bytes: config.batch_bytes,
+            reject_share: config.reject_share,
+            reject_window: config.reject_window,
+            shadow_patience: config.shadow_patience,
             accept_rejects_until: None,
         }
     }

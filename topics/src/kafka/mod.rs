@@ -34,6 +34,8 @@ use crate::catalog::TopicSpec;
 use crate::error::{LogError, LogErrorKind};
 use crate::log::{Created, Log, Reader, Stream, StreamSpec, TopicInfo, Transaction, Watermarks, Writer};
 
+/// A topic that nobody has: asking for it costs least.
+const NOBODYS: &str = "__lunapark_probe";
 /// Events that a client without messages may have gathered: some for each broker of a large cluster.
 const MAX_EVENTS: usize = 100;
 
@@ -58,9 +60,7 @@ impl KafkaLog {
         let metadata: BaseConsumer<_> =
             options.consumer().create_with_context(PlainContext::default()).map_err(failed)?;
         let log = Self { options: options.clone(), admin, metadata };
-        log.metadata()
-            .fetch_metadata(Some("__lunapark_probe"), options.request_timeout)
-            .map_err(|e| log.error("", &e))?;
+        log.metadata().fetch_metadata(Some(NOBODYS), options.request_timeout).map_err(|e| log.error("", &e))?;
         Ok(log)
     }
 

@@ -22,8 +22,6 @@ const NAP: Duration = Duration::from_micros(100);
 const NAPS_PER_FLUSH: u32 = 10;
 /// One try of an abort; reports of the purged records are served between two.
 const ABORT_SLICE: Duration = Duration::from_millis(10);
-/// A topic that nobody has: asking for it costs least.
-const PROBE: &str = "__lunapark_probe";
 /// Delivery reports are served once per so many records, so that none waits behind a long batch.
 const SERVE_EVERY: u32 = 4096;
 
@@ -59,7 +57,7 @@ impl Sink {
     pub(super) fn init_transactions(&mut self) -> Result<(), LogError> {
         let deadline = Instant::now() + self.timeout;
         // librdkafka asks once and, where no broker is connected yet, again after 500 ms: connect first.
-        let connected = self.producer.client().fetch_metadata(Some(PROBE), self.timeout);
+        let connected = self.producer.client().fetch_metadata(Some(super::NOBODYS), self.timeout);
         connected.map_err(|e| self.error("connect", &e))?;
         loop {
             match self.producer.init_transactions(self.timeout) {

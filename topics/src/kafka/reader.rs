@@ -31,10 +31,6 @@ impl KafkaReader {
         config.set("group.id", "lunapark-reader");
         let failed = |e| log_error("reader", &e, None);
         let consumer: BaseConsumer<_> = config.create_with_context(PlainContext::default()).map_err(failed)?;
-        // librdkafka looks once a second for the leaders of what was assigned before it knew of any: let it know first.
-        if let Some(first) = from.first() {
-            consumer.fetch_metadata(Some(&first.topic), options.request_timeout).map_err(failed)?;
-        }
         consumer.assign(&offset_list(from)?).map_err(failed)?;
         Ok(Self { consumer, bootstrap: options.bootstrap.clone(), from: from.to_vec() })
     }

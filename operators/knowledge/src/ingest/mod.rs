@@ -4,8 +4,8 @@
 //! batch ──▶ prepare, one by one ──▶ embed, all children at once ──▶ a segment and a manifest per collection
 //! ```
 
-mod codec;
 mod prepare;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -21,18 +21,20 @@ use lunapark_operator::{Batch, Operator, OperatorError, Retry};
 use lunapark_schemas::documents::{IndexedRecord, IndexedStatus, IngestRecord};
 use lunapark_schemas::{Outcome, Rejection};
 
-pub(crate) use codec::one_row;
-pub use codec::{Indexed, IngestCodec};
-use codec::{Row, rows_of};
 use prepare::{Kitchen, Prepared, Unready};
+pub use rows::IngestRows;
+use rows::{Row, rows_of};
 
+use crate::codec::{Json, JsonCodec};
 use crate::collections::Collections;
 use crate::content::Sources;
+use crate::later;
 
-/// A store that does not answer is asked again after so long.
-const AGAIN: Duration = Duration::from_secs(1);
 /// What a human has to mend is looked at again after so long; nothing is lost meanwhile.
 const MENDED: Duration = Duration::from_secs(10);
+
+/// The codec of this operator.
+pub type IngestCodec = JsonCodec<IngestRows>;
 
 /// What an ingestor works with.
 pub struct Ingestor {
@@ -58,13 +60,13 @@ enum Step {
 }
 
 impl Operator for Ingestor {
-    type Out = Indexed;
+    type Out = Json<IndexedRecord>;
 
     fn name(&self) -> &'static str {
         "index"
     }
 
-    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Indexed>>, OperatorError> {
+    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Json<IndexedRecord>>>, OperatorError> {
         let rows = rows_of(batch).map_err(OperatorError::fatal)?;
         let read = read_ranges(&rows);
         let sources: Vec<Source> =
@@ -77,12 +79,6 @@ impl Operator for Ingestor {
 }
 
 impl Ingestor {
-    /// `name#digest` of the text encoder, as the ledger and the results have it.
-    pub fn encoder_tag(&self) -> String {
-        let digest = self.encoder.digest();
-        format!("{}#{}", self.collections.settings().model, digest.get(..8).unwrap_or(digest))
-    }
-
     fn prepare(&self, row: Row) -> Result<Step, OperatorError> {
         if row.ingest.record.deleted {
             return Ok(Step::Deleted(row.ingest.record));
@@ -98,7 +94,7 @@ impl Ingestor {
         match kitchen.prepare(row.ingest) {
             Ok(prepared) => Ok(Step::Ready(Box::new(prepared))),
             Err(Unready::Rejected(rejection)) => Ok(Step::Rejected(rejection)),
-            Err(Unready::Away(what)) => Err(later(AGAIN, what)),
+            Err(Unready::Away(what)) => Err(later(what)),
         }
     }
 
@@ -136,31 +132,27 @@ impl Ingestor {
         Ok(())
     }
 
-    fn outcomes(&self, steps: Vec<Step>, embedded: &Embeddings) -> Vec<Outcome<Indexed>> {
-        let (mut at, model) = (0, self.encoder_tag());
+    fn outcomes(&self, steps: Vec<Step>, embedded: &Embeddings) -> Vec<Outcome<Json<IndexedRecord>>> {
+        let (mut at, model) = (0, self.collections.encoder_tag());
         let outcome = |step| match step {
             Step::Rejected(rejection) => Outcome::Reject(rejection),
-            Step::Deleted(record) => Outcome::Emit(Indexed(deleted(record, model.clone()))),
+            Step::Deleted(record) => Outcome::Emit(Json(deleted(record, model.clone()))),
             Step::Ready(prepared) => {
                 let from = at;
                 at += prepared.children().count();
-                Outcome::Emit(Indexed(indexed(*prepared, embedded, from..at, model.clone())))
+                Outcome::Emit(Json(indexed(*prepared, embedded, from..at, model.clone())))
             }
         };
         steps.into_iter().map(outcome).collect()
     }
 }
 
-fn later(pause: Duration, message: String) -> OperatorError {
-    OperatorError { retry: Retry::After(pause), message }
-}
-
 /// A document that the index refuses is found by halves; everything else waits for the store, or for a human.
 fn unindexed(error: IndexError) -> OperatorError {
     match &error {
         IndexError::Refused { .. } | IndexError::Name(_) => OperatorError::fatal(error.to_string()),
-        _ if error.passes() => later(AGAIN, error.to_string()),
-        _ => later(MENDED, error.to_string()),
+        _ if error.passes() => later(error.to_string()),
+        _ => OperatorError { retry: Retry::After(MENDED), message: error.to_string() },
     }
 }
 

@@ -8,7 +8,7 @@ use lunapark_documents::{
 use lunapark_embed::{Role, TextTokenizer};
 use lunapark_schemas::documents::{Ingest, IngestRecord};
 use lunapark_schemas::{ErrorClass, Rejection};
-use sha2::{Digest, Sha256};
+use lunapark_stores::digest_of;
 
 use crate::content::{SourceError, Sources, bytes_of};
 
@@ -71,13 +71,14 @@ impl From<SourceError> for Unready {
 impl Kitchen<'_> {
     /// Fetches, reads and cuts a document.
     pub fn prepare(&self, ingest: Ingest) -> Result<Prepared, Unready> {
-        let record = IngestRecord { content: None, ..ingest.record.clone() };
-        let bytes = bytes_of(ingest, self.sources, self.limits.max_bytes)?;
+        let Ingest { mut record, file } = ingest;
+        let inline = file.or(record.content.take().map(String::into_bytes));
+        let bytes = bytes_of(inline, record.uri.as_deref(), self.sources, self.limits.max_bytes)?;
         let name = record.uri.as_deref().or(Some(&record.id));
         let source = Source { bytes: &bytes, content_type: record.content_type.as_deref(), name };
         let extracted = lunapark_documents::extract(&source, self.limits, self.pdf)?;
         let parents = self.chunk(&extracted)?;
-        let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest_of(&bytes);
         let title = record.title.clone().or(extracted.title);
         Ok(Prepared { title, kind: kind_name(extracted.kind), digest, text: extracted.text, parents, record })
     }

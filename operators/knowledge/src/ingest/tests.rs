@@ -68,7 +68,7 @@ impl Place {
             limits: Limits { max_bytes: 10_000, ..Limits::default() },
             chunks: CHUNKS,
         };
-        let codec = IngestCodec { encoder: ingestor.encoder_tag() };
+        let codec = IngestCodec::new(ingestor.collections.encoder_tag());
         Self { ingestor, codec, next: 0, _folder: folder }
     }
 
@@ -88,7 +88,7 @@ impl Place {
         messages
     }
 
-    fn process(&self, messages: &Messages) -> Result<Vec<Outcome<Indexed>>, OperatorError> {
+    fn process(&self, messages: &Messages) -> Result<Vec<Outcome<Json<IndexedRecord>>>, OperatorError> {
         let indices: Vec<usize> = (0..messages.len()).collect();
         let decoded = self.codec.decode(messages, &indices);
         assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
@@ -131,7 +131,7 @@ fn documents_are_found_replaced_and_taken_out() {
     let long = "A boundary layer grows along the plate. ".repeat(20);
     let messages = place.messages(&[&put("a", &long), &put("b", "Flutter of a wing.")]);
     let outcomes = place.process(&messages).unwrap();
-    let Outcome::Emit(Indexed(first)) = &outcomes[0] else { panic!("{outcomes:?}") };
+    let Outcome::Emit(Json(first)) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert!(first.parents > 1 && first.children >= first.parents && first.truncated == 0, "{first:?}");
     assert_eq!(place.search(SearchMode::Words, "flutter").unwrap(), ["b"]);
     assert_eq!(place.search(SearchMode::Dense, "flutter").unwrap().len(), 2);

@@ -1,24 +1,25 @@
 //! Questions to collections, answered from the newest version that is there.
 
-mod codec;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lunapark_embed::{Encoder, Role};
 use lunapark_index::{Filter, Hit as Passage, IndexError, Mode, Question, Search, Snapshot, Unit};
-use lunapark_operator::{Batch, Operator, OperatorError, Retry};
+use lunapark_operator::{Batch, Operator, OperatorError};
 use lunapark_schemas::search::{Answer, Hit, SearchMode, SearchReply, SearchRequest, SearchUnit};
 use lunapark_schemas::{ErrorClass, Outcome, Rejection};
 
-use codec::requests_of;
-pub use codec::{Found, SearchCodec};
+pub use rows::SearchRows;
+use rows::requests_of;
 
+use crate::codec::{Json, JsonCodec};
 use crate::collections::Collections;
+use crate::later;
 
-/// A store that does not answer is asked again after so long.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The codec of this operator.
+pub type SearchCodec = JsonCodec<SearchRows>;
 
 /// What answers questions.
 pub struct Searcher {
@@ -54,22 +55,22 @@ impl From<IndexError> for SearchError {
 }
 
 impl Operator for Searcher {
-    type Out = Found;
+    type Out = Json<SearchReply>;
 
     fn name(&self) -> &'static str {
         "search"
     }
 
-    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Found>>, OperatorError> {
+    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Json<SearchReply>>>, OperatorError> {
         let requests = requests_of(batch).map_err(OperatorError::fatal)?;
         let vectors = self.embed(&requests)?;
         let mut snapshots = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(requests.len());
         for (request, vectors) in requests.into_iter().zip(vectors) {
             outcomes.push(match self.answer_from(&mut snapshots, &request, vectors) {
-                Ok(reply) => Outcome::Emit(Found(reply)),
+                Ok(reply) => Outcome::Emit(Json(reply)),
                 Err(SearchError::Refused(rejection)) => Outcome::Reject(rejection),
-                Err(SearchError::Away(message)) => return Err(OperatorError { retry: Retry::After(AGAIN), message }),
+                Err(SearchError::Away(message)) => return Err(later(message)),
             });
         }
         Ok(outcomes)
@@ -77,12 +78,6 @@ impl Operator for Searcher {
 }
 
 impl Searcher {
-    /// `name#digest` of the text encoder, as the ledger has it.
-    pub fn encoder_tag(&self) -> String {
-        let digest = self.encoder.digest();
-        format!("{}#{}", self.collections.settings().model, digest.get(..8).unwrap_or(digest))
-    }
-
     /// Answers one request.
     pub fn answer(&self, request: &SearchRequest) -> Result<SearchReply, SearchError> {
         let vectors = self.embed(std::slice::from_ref(request));
