@@ -21,6 +21,7 @@ mod process;
 mod report;
 mod rig;
 mod spine;
+mod texts;
 mod train;
 mod verify;
 mod watch;
@@ -86,6 +87,12 @@ enum Command {
     Physics(physics::Args),
     /// Training on HIGGS beside scikit-learn's and torch's means.
     Higgs(higgs::Args),
+    /// Embedding: tokens a second against ONNX Runtime and torch, and how far the vectors are apart.
+    DuelEmbed(texts::EmbedArgs),
+    /// The whole ingestion of documents against the encoder alone.
+    Ingest(texts::IngestArgs),
+    /// Answers to Cranfield's questions beside exact search and rank_bm25.
+    Quality(texts::QualityArgs),
     /// One side of a duel, as a process of its own; started by the duels.
     #[command(hide = true)]
     Side {
@@ -128,6 +135,9 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::Train(args) => train::run(args).map(Some),
         Command::Physics(args) => physics::run(args).map(Some),
         Command::Higgs(args) => higgs::run(args).map(Some),
+        Command::DuelEmbed(args) => texts::embed(args).map(Some),
+        Command::Ingest(args) => texts::ingest(args).map(Some),
+        Command::Quality(args) => texts::quality(args).map(Some),
         Command::Side { folder } => duel::side::run(folder).map(|()| None),
         Command::Bare { job } => bare::run(&serde_json::from_str(job)?).map(|()| None),
     }

@@ -63,7 +63,7 @@ fn round(bench: &Bench, job: &Job) -> anyhow::Result<Round> {
 }
 
 /// Seconds from the start to the first 200 of `/readyz`.
-fn wait_ready(port: u16, running: &mut Running) -> anyhow::Result<f64> {
+pub fn wait_ready(port: u16, running: &mut Running) -> anyhow::Result<f64> {
     while !ready(port) {
         running.check()?;
         ensure!(running.started.elapsed() < PATIENCE, "/readyz did not answer 200 within {PATIENCE:?}");

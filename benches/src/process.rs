@@ -107,7 +107,8 @@ pub fn build_scorer() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn scorer_binary() -> anyhow::Result<PathBuf> {
+/// The measured binary.
+pub fn scorer_binary() -> anyhow::Result<PathBuf> {
     let path = match std::env::var_os("LUNAPARK_BIN") {
         Some(path) => PathBuf::from(path),
         None => std::env::current_exe()?.with_file_name("lunapark"),

@@ -95,7 +95,6 @@ impl Encoder {
     }
 
     pub(crate) fn load_on(set: Set, files: &dyn ModelFiles, options: &EncoderOptions) -> Result<Self, EmbedError> {
-        refuse_bf16(options.precision)?;
         let modules = Modules::read(files)?;
         let name = files::inside(&modules.folder, CONFIG);
         let config = Config::parse(&name, &files::required(files, &name)?)?;
@@ -106,7 +105,8 @@ impl Encoder {
         let tokenizer_bytes = files::required(files, &tokenizer_file)?;
         let tokenizer = TextTokenizer::parse(&tokenizer_file, &tokenizer_bytes, prefixes.clone())?;
         let weights = WeightFiles::read(files, &modules.folder)?;
-        let network = Network::build(config, weights.open()?, set)?;
+        let precision = precision(options.precision, set, &config)?;
+        let network = Network::build(config, weights.open()?, set, precision)?;
         check_vocabulary(&tokenizer_file, &tokenizer, &network)?;
         let max_tokens = modules::max_tokens(files, &modules.folder, network.positions())?;
         check_length(&tokenizer_file, &tokenizer, max_tokens)?;
@@ -143,7 +143,7 @@ impl Encoder {
 
     /// The precision that it runs in.
     pub fn precision(&self) -> Precision {
-        Precision::F32
+        self.network.precision
     }
 
     /// The instruction set that it runs on.
@@ -156,16 +156,22 @@ impl Encoder {
         &self.tokenizer
     }
 
+    /// Does other work for a batch, such as cutting its documents, on the threads that embed it; answers in order.
+    pub fn spread<I: Send, T: Send>(&self, pieces: Vec<I>, work: impl Fn(I) -> T + Sync) -> Vec<T> {
+        spread(self.threads, pieces.into_iter(), |_: &mut (), piece| work(piece))
+    }
+
     /// The vectors of texts. A text's vector has the same bits alone and in any company.
     pub fn embed(&self, texts: &[&str], role: Role) -> Result<Embeddings, EmbedError> {
         let tokenize = |_: &mut (), text: usize| self.tokenizer.tokens(texts[text], role, self.max_tokens);
-        let tokens: Vec<Tokens> = spread(self.threads, texts.len(), tokenize).into_iter().collect::<Result<_, _>>()?;
+        let tokens: Vec<Tokens> =
+            spread(self.threads, 0..texts.len(), tokenize).into_iter().collect::<Result<_, _>>()?;
         let lengths: Vec<usize> = tokens.iter().map(|text| text.ids.len()).collect();
         let groups = Groups::of(&lengths, self.threads);
         let run = |room: &mut Room, part: usize| self.vectors(&tokens, &groups.order[groups.parts[part].clone()], room);
         let dimension = self.dimension();
         let mut values = vec![0.0; texts.len() * dimension];
-        for (part, vectors) in groups.parts.iter().zip(spread(self.threads, groups.parts.len(), run)) {
+        for (part, vectors) in groups.parts.iter().zip(spread(self.threads, 0..groups.parts.len(), run)) {
             for (&text, vector) in groups.order[part.clone()].iter().zip(vectors.chunks_exact(dimension)) {
                 values[text * dimension..][..dimension].copy_from_slice(vector);
             }
@@ -195,9 +201,13 @@ impl Encoder {
     }
 }
 
-fn refuse_bf16(precision: PrecisionChoice) -> Result<(), EmbedError> {
-    match precision {
-        PrecisionChoice::Auto | PrecisionChoice::F32 => Ok(()),
+/// bfloat16 where the machine has instructions for it and it is wanted, or nothing else is.
+fn precision(choice: PrecisionChoice, set: Set, config: &Config) -> Result<Precision, EmbedError> {
+    let even = config.hidden.is_multiple_of(2) && config.intermediate.is_multiple_of(2);
+    match choice {
+        PrecisionChoice::F32 => Ok(Precision::F32),
+        _ if set.has_bf16() && even => Ok(Precision::Bf16),
+        PrecisionChoice::Auto => Ok(Precision::F32),
         PrecisionChoice::Bf16 => Err(EmbedError::machine(
             "the precision is \"bf16\", for which there is no kernel on this machine",
             "choose \"f32\", or \"auto\" for the fastest that there is",

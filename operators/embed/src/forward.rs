@@ -1,7 +1,7 @@
 //! The forward pass of a group: all tokens of its texts in one matrix, without padding.
 
 use crate::attention::{self, Head};
-use crate::kernel::{AddNorm, BLOCK_ROWS, Map, Product, Rows, Task};
+use crate::kernel::{AddNorm, BLOCK_ROWS, Map, Pair, Product, Rows, Task};
 use crate::network::{Layer, Linear, Network, Norm};
 
 /// Memory that a thread keeps from group to group.
@@ -14,6 +14,8 @@ pub(crate) struct Room {
     context: Vec<f32>,
     wide: Vec<f32>,
     narrow: Vec<f32>,
+    /// What goes into a product in bfloat16.
+    pairs: Vec<f32>,
     attention: attention::Room,
 }
 
@@ -21,7 +23,7 @@ impl Network {
     /// The last layer's vectors of all tokens, text after text.
     pub(crate) fn forward<'a>(&self, texts: &[&[u32]], room: &'a mut Room) -> &'a [f32] {
         let tokens: usize = texts.iter().map(|text| text.len()).sum();
-        let Room { hidden, inputs, context, wide, narrow, attention } = room;
+        let Room { hidden, inputs, context, wide, narrow, pairs, attention } = room;
         let width = self.config.hidden;
         self.embed(texts, hidden, narrow);
         inputs.resize(tokens * 3 * width, 0.0);
@@ -29,12 +31,12 @@ impl Network {
         narrow.resize(tokens * width, 0.0);
         wide.resize(BLOCK_ROWS.min(tokens) * self.config.intermediate, 0.0);
         for layer in &self.layers {
-            self.linear(&layer.attention_in, hidden, Map::Identity, inputs);
+            self.linear(&layer.attention_in, hidden, Map::Identity, inputs, pairs);
             self.attend(texts, inputs, context, attention);
-            self.linear(&layer.attention_out, context, Map::Identity, narrow);
+            self.linear(&layer.attention_out, context, Map::Identity, narrow, pairs);
             self.add_norm(&layer.attention_norm, hidden, narrow);
             for rows in hidden.chunks_mut(BLOCK_ROWS * width) {
-                self.feed_forward(layer, rows, wide, narrow);
+                self.feed_forward(layer, rows, [wide, narrow], pairs);
             }
         }
         &hidden[..]
@@ -77,19 +79,26 @@ impl Network {
         }
     }
 
-    fn feed_forward(&self, layer: &Layer, rows: &mut [f32], wide: &mut [f32], narrow: &mut [f32]) {
+    fn feed_forward(&self, layer: &Layer, rows: &mut [f32], [wide, narrow]: [&mut [f32]; 2], pairs: &mut Vec<f32>) {
         let tokens = rows.len() / self.config.hidden;
         let wide = &mut wide[..tokens * self.config.intermediate];
         let narrow = &mut narrow[..rows.len()];
-        self.linear(&layer.wide, rows, self.config.activation, wide);
-        self.linear(&layer.narrow, wide, Map::Identity, narrow);
+        self.linear(&layer.wide, rows, self.config.activation, wide, pairs);
+        self.linear(&layer.narrow, wide, Map::Identity, narrow, pairs);
         self.add_norm(&layer.norm, rows, narrow);
     }
 
-    fn linear(&self, linear: &Linear, values: &[f32], map: Map, out: &mut [f32]) {
+    fn linear(&self, linear: &Linear, values: &[f32], map: Map, out: &mut [f32], pairs: &mut Vec<f32>) {
         let Linear { panels, bias } = linear;
+        let values = if panels.pairs { self.pair(values, pairs) } else { values };
         let rows = Rows { values, stride: panels.depth, count: values.len() / panels.depth };
         self.set.run(Task::Product(Product { rows, panels, bias, map, out, stride: panels.columns }));
+    }
+
+    fn pair<'a>(&self, numbers: &[f32], pairs: &'a mut Vec<f32>) -> &'a [f32] {
+        pairs.resize(numbers.len() / 2, 0.0);
+        self.set.run(Task::Pair(Pair { numbers, pairs }));
+        pairs
     }
 
     fn add_norm(&self, norm: &Norm, rows: &mut [f32], added: &[f32]) {

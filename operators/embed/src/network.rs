@@ -2,6 +2,7 @@
 
 use crate::EmbedError;
 use crate::config::{Architecture, Config, MAX_DISTANCE};
+use crate::encoder::Precision;
 use crate::kernel::{Panels, Set};
 use crate::weights::Tensors;
 
@@ -36,6 +37,7 @@ pub(crate) struct Layer {
 pub(crate) struct Network {
     pub config: Config,
     pub set: Set,
+    pub precision: Precision,
     /// A row per token.
     pub words: Vec<f32>,
     /// A row per position, the token type's added.
@@ -65,15 +67,21 @@ const MPNET: Names = Names {
 };
 
 impl Network {
-    pub(crate) fn build(config: Config, mut tensors: Tensors<'_>, set: Set) -> Result<Self, EmbedError> {
+    /// The precision is that of the linear layers' products; attention, softmax and norms are in 32-bit floats.
+    pub(crate) fn build(
+        config: Config,
+        mut tensors: Tensors<'_>,
+        set: Set,
+        precision: Precision,
+    ) -> Result<Self, EmbedError> {
         tensors.locate("embeddings.word_embeddings.weight");
-        let reader = Reader { tensors, config: &config, set };
+        let reader = Reader { tensors, config: &config, set, precision };
         let words = reader.tensors.table("embeddings.word_embeddings.weight", config.hidden)?;
         let positions = reader.positions()?;
         let norm = reader.norm("embeddings.LayerNorm")?;
         let layers = (0..config.layers).map(|layer| reader.layer(layer)).collect::<Result<_, _>>()?;
         let distances = reader.distances(positions.len() / config.hidden)?;
-        Ok(Self { words, positions, norm, layers, distances, config, set })
+        Ok(Self { words, positions, norm, layers, distances, config, set, precision })
     }
 
     /// The most tokens that have a position.
@@ -91,6 +99,7 @@ struct Reader<'a> {
     tensors: Tensors<'a>,
     config: &'a Config,
     set: Set,
+    precision: Precision,
 }
 
 impl Reader<'_> {
@@ -101,7 +110,14 @@ impl Reader<'_> {
 
     fn linear(&self, name: &str, from: usize, to: usize) -> Result<Linear, EmbedError> {
         let (weight, bias) = self.weight_and_bias(name, from, to)?;
-        Ok(Linear { panels: Panels::pack(&weight, from, self.set.panel()), bias })
+        Ok(Linear { panels: self.pack(&weight, from), bias })
+    }
+
+    fn pack(&self, weights: &[f32], depth: usize) -> Panels {
+        match self.precision {
+            Precision::F32 => Panels::pack(weights, depth, self.set.panel()),
+            Precision::Bf16 => Panels::pack_pairs(weights, depth, self.set.panel()),
+        }
     }
 
     fn weight_and_bias(&self, name: &str, from: usize, to: usize) -> Result<(Vec<f32>, Vec<f32>), EmbedError> {
@@ -146,7 +162,7 @@ impl Reader<'_> {
             weights.extend(more);
             bias.extend(more_bias);
         }
-        Ok(Linear { panels: Panels::pack(&weights, hidden, self.set.panel()), bias })
+        Ok(Linear { panels: self.pack(&weights, hidden), bias })
     }
 
     fn distances(&self, positions: usize) -> Result<Vec<Vec<f32>>, EmbedError> {

@@ -1,32 +1,30 @@
 //! Pieces of work spread over threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// Does `count` pieces on up to so many threads, the next piece to whoever is free, and returns the answers in order.
+/// Does each piece of work on up to so many threads, the next piece to whoever is free, and returns the answers in order.
 ///
 /// Each thread has room of its own. One thread, or one piece, runs where it is called.
-pub(crate) fn spread<R: Default, T: Send>(
+pub(crate) fn spread<R: Default, I: Send, T: Send>(
     threads: usize,
-    count: usize,
-    work: impl Fn(&mut R, usize) -> T + Sync,
+    pieces: impl ExactSizeIterator<Item = I> + Send,
+    work: impl Fn(&mut R, I) -> T + Sync,
 ) -> Vec<T> {
-    let threads = threads.min(count);
+    let threads = threads.min(pieces.len());
     if threads <= 1 {
         let mut room = R::default();
-        return (0..count).map(|piece| work(&mut room, piece)).collect();
+        return pieces.map(|piece| work(&mut room, piece)).collect();
     }
-    let next = AtomicUsize::new(0);
+    let pieces = Mutex::new(pieces.enumerate());
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
     let one = || {
         let mut room = R::default();
         let mut done = Vec::new();
-        loop {
-            let piece = next.fetch_add(1, Ordering::Relaxed);
-            if piece >= count {
-                return done;
-            }
-            done.push((piece, work(&mut room, piece)));
+        while let Some((place, piece)) = next() {
+            done.push((place, work(&mut room, piece)));
         }
+        done
     };
     let mut done = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(one)).collect();
@@ -36,7 +34,7 @@ pub(crate) fn spread<R: Default, T: Send>(
         }
         done
     });
-    done.sort_unstable_by_key(|(piece, _)| *piece);
+    done.sort_unstable_by_key(|(place, _)| *place);
     done.into_iter().map(|(_, answer)| answer).collect()
 }
 
@@ -48,7 +46,7 @@ mod tests {
     fn answers_come_in_order_on_any_number_of_threads() {
         for threads in [1, 2, 7] {
             for count in [0, 1, 5, 100] {
-                let answers = spread(threads, count, |seen: &mut usize, piece| {
+                let answers = spread(threads, 0..count, |seen: &mut usize, piece| {
                     *seen += 1;
                     piece * piece
                 });

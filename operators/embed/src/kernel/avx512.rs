@@ -4,18 +4,29 @@
 use std::arch::x86_64::*;
 
 use super::Task;
-use super::vector::{LANES, Vector};
+use super::vector::{LANES, Vector, plain_pair, plain_pair_add};
 
-/// Proof that the machine has AVX-512F.
+/// Proof that the machine has AVX-512F, and whether it multiplies bfloat16 (Cooper Lake, Zen 4 and later).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512 {
+    bf16: bool,
+}
 
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        let bf16 = is_x86_feature_detected!("avx512bf16");
+        is_x86_feature_detected!("avx512f").then_some(Self { bf16 })
+    }
+
+    pub(super) fn has_bf16(self) -> bool {
+        self.bf16
     }
 
     pub(super) fn run(self, task: Task<'_>) {
+        if self.bf16 {
+            // SAFETY: detection found AVX-512F and its bfloat16 instructions.
+            return unsafe { run_bf16(task) };
+        }
         // SAFETY: `self` exists only where detection found AVX-512F.
         unsafe { run(task) }
     }
@@ -23,14 +34,20 @@ impl Avx512 {
 
 #[target_feature(enable = "avx512f")]
 fn run(task: Task<'_>) {
-    task.run::<Sixteen>();
+    task.run::<Sixteen<false>>();
 }
 
-/// It is made and used only below [`run`], so each instruction is one that the machine has.
-#[derive(Clone, Copy)]
-struct Sixteen(__m512);
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn run_bf16(task: Task<'_>) {
+    task.run::<Sixteen<true>>();
+}
 
-impl Vector for Sixteen {
+/// It is made and used only below [`run`], and with `BF16` below [`run_bf16`], so each instruction is one that the
+/// machine has.
+#[derive(Clone, Copy)]
+struct Sixteen<const BF16: bool>(__m512);
+
+impl<const BF16: bool> Vector for Sixteen<BF16> {
     // 24 of the 32 registers are sums.
     const ROWS: usize = 12;
     const COLUMNS: usize = 2;
@@ -76,6 +93,23 @@ impl Vector for Sixteen {
         Self(unsafe { _mm512_fmadd_ps(self.0, by.0, plus.0) })
     }
     #[inline(always)]
+    fn pair_add(self, by: Self, plus: Self) -> Self {
+        if !BF16 {
+            return plain_pair_add(self, by, plus);
+        }
+        // SAFETY: the bfloat16 instructions as said above; the two types of register have the same bits.
+        Self(unsafe { _mm512_dpbf16_ps(plus.0, as_pairs(self.0), as_pairs(by.0)) })
+    }
+    #[inline(always)]
+    fn pair(numbers: &[[f32; LANES]; 2]) -> Self {
+        if !BF16 {
+            return plain_pair(numbers);
+        }
+        let [low, high] = [Self::load(&numbers[0]), Self::load(&numbers[1])];
+        // SAFETY: the bfloat16 instructions as said above; the two types of register have the same bits.
+        Self(unsafe { as_numbers(_mm512_cvtne2ps_pbh(high.0, low.0)) })
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         // SAFETY: AVX-512F as said above.
         Self(unsafe { _mm512_max_ps(self.0, other.0) })
@@ -94,4 +128,18 @@ impl Vector for Sixteen {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
         })
     }
+}
+
+/// The same bits as the type that bfloat16 instructions take.
+#[inline(always)]
+fn as_pairs(numbers: __m512) -> __m512bh {
+    // SAFETY: both are 64 bytes in which every pattern of bits is a value.
+    unsafe { std::mem::transmute(numbers) }
+}
+
+/// The same way back.
+#[inline(always)]
+fn as_numbers(pairs: __m512bh) -> __m512 {
+    // SAFETY: both are 64 bytes in which every pattern of bits is a value.
+    unsafe { std::mem::transmute(pairs) }
 }

@@ -18,7 +18,7 @@ use avx2::Avx2;
 use avx512::Avx512;
 pub(crate) use math::Map;
 pub(crate) use product::{BLOCK_ROWS, Panels, Product, Rows};
-pub(crate) use rows::{AddNorm, Distances, Softmax};
+pub(crate) use rows::{AddNorm, Distances, Pair, Softmax};
 pub(crate) use vector::LANES;
 use vector::{Plain, Vector};
 
@@ -32,6 +32,7 @@ pub(crate) enum Task<'a> {
     Product(Product<'a>),
     Softmax(Softmax<'a>),
     AddNorm(AddNorm<'a>),
+    Pair(Pair<'a>),
 }
 
 impl Task<'_> {
@@ -41,6 +42,7 @@ impl Task<'_> {
             Task::Product(product) => product.run::<V>(),
             Task::Softmax(softmax) => softmax.run::<V>(),
             Task::AddNorm(norm) => norm.run::<V>(),
+            Task::Pair(pair) => pair.run::<V>(),
         }
     }
 }
@@ -91,6 +93,17 @@ impl Set {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
             Set::Plain => "portable",
+        }
+    }
+
+    /// Whether it has instructions for bfloat16; elsewhere products of pairs are right, and slower than those of floats.
+    pub(crate) fn has_bf16(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(set) => set.has_bf16(),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => false,
+            Set::Plain => false,
         }
     }
 

@@ -4,7 +4,7 @@
 //! answer has the same bits in any company.
 
 use super::math::Map;
-use super::vector::{LANES, Vector};
+use super::vector::{LANES, Vector, one};
 
 /// Rows whose products run through all panels together: with 384 to 1,536 numbers each they stay in the second-level
 /// cache. A multiple of every tile's rows.
@@ -15,11 +15,13 @@ const BLOCK_DEPTH: usize = 256;
 /// A matrix whose columns lie side by side in panels, as the registers of an instruction set take them.
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
-    /// Numbers of a column.
+    /// Numbers of a column, or pairs of them.
     pub depth: usize,
     pub columns: usize,
     /// Columns of a panel.
     width: usize,
+    /// Whether each number is two of bfloat16, as those of the rows must be.
+    pub pairs: bool,
     /// Panel after panel, in each `depth` times `width` numbers; columns beyond the last are zeros.
     values: Vec<f32>,
 }
@@ -27,7 +29,7 @@ pub(crate) struct Panels {
 impl Panels {
     /// Makes room for another matrix, and keeps the memory.
     pub(crate) fn reset(&mut self, depth: usize, columns: usize, width: usize) {
-        (self.depth, self.columns, self.width) = (depth, columns, width);
+        (self.depth, self.columns, self.width, self.pairs) = (depth, columns, width, false);
         self.values.clear();
         self.values.resize(columns.div_ceil(width) * width * depth, 0.0);
     }
@@ -40,6 +42,12 @@ impl Panels {
             panels.set_column(column, numbers);
         }
         panels
+    }
+
+    /// The same, rounded to bfloat16, two numbers in the room of one; `depth` is even.
+    pub(crate) fn pack_pairs(columns: &[f32], depth: usize, width: usize) -> Self {
+        let pairs: Vec<f32> = columns.as_chunks().0.iter().map(|&[low, high]| one(low, high)).collect();
+        Self { pairs: true, ..Self::pack(&pairs, depth / 2, width) }
     }
 
     pub(crate) fn set_column(&mut self, column: usize, numbers: &[f32]) {
@@ -101,9 +109,11 @@ impl Product<'_> {
         let mut row = first;
         while row < end {
             let count = V::ROWS.min(end - row);
-            match V::COLUMNS {
-                1 => self.strip::<V, 1>(row, count, part),
-                _ => self.strip::<V, 2>(row, count, part),
+            match (V::COLUMNS, self.panels.pairs) {
+                (1, false) => self.strip::<V, 1, false>(row, count, part),
+                (1, true) => self.strip::<V, 1, true>(row, count, part),
+                (_, false) => self.strip::<V, 2, false>(row, count, part),
+                (_, true) => self.strip::<V, 2, true>(row, count, part),
             }
             if part.end == self.panels.depth {
                 self.finish::<V>(row, count, part.column);
@@ -113,11 +123,11 @@ impl Product<'_> {
     }
 
     #[inline(always)]
-    fn strip<V: Vector, const C: usize>(&mut self, row: usize, count: usize, part: Part) {
+    fn strip<V: Vector, const C: usize, const PAIRS: bool>(&mut self, row: usize, count: usize, part: Part) {
         macro_rules! tiles {
             ($($rows:literal)*) => {
                 match count {
-                    $($rows if $rows <= V::ROWS => self.tile::<V, $rows, C>(row, part),)*
+                    $($rows if $rows <= V::ROWS => self.tile::<V, $rows, C, PAIRS>(row, part),)*
                     _ => {}
                 }
             };
@@ -127,7 +137,7 @@ impl Product<'_> {
 
     /// `R` rows by one panel over a part of the depth.
     #[inline(always)]
-    fn tile<V: Vector, const R: usize, const C: usize>(&mut self, row: usize, part: Part) {
+    fn tile<V: Vector, const R: usize, const C: usize, const PAIRS: bool>(&mut self, row: usize, part: Part) {
         let depth = part.end - part.start;
         let from = |r: usize| &self.rows.values[(row + r) * self.rows.stride + part.start..][..depth];
         let rows: [&[f32]; R] = std::array::from_fn(from);
@@ -153,7 +163,10 @@ impl Product<'_> {
             for r in 0..R {
                 let x = V::splat(rows[r][at]);
                 for c in 0..C {
-                    sums[r][c] = x.mul_add(columns[c], sums[r][c]);
+                    sums[r][c] = match PAIRS {
+                        true => x.pair_add(columns[c], sums[r][c]),
+                        false => x.mul_add(columns[c], sums[r][c]),
+                    };
                 }
             }
         }

@@ -1,7 +1,31 @@
-//! What is done to whole rows: softmax and layer normalisation.
+//! What is done to whole rows: softmax, layer normalisation, rounding to bfloat16.
 
 use super::math::exp;
-use super::vector::{LANES, Vector};
+use super::vector::{LANES, Vector, one};
+
+/// Numbers become pairs of bfloat16, as [`Panels::pack_pairs`](super::Panels::pack_pairs) wants its rows.
+#[derive(Debug)]
+pub(crate) struct Pair<'a> {
+    pub numbers: &'a [f32],
+    /// Half as many.
+    pub pairs: &'a mut [f32],
+}
+
+impl Pair<'_> {
+    #[inline(always)]
+    pub(super) fn run<V: Vector>(self) {
+        let (numbers, tail) = self.numbers.as_chunks::<{ 2 * LANES }>();
+        let (pairs, pairs_tail) = self.pairs.as_chunks_mut::<LANES>();
+        for (pairs, numbers) in pairs.iter_mut().zip(numbers) {
+            if let [numbers] = numbers.as_chunks::<LANES>().0.as_chunks::<2>().0 {
+                V::pair(numbers).store(pairs);
+            }
+        }
+        for (pair, &[low, high]) in pairs_tail.iter_mut().zip(tail.as_chunks().0) {
+            *pair = one(low, high);
+        }
+    }
+}
 
 /// Below every score that a model gives: a number that is not there weighs nothing.
 const NOTHING: f32 = -1e30;

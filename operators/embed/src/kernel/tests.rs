@@ -52,6 +52,59 @@ fn a_row_has_the_same_bits_in_any_company() {
     }
 }
 
+fn paired_product(set: Set, values: &[f32], weights: &[f32], depth: usize) -> Vec<f32> {
+    let panels = Panels::pack_pairs(weights, depth, set.panel());
+    let mut pairs = vec![f32::NAN; values.len() / 2];
+    set.run(Task::Pair(Pair { numbers: values, pairs: &mut pairs }));
+    let (count, columns) = (values.len() / depth, weights.len() / depth);
+    let mut out = vec![f32::NAN; count * columns];
+    let rows = Rows { values: &pairs, stride: depth / 2, count };
+    set.run(Task::Product(Product {
+        rows,
+        panels: &panels,
+        bias: &[],
+        map: Map::Identity,
+        out: &mut out,
+        stride: columns,
+    }));
+    out
+}
+
+/// A number rounded to eight bits, by another way than the kernels go.
+fn rounded(number: f32) -> f64 {
+    let step = 2f64.powi(f64::from(number.abs()).log2().floor() as i32 - 7);
+    (f64::from(number) / step).round_ties_even() * step
+}
+
+#[test]
+fn products_of_pairs_are_those_of_rounded_numbers() {
+    for set in Set::available() {
+        for (count, depth, columns) in [(1, 2, 1), (13, 300, 33), (25, 32, 31), (7, 1538, 64), (241, 6, 48)] {
+            let (values, weights) = (noise(count * depth, 6), noise(columns * depth, 7));
+            let out = paired_product(set, &values, &weights, depth);
+            for (at, &number) in out.iter().enumerate() {
+                let (row, column) = (at / columns, at % columns);
+                let pairs = values[row * depth..][..depth].iter().zip(&weights[column * depth..][..depth]);
+                let sum: f64 = pairs.map(|(a, b)| rounded(*a) * rounded(*b)).sum();
+                assert!((f64::from(number) - sum).abs() < 1e-4, "{} {count} {depth} {at}: {number} {sum}", set.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_pairs_has_the_same_bits_in_any_company() {
+    for set in Set::available() {
+        let (depth, columns) = (700, 40);
+        let (values, weights) = (noise(250 * depth, 8), noise(columns * depth, 9));
+        let together = paired_product(set, &values, &weights, depth);
+        for row in [0, 1, 11, 12, 239, 240, 249] {
+            let alone = paired_product(set, &values[row * depth..][..depth], &weights, depth);
+            assert_eq!(alone, together[row * columns..][..columns], "{} row {row}", set.name());
+        }
+    }
+}
+
 #[test]
 fn softmax_weights_sum_to_one_and_ignore_what_is_not_there() {
     for set in Set::available() {

@@ -24,6 +24,16 @@ pub(super) trait Vector: Copy {
     fn div(self, other: Self) -> Self;
     /// `self * by + plus`, rounded once where the instruction set can.
     fn mul_add(self, by: Self, plus: Self) -> Self;
+    /// The products of pairs of bfloat16 ([`pair`](Self::pair)), both added to `plus`.
+    #[inline(always)]
+    fn pair_add(self, by: Self, plus: Self) -> Self {
+        plain_pair_add(self, by, plus)
+    }
+    /// Thirty-two numbers as pairs of bfloat16, the first of a pair in the low half of its lane.
+    #[inline(always)]
+    fn pair(numbers: &[[f32; LANES]; 2]) -> Self {
+        plain_pair(numbers)
+    }
     /// `other` where either is NaN.
     fn max(self, other: Self) -> Self;
     /// `other` where either is NaN.
@@ -57,6 +67,48 @@ pub(super) trait Vector: Copy {
         }
         greatest
     }
+}
+
+/// [`Vector::pair_add`] for a machine without an instruction for it.
+#[inline(always)]
+pub(super) fn plain_pair_add<V: Vector>(x: V, by: V, plus: V) -> V {
+    let [x, by, mut sums] = [x, by, plus].map(|vector| {
+        let mut lanes = [0.0; LANES];
+        vector.store(&mut lanes);
+        lanes
+    });
+    for (lane, sum) in sums.iter_mut().enumerate() {
+        let ([x0, x1], [by0, by1]) = (two(x[lane]), two(by[lane]));
+        *sum = x0 * by0 + (x1 * by1 + *sum);
+    }
+    V::load(&sums)
+}
+
+/// [`Vector::pair`] for a machine without an instruction for it.
+#[inline(always)]
+pub(super) fn plain_pair<V: Vector>(numbers: &[[f32; LANES]; 2]) -> V {
+    let numbers = numbers.as_flattened();
+    V::load(&std::array::from_fn(|lane| one(numbers[2 * lane], numbers[2 * lane + 1])))
+}
+
+/// Two numbers, rounded to bfloat16, as the bits of one.
+#[inline(always)]
+pub(super) fn one(low: f32, high: f32) -> f32 {
+    f32::from_bits(rounded(low) >> 16 | rounded(high) & 0xffff_0000)
+}
+
+/// The two numbers again.
+#[inline(always)]
+fn two(pair: f32) -> [f32; 2] {
+    let bits = pair.to_bits();
+    [f32::from_bits(bits << 16), f32::from_bits(bits & 0xffff_0000)]
+}
+
+/// The bits of a finite number, the upper half rounded to the nearest, to even where two are as near.
+#[inline(always)]
+fn rounded(number: f32) -> u32 {
+    let bits = number.to_bits();
+    bits.wrapping_add(0x7fff + (bits >> 16 & 1))
 }
 
 /// Sixteen numbers without registers of their own: for any machine.

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::{Embeddings, Folder, Precision, PrecisionChoice, Prefixes, Role};
+use crate::kernel::Set;
+use crate::{Embeddings, Folder, Precision, Prefixes, Role};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -40,8 +41,7 @@ fn assert_close(name: &str, answers: &[Answer], embeddings: &Embeddings) {
 #[test]
 fn vectors_are_those_of_torch() {
     for name in MODELS {
-        let (encoder, expected) =
-            (Encoder::load(&Folder::new(folder(name)), &EncoderOptions::default()).unwrap(), expected(name));
+        let (encoder, expected) = (Encoder::load(&Folder::new(folder(name)), &exact()).unwrap(), expected(name));
         for (role, answers) in [(Role::Query, &expected.query), (Role::Passage, &expected.passage)] {
             let embeddings = encoder.embed(&texts(answers), role).unwrap();
             assert_close(name, answers, &embeddings);
@@ -53,8 +53,8 @@ fn vectors_are_those_of_torch() {
 fn every_instruction_set_gives_them() {
     for name in MODELS {
         let expected = expected(name);
-        for set in crate::kernel::Set::available() {
-            let encoder = Encoder::load_on(set, &files(name), &EncoderOptions::default()).unwrap();
+        for set in Set::available() {
+            let encoder = Encoder::load_on(set, &files(name), &exact()).unwrap();
             let embeddings = encoder.embed(&texts(&expected.query), Role::Query).unwrap();
             assert_close(&format!("{name} on {}", encoder.kernel()), &expected.query, &embeddings);
         }
@@ -87,7 +87,7 @@ fn tokens_are_counted_and_a_cut_is_told() {
 fn a_text_has_the_same_bits_alone_and_in_any_batch() {
     for name in MODELS {
         let expected = expected(name);
-        let (files, mut options) = (files(name), EncoderOptions { threads: 1, ..EncoderOptions::default() });
+        let (files, mut options) = (files(name), EncoderOptions { threads: 1, ..exact() });
         let one = Encoder::load(&files, &options).unwrap();
         options.threads = 3;
         let many = Encoder::load(&files, &options).unwrap();
@@ -111,7 +111,7 @@ fn no_texts_give_no_vectors() {
 fn prefixes_can_be_given_and_decide_the_digest() {
     let files = files("bert");
     let prefixes = Prefixes { query: "Instruct: heat\nQuery: ".to_owned(), passage: String::new() };
-    let options = EncoderOptions { prefixes: Some(prefixes.clone()), ..EncoderOptions::default() };
+    let options = EncoderOptions { prefixes: Some(prefixes.clone()), ..exact() };
     let (plain, prefixed) = (load(&files).unwrap(), Encoder::load(&files, &options).unwrap());
     let text = "a blunt body";
     let whole = format!("{}{text}", prefixes.query);
@@ -148,10 +148,34 @@ fn the_digest_is_of_the_weights_tokenizer_and_settings() {
 
 #[test]
 fn the_precision_is_what_the_machine_has_kernels_for() {
-    let files = files("bert");
-    let on = |precision| Encoder::load(&files, &EncoderOptions { precision, ..EncoderOptions::default() });
-    assert_eq!(on(PrecisionChoice::F32).unwrap().precision(), Precision::F32);
-    assert_eq!(on(PrecisionChoice::Auto).unwrap().precision(), Precision::F32);
-    let error = on(PrecisionChoice::Bf16).unwrap_err().to_string();
-    assert!(error.contains("bf16") && error.contains("\"auto\""), "{error}");
+    for set in Set::available() {
+        let on = |precision| Encoder::load_on(set, &files("bert"), &EncoderOptions { precision, ..exact() });
+        assert_eq!(on(PrecisionChoice::F32).unwrap().precision(), Precision::F32);
+        let auto = on(PrecisionChoice::Auto).unwrap().precision();
+        if set.has_bf16() {
+            assert_eq!((auto, on(PrecisionChoice::Bf16).unwrap().precision()), (Precision::Bf16, Precision::Bf16));
+            continue;
+        }
+        assert_eq!(auto, Precision::F32);
+        let error = on(PrecisionChoice::Bf16).unwrap_err().to_string();
+        assert!(error.contains("bf16") && error.contains("\"auto\""), "{error}");
+    }
+}
+
+#[test]
+fn bf16_is_near_and_has_the_same_bits_in_any_batch() {
+    for set in Set::available().into_iter().filter(|set| set.has_bf16()) {
+        for name in MODELS {
+            let expected = expected(name);
+            let options = EncoderOptions { precision: PrecisionChoice::Bf16, threads: 1, ..exact() };
+            let encoder = Encoder::load_on(set, &files(name), &options).unwrap();
+            let texts = texts(&expected.query);
+            let together = encoder.embed(&texts, Role::Query).unwrap();
+            for (at, answer) in expected.query.iter().enumerate() {
+                let cosine = cosine(together.row(at), &answer.vector);
+                assert!(cosine >= 0.9999, "{name}: cosine {cosine} for {:?}", answer.text);
+                assert_eq!(encoder.embed(&[texts[at]], Role::Query).unwrap().row(0), together.row(at), "{name}");
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod spans;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::{EmbedError, Encoder, EncoderOptions};
+use crate::{EmbedError, Encoder, EncoderOptions, PrecisionChoice};
 
 /// The small models that `tests/fixtures/make.py` makes.
 const MODELS: [&str; 3] = ["bert", "xlm-roberta", "mpnet"];
@@ -34,7 +34,12 @@ fn files(model: &str) -> HashMap<String, Vec<u8>> {
 }
 
 fn load(files: &HashMap<String, Vec<u8>>) -> Result<Encoder, EmbedError> {
-    Encoder::load(files, &EncoderOptions::default())
+    Encoder::load(files, &exact())
+}
+
+/// The precision that torch's vectors were made in, whatever the machine has.
+fn exact() -> EncoderOptions {
+    EncoderOptions { precision: PrecisionChoice::F32, ..EncoderOptions::default() }
 }
 
 fn model(name: &str) -> Encoder {

@@ -1,7 +1,7 @@
 //! Documents into collections: fetched, read, cut, embedded, indexed.
 //!
 //! ```text
-//! batch ──▶ prepare, one by one ──▶ embed, all children at once ──▶ a segment and a manifest per collection
+//! batch ──▶ prepare, document by document ──▶ embed, all children at once ──▶ a segment and a manifest per collection
 //! ```
 
 mod prepare;
@@ -71,7 +71,7 @@ impl Operator for Ingestor {
         let read = read_ranges(&rows);
         let sources: Vec<Source> =
             rows.iter().map(|row| Source { partition: row.partition, offset: row.offset }).collect();
-        let steps = rows.into_iter().map(|row| self.prepare(row)).collect::<Result<Vec<_>, _>>()?;
+        let steps = self.encoder.spread(rows, |row| self.prepare(row)).into_iter().collect::<Result<Vec<_>, _>>()?;
         let embedded = self.embed(&steps)?;
         self.index(&steps, &sources, &embedded, &read)?;
         Ok(self.outcomes(steps, &embedded))
