@@ -1,6 +1,6 @@
 """The other side of the measurements with texts: a line of JSON per request, a line back.
 
-{"do": "embed", "runtime": "torch" | "onnxruntime", "encoder": folder, "threads": …, "texts": file, "vectors": file}
+{"do": "embed", "runtime": "torch" | "torch-bf16" | "onnxruntime", "encoder": folder, "threads": …, "texts": file, "vectors": file}
     vectors of a JSON array of texts, little-endian floats one after the other; the answer is {"rate": tokens a
     second, tokenizing not counted, "tokens": …}. Texts go sorted by length, 32 at a time, padded to the longest.
 {"do": "bm25", "passages": file, "questions": file, "scores": file}
@@ -36,10 +36,10 @@ def tokens(folder, texts):
 
 
 @lru_cache
-def torch_model(folder, attention="sdpa"):
+def torch_model(folder, attention="sdpa", kind=torch.float32):
     from transformers import AutoModel
 
-    return AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
+    return AutoModel.from_pretrained(folder, dtype=kind, attn_implementation=attention).eval()
 
 
 @lru_cache
@@ -81,8 +81,8 @@ def runner(request):
         session = onnx_session(folder, threads)
         return lambda ids, mask: torch.from_numpy(session.run(None, {"ids": ids.numpy(), "mask": mask.numpy()})[0])
     torch.set_num_threads(threads)
-    model = torch_model(folder)
-    return lambda ids, mask: model(input_ids=ids, attention_mask=mask).last_hidden_state
+    model = torch_model(folder, kind=torch.bfloat16 if request["runtime"] == "torch-bf16" else torch.float32)
+    return lambda ids, mask: model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
 
 
 def batches(ids):

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lunapark_embed::{Encoder, Role};
+use lunapark_embed::{Encoder, PrecisionChoice, Role};
 use lunapark_schemas::TopicPartition;
 use lunapark_topics::kafka::{KafkaLog, KafkaOptions};
 
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let encoder = args.places.encoder()?;
     let cranfield = Cranfield::read(&args.places.cranfield())?;
     let broker = Broker::start()?;
-    let alone = load(&encoder, 2)?;
+    let alone = load(&encoder, 2, PrecisionChoice::F32)?;
     let mut rounds = Vec::new();
     for number in 0..args.rounds {
         rounds.push(round(&broker.bootstrap, &encoder, &alone, &cranfield, number)?);

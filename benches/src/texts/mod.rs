@@ -13,7 +13,7 @@ pub use quality::{Args as QualityArgs, run as quality};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use lunapark_embed::{Encoder, EncoderOptions, Folder, PrecisionChoice};
+use lunapark_embed::{Encoder, EncoderOptions, Folder, Precision, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::root;
@@ -42,10 +42,24 @@ impl Places {
     }
 }
 
-/// Our encoder, in 32-bit floats, as its rivals are.
-fn load(folder: &Path, threads: usize) -> anyhow::Result<Encoder> {
-    let options = EncoderOptions { threads, precision: PrecisionChoice::F32, ..EncoderOptions::default() };
+/// Our encoder.
+fn load(folder: &Path, threads: usize, precision: PrecisionChoice) -> anyhow::Result<Encoder> {
+    let options = EncoderOptions { threads, precision, ..EncoderOptions::default() };
     Ok(Encoder::load(&Folder::new(folder), &options)?)
+}
+
+/// The same in bfloat16; `None` where the CPU has no instructions for it.
+fn load_bf16(folder: &Path, threads: usize) -> anyhow::Result<Option<Encoder>> {
+    let encoder = load(folder, threads, PrecisionChoice::Auto)?;
+    Ok((encoder.precision() == Precision::Bf16).then_some(encoder))
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    product(a, b) / (product(a, a) * product(b, b)).sqrt()
+}
+
+fn product(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
 /// The other side: torch, ONNX Runtime and rank_bm25.
@@ -82,4 +96,15 @@ fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 fn read_f32(path: &Path) -> anyhow::Result<Vec<f32>> {
     let bytes = std::fs::read(path)?;
     Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cosine;
+
+    #[test]
+    fn cosines() {
+        assert!((cosine(&[1.0, 0.0], &[2.0, 0.0]) - 1.0).abs() < 1e-12);
+        assert!(cosine(&[1.0, 0.0], &[0.0, 3.0]).abs() < 1e-12);
+    }
 }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use lunapark_embed::Role;
+use lunapark_embed::{PrecisionChoice, Role};
 use lunapark_index::metrics::{mean, ndcg, rank, recall, reciprocal_rank};
 use lunapark_index::{Document, Fusion, Mode, Question, Search, Snapshot, Unit, question_words};
 
 use super::cranfield::Cranfield;
 use super::service::{Place, children, documents};
-use super::{Ask, Done, Places, load, read_f32, rivals, write_json};
+use super::{Ask, Done, Places, load, load_bf16, product, read_f32, rivals, write_json};
 use crate::duel::side::Opponent;
 use crate::process::build_scorer;
 use crate::report::{Bar, Report, Table, note, ratio};
@@ -48,11 +48,15 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let tuned = ask(&snapshot, Mode::Hybrid, fusion, &questions)?;
     let documents = documents(&snapshot)?;
     let mut other = rivals()?;
+    let asked: Vec<&str> = cranfield.questions.iter().map(|(_, text)| text.as_str()).collect();
+    let paired = load_bf16(&encoder, 2)?
+        .map(|encoder| exact(&documents, &asked, |texts, role| Ok(encoder.embed(texts, role)?.values)))
+        .transpose()?;
     let theirs = [
-        exact(&mut other, &place, &encoder, &documents, &cranfield)?,
+        exact(&documents, &asked, |texts, _| torch(&mut other, &place, &encoder, texts))?,
         bm25(&mut other, &place, &documents, &cranfield)?,
     ];
-    Ok(report(&cranfield, &documents, &Answers { dense, words, hybrid, tuned, fusion, theirs }))
+    Ok(report(&cranfield, &documents, &Answers { dense, words, hybrid, tuned, fusion, paired, theirs }))
 }
 
 /// All rankings.
@@ -62,13 +66,15 @@ struct Answers {
     hybrid: Rankings,
     tuned: Rankings,
     fusion: Fusion,
+    /// By vectors in bfloat16, where the CPU has it.
+    paired: Option<Rankings>,
     /// Exact search with torch's vectors, and `rank_bm25`.
     theirs: [Rankings; 2],
 }
 
 fn questions(encoder: &Path, cranfield: &Cranfield) -> anyhow::Result<Vec<Question>> {
     let texts: Vec<&str> = cranfield.questions.iter().map(|(_, text)| text.as_str()).collect();
-    let vectors = load(encoder, 2)?.embed(&texts, Role::Query)?;
+    let vectors = load(encoder, 2, PrecisionChoice::F32)?.embed(&texts, Role::Query)?;
     let question =
         |(row, text): (usize, &&str)| Question { text: (*text).to_owned(), vector: vectors.row(row).to_vec() };
     Ok(texts.iter().enumerate().map(question).collect())
@@ -94,13 +100,11 @@ fn tuned(snapshot: &Snapshot, cranfield: &Cranfield, questions: &[Question]) -> 
     Ok(best.1)
 }
 
-/// The same model's vectors of the same children by torch, every child compared with every question.
+/// Every child compared with every question, in double precision, by these vectors.
 fn exact(
-    other: &mut Opponent,
-    place: &Place,
-    encoder: &Path,
     documents: &[Document],
-    cranfield: &Cranfield,
+    asked: &[&str],
+    mut vectors: impl FnMut(&[&str], Role) -> anyhow::Result<Vec<f32>>,
 ) -> anyhow::Result<Rankings> {
     let mut owners = Vec::new();
     let mut texts = Vec::new();
@@ -109,11 +113,8 @@ fn exact(
         owners.extend(children.iter().map(|_| document.id.as_str()));
         texts.extend(children);
     }
-    let asked: Vec<&str> = cranfield.questions.iter().map(|(_, text)| text.as_str()).collect();
-    let passages = torch(other, place, encoder, &texts)?;
-    let questions = torch(other, place, encoder, &asked)?;
+    let (passages, questions) = (vectors(&texts, Role::Passage)?, vectors(asked, Role::Query)?);
     let width = questions.len() / asked.len();
-    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     let scores = |question: &[f32]| passages.chunks(width).map(|passage| product(question, passage)).collect();
     Ok(questions.chunks(width).map(|question| best_of_each(&owners, scores(question))).collect())
 }
@@ -179,6 +180,7 @@ fn report(cranfield: &Cranfield, documents: &[Document], answers: &Answers) -> R
     };
     let dense = row("dense", &answers.dense, "all");
     let exact = row("torch's vectors of the same passages, exact", &answers.theirs[0], "all");
+    let paired = answers.paired.as_ref().map(|paired| row("dense, vectors in bf16", paired, "all"));
     let words = row("words", &answers.words, "all");
     let okapi = row("rank_bm25's BM25Okapi on the same words", &answers.theirs[1], "all");
     row("hybrid, as it is by default", &answers.hybrid, "all");
@@ -188,6 +190,13 @@ fn report(cranfield: &Cranfield, documents: &[Document], answers: &Answers) -> R
     let tuned = row("hybrid, tuned on the odd questions", &answers.tuned, "even");
     let best = dense_even.max(words_even);
     let children: usize = documents.iter().flat_map(|document| &document.parents).map(|p| p.children.len()).sum();
+    let mut bars = vec![
+        Bar::at_least("dense, nDCG@10, less the exact search's", dense - exact, -0.002),
+        Bar::at_least("words, nDCG@10, less rank_bm25's", words - okapi, 0.0),
+        Bar::at_least("hybrid by default on the even questions, less the better of the two", default - best, 0.0),
+        Bar::at_least("hybrid tuned on the odd, on the even ones, less the better of the two", tuned - best, 0.0),
+    ];
+    bars.extend(paired.map(|paired| Bar::at_most("bf16, nDCG@10, apart from f32's", (paired - exact).abs(), 0.002)));
     Report {
         section: "quality".to_owned(),
         what: format!(
@@ -197,12 +206,7 @@ fn report(cranfield: &Cranfield, documents: &[Document], answers: &Answers) -> R
             cranfield.questions.len()
         ),
         table,
-        bars: vec![
-            Bar::at_least("dense, nDCG@10, less the exact search's", dense - exact, -0.002),
-            Bar::at_least("words, nDCG@10, less rank_bm25's", words - okapi, 0.0),
-            Bar::at_least("hybrid by default on the even questions, less the better of the two", default - best, 0.0),
-            Bar::at_least("hybrid tuned on the odd, on the even ones, less the better of the two", tuned - best, 0.0),
-        ],
+        bars,
         notes: vec![
             format!(
                 "Tuned: rank constant {}, words weigh {} and vectors 1. The default (60, 1 and 1) was chosen on no collection.",
