@@ -22,6 +22,8 @@ mod tests;
 #[cfg(test)]
 mod tests_ahead;
 #[cfg(test)]
+mod tests_brittle;
+#[cfg(test)]
 mod tests_named;
 #[cfg(test)]
 mod tests_shadow;

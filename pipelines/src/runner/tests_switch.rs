@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lunapark_operator::{Batch, Operator, OperatorError, Scored};
 use lunapark_schemas::cuts::{CutRecord, Role, governing};
 use lunapark_schemas::headers::{MODEL, SOURCE};
 use lunapark_schemas::inference::Limits;
 use lunapark_schemas::messages::At;
 use lunapark_schemas::promotion::{FORMAT, Promotion, PromotionKind, PromotionStage};
-use lunapark_schemas::{ErrorClass, HeadersBuf, Messages, Outcome, Position, Record, Rejection, Share, TopicPartition};
+use lunapark_schemas::{HeadersBuf, Messages, Position, Record, Share, TopicPartition};
 use lunapark_score::{CutTable, InferenceCodec, Scorer};
 use lunapark_stores::S3Options;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
@@ -20,6 +19,7 @@ use lunapark_topics::error::Recovery;
 use lunapark_topics::{Ahead, Delivery, Limit, Log, LogError, LogErrorKind, Polled, Refusal, Stream, Topic};
 
 use super::tests::{catalog, settings};
+use super::tests_brittle::Brittle;
 use super::{RunError, Runner, Settings};
 use crate::config::ModelConfig;
 use crate::metrics::PipelineMetrics;
@@ -237,40 +237,6 @@ impl Stream for Script {
 
     fn close(&mut self) -> Result<(), LogError> {
         Ok(())
-    }
-}
-
-/// Scores, until it is asked for the model at this index for the so-and-so-many-th time.
-struct Brittle {
-    scorer: Scorer,
-    model: usize,
-    good: usize,
-    asked: AtomicUsize,
-    panics: bool,
-    /// Rejects every so many of its events.
-    rejects: Option<usize>,
-}
-
-impl Operator for Brittle {
-    type Out = Scored;
-
-    fn name(&self) -> &'static str {
-        "brittle"
-    }
-
-    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Scored>>, OperatorError> {
-        if batch.model == self.model && self.asked.fetch_add(1, Ordering::Relaxed) >= self.good {
-            assert!(!self.panics, "told to panic");
-            return Err(OperatorError::fatal("told to fail"));
-        }
-        let mut outcomes = self.scorer.process(batch).await?;
-        let rejects = self.rejects.filter(|_| batch.model == self.model);
-        for (outcome, _) in outcomes.iter_mut().zip(&batch.members).step_by(rejects.unwrap_or(usize::MAX)) {
-            if rejects.is_some() {
-                *outcome = Outcome::Reject(Rejection::new(ErrorClass::Operator, "told to reject"));
-            }
-        }
-        Ok(outcomes)
     }
 }
 
