@@ -59,7 +59,7 @@ impl TableJob {
         threads: usize,
     ) -> Result<Self, Refusal> {
         let settings = Settings::of(request)?;
-        let prepared = prepare(tables, &settings)?;
+        let prepared = prepare(tables, &settings, threads)?;
         let shape = shape(&settings, &prepared)?;
         let device = Cpu::new(kernel, shape.clone(), loss(&prepared.target), settings.seed, threads);
         let mut job = Self {

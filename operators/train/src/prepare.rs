@@ -7,7 +7,7 @@ use crate::classes::Classes;
 use crate::device::Rows;
 use crate::random::{Random, mix};
 use crate::settings::{Objective, Settings};
-use crate::tables::{Label, Tables, listed};
+use crate::tables::{Feature, Label, Tables, listed};
 
 /// Fewest rows that are trained on: below, neither part says anything.
 const MIN_ROWS: usize = 20;
@@ -74,7 +74,24 @@ struct Source<'a> {
     weights: Vec<f64>,
 }
 
-pub(crate) fn prepare(tables: &Tables, settings: &Settings) -> Result<Prepared, Refusal> {
+/// On two threads where there are two.
+pub(crate) fn prepare(tables: &Tables, settings: &Settings, threads: usize) -> Result<Prepared, Refusal> {
+    let describe = || (fingerprint(tables), tables.features.iter().map(statistics).collect::<Vec<_>>());
+    let arrange = || arrange(tables, settings);
+    let (prepared, (fingerprint, features)) = match threads {
+        0 | 1 => (arrange(), describe()),
+        _ => std::thread::scope(|scope| {
+            let described = scope.spawn(describe);
+            let arranged = arrange();
+            (arranged, described.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        }),
+    };
+    let prepared = prepared?;
+    Ok(Prepared { fingerprint, report: DatasetReport { features, ..prepared.report }, ..prepared })
+}
+
+/// Everything but the description of the table.
+fn arrange(tables: &Tables, settings: &Settings) -> Result<Prepared, Refusal> {
     if tables.rows < MIN_ROWS {
         let what = format!("{} rows are too few to train and test", tables.rows);
         return Err(Refusal::data(format!("{what}; give at least {MIN_ROWS}")));
@@ -100,7 +117,7 @@ pub(crate) fn prepare(tables: &Tables, settings: &Settings) -> Result<Prepared, 
         watched: source.judged(watched, standardised(watched)),
         test: source.judged(&parts.test, source.rows(&parts.test, None, &by_row)),
         report: source.report(&parts),
-        fingerprint: fingerprint(tables),
+        fingerprint: 0,
         target: source.target.clone(),
         mean: mean.clone(),
         scale: scale.clone(),
@@ -284,9 +301,10 @@ impl Source<'_> {
         let features = &self.tables.features;
         let mut rows = Rows { width: features.len(), ..Rows::default() };
         rows.inputs.reserve(which.len() * features.len());
+        let standardise = standardise.map(|(mean, scale)| (mean, scale.iter().map(|x| 1.0 / x).collect::<Vec<f32>>()));
         for &row in which {
-            let inputs = features.iter().enumerate().map(|(index, feature)| match standardise {
-                Some((mean, scale)) => (feature.values[row] - mean[index]) * (1.0 / scale[index]),
+            let inputs = features.iter().enumerate().map(|(index, feature)| match &standardise {
+                Some((mean, factor)) => (feature.values[row] - mean[index]) * factor[index],
                 None => feature.values[row],
             });
             let (target, odd) = match &self.target {
@@ -311,7 +329,7 @@ impl Source<'_> {
             samples_validation: parts.validation.len() as u64,
             samples_test: parts.test.len() as u64,
             unlabelled: self.tables.unlabelled,
-            features: self.tables.features.iter().map(|feature| statistics(&feature.name, &feature.values)).collect(),
+            features: Vec::new(),
             class_balance: self.target.classes().map_or_else(Vec::new, |classes| {
                 classes.balance((0..rows).map(|row| (self.class(row), self.weights[row])))
             }),
@@ -319,12 +337,12 @@ impl Source<'_> {
     }
 }
 
-fn statistics(name: &str, values: &[f32]) -> FeatureStatistics {
+fn statistics(Feature { name, values }: &Feature) -> FeatureStatistics {
     let present = || values.iter().filter(|value| !value.is_nan()).map(|&value| f64::from(value));
     let (mean, std) = mean_and_deviation(present());
     let (min, max) = (present().fold(f64::INFINITY, f64::min), present().fold(f64::NEG_INFINITY, f64::max));
     let missing = values.iter().filter(|value| value.is_nan()).count() as u64;
-    FeatureStatistics { name: name.to_owned(), min, max, mean, std, missing }
+    FeatureStatistics { name: name.clone(), min, max, mean, std, missing }
 }
 
 /// Of the population, in two passes.

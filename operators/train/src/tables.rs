@@ -1,7 +1,7 @@
 //! The table that is trained on: the request's columns, picked from Arrow batches.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
+use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, can_cast_types, cast_with_options};
 use arrow_schema::{DataType, Schema};
@@ -113,15 +113,26 @@ fn numbers(column: &[ArrayRef]) -> Result<Vec<f64>, String> {
         }
         let cast = cast(array, &DataType::Float64)?;
         let cast = cast.as_primitive::<Float64Type>();
-        if let Some(row) = (0..array.len()).find(|&row| cast.is_null(row) && !array.is_null(row)) {
+        let odd = || (0..array.len()).find(|&row| cast.is_null(row) && !array.is_null(row));
+        if let Some(row) = (cast.null_count() > array.null_count()).then(odd).flatten() {
             let text = words(std::slice::from_ref(array))?[row].clone().unwrap_or_default();
             if !text.trim().is_empty() {
                 return Err(format!("the text \"{}\"", text.chars().take(40).collect::<String>().escape_debug()));
             }
         }
-        values.extend(cast.iter().map(|value| value.unwrap_or(f64::NAN)));
+        match cast.null_count() {
+            0 => values.extend_from_slice(cast.values()),
+            _ => values.extend(cast.iter().map(|value| value.unwrap_or(f64::NAN))),
+        }
     }
     Ok(values)
+}
+
+/// A column that holds what the network sees already, without missing values.
+fn floats(column: &[ArrayRef]) -> Option<Vec<f32>> {
+    let whole = |array: &ArrayRef| array.null_count() == 0 && *array.data_type() == DataType::Float32;
+    let values = || column.iter().map(|array| &array.as_primitive::<Float32Type>().values()[..]);
+    column.iter().all(whole).then(|| values().collect::<Vec<_>>().concat())
 }
 
 fn words(column: &[ArrayRef]) -> Result<Vec<Option<String>>, String> {
@@ -146,8 +157,11 @@ fn feature(name: &str, column: &[ArrayRef]) -> Result<Vec<Feature>, Refusal> {
         }
         _ => {}
     }
-    let values = numbers(column).map_err(|what| not_numbers(name, &what))?;
-    Ok(vec![Feature { name: name.to_owned(), values: values.iter().map(|&x| x as f32).collect() }])
+    let values = match floats(column) {
+        Some(values) => values,
+        None => numbers(column).map_err(|what| not_numbers(name, &what))?.iter().map(|&x| x as f32).collect(),
+    };
+    Ok(vec![Feature { name: name.to_owned(), values }])
 }
 
 fn not_numbers(name: &str, what: &str) -> Refusal {
