@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunapark_documents::pdf::ChildReader;
 use lunapark_documents::{ChunkOptions, Limits};
 use lunapark_embed::{EmbedError, Encoder, EncoderOptions, Folder, ModelFiles, Precision, PrecisionChoice};
-use lunapark_index::{Bm25, Chunking, IndexError, Metric, Settings};
+use lunapark_index::{Bm25, Chunking, Compaction, IndexError, Metric, Settings, Sweep, UpkeepPlan};
 use lunapark_knowledge::ingest::Ingestor;
 use lunapark_knowledge::search::Searcher;
 use lunapark_knowledge::{Collections, SourceError, Sources};
@@ -19,7 +20,9 @@ use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::s3_options;
 use crate::pipelines::documents::{Documents, documents};
 use crate::pipelines::search::{Search, search};
+use crate::runner::Homes;
 use crate::service::check_knowledge_topics;
+use crate::upkeep::Caretaker;
 
 /// The hidden subcommand that reads one PDF from standard input.
 pub const READ_PDF: &str = "read-pdf";
@@ -60,6 +63,8 @@ type Counted<P> = (Arc<P>, Arc<PipelineMetrics>);
 
 /// The pipelines of documents and questions of one instance.
 pub struct Knowledge {
+    /// Who looks after the collections, where this instance indexes.
+    pub caretaker: Option<Caretaker>,
     /// Where this instance indexes.
     pub documents: Option<Counted<Documents>>,
     /// Where this instance answers.
@@ -76,12 +81,17 @@ impl Knowledge {
         let library = Library::open(config)?;
         lunapark_index::probe(library.collections.store())?;
         let counters = |name: &str| PipelineMetrics::new(name, &config.instance).map(Arc::new);
+        let homes = Homes { partitions: log.topic(catalog.documents_ingest.name())?.partitions };
         let documents = match config.documents.threads {
             0 => None,
             _ => {
-                let documents = documents(config, catalog, library.ingestor(config)?);
+                let documents = documents(config, catalog, homes, library.ingestor(config)?);
                 Some((Arc::new(documents), counters(&config.documents.name)?))
             }
+        };
+        let caretaker = match &documents {
+            Some(counted) if !config.documents.compact_every.is_zero() => Some(caretaker(config, homes, counted)?),
+            _ => None,
         };
         let search = match config.search.threads {
             0 => None,
@@ -90,7 +100,7 @@ impl Knowledge {
                 Some((Arc::new(search), counters(&config.search.name)?))
             }
         };
-        Ok(Some(Self { documents, search }))
+        Ok(Some(Self { caretaker, documents, search }))
     }
 
     /// Counters of both.
@@ -151,6 +161,27 @@ impl Library {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Searcher { encoder: self.encoder.clone(), collections: self.collections.clone(), threads }
     }
+}
+
+/// Who looks after the collections that this pipeline fills.
+fn caretaker(config: &Config, homes: Homes, documents: &Counted<Documents>) -> Result<Caretaker, KnowledgeError> {
+    let (settings, (pipeline, metrics)) = (&config.documents, documents);
+    let sweep = Sweep { keep: settings.keep_versions, ..Sweep::default() };
+    let plan = UpkeepPlan {
+        segments: settings.compact_segments,
+        compaction: Compaction { max_bytes: settings.compact_bytes, ..Compaction::default() },
+        sweep,
+        sweep_every: sweep.every(),
+    };
+    Ok(Caretaker {
+        store: Arc::new(store(config)?.with_patience(Duration::ZERO)),
+        instance: config.instance.clone(),
+        plan,
+        every: settings.compact_every,
+        partitions: homes.partitions,
+        holdings: pipeline.holdings().clone(),
+        metrics: metrics.clone(),
+    })
 }
 
 /// The store of the collections: that of the artifacts.

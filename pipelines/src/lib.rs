@@ -19,3 +19,4 @@ pub mod runner;
 pub mod service;
 pub mod stop;
 pub mod swap;
+pub mod upkeep;

@@ -5,6 +5,13 @@ use lunapark_stores::{ArtifactStore, Creation};
 use crate::clock::random;
 use crate::{IndexError, names};
 
+/// Names of all collections, and of some that were dropped: a file system keeps their folders. It costs one listing.
+pub fn names(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
+    let mut found = store.folders_named(names::COLLECTIONS)?;
+    found.retain(|name| names::check(name).is_ok());
+    Ok(found)
+}
+
 /// Names of all collections, sorted.
 pub fn list(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
     let mut found = Vec::new();
