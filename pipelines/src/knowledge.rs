@@ -18,6 +18,7 @@ use crate::config::{Config, DocumentsConfig};
 use crate::jobs::Allowed;
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::s3_options;
+use crate::offsets::{self, AheadOfTopic};
 use crate::pipelines::documents::{Documents, documents};
 use crate::pipelines::search::{Search, search};
 use crate::runner::Homes;
@@ -47,6 +48,9 @@ pub enum KnowledgeError {
     /// The log failed, or its topics do not fit.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A collection is of another history than the topic.
+    #[error(transparent)]
+    Ahead(#[from] AheadOfTopic),
     /// Metrics cannot be made.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -81,6 +85,9 @@ impl Knowledge {
         let library = Library::open(config)?;
         lunapark_index::probe(library.collections.store())?;
         let counters = |name: &str| PipelineMetrics::new(name, &config.instance).map(Arc::new);
+        if config.documents.threads > 0 {
+            refuse_other_history(log.as_ref(), catalog, library.collections.store())?;
+        }
         let homes = Homes { partitions: log.topic(catalog.documents_ingest.name())?.partitions };
         let documents = match config.documents.threads {
             0 => None,
@@ -160,6 +167,13 @@ impl Library {
     pub fn searcher(&self) -> Searcher {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Searcher { encoder: self.encoder.clone(), collections: self.collections.clone(), threads }
+    }
+}
+
+fn refuse_other_history(log: &dyn Log, catalog: &Catalog, store: &Arc<ArtifactStore>) -> Result<(), KnowledgeError> {
+    match offsets::compare_all(log, catalog.documents_ingest.name(), store)?? {
+        Some(ahead) => Err(ahead.into()),
+        None => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod knowledge;
 pub mod labels;
 pub mod metrics;
 pub mod models;
+pub mod offsets;
 pub mod pipelines;
 pub mod runner;
 pub mod service;

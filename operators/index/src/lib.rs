@@ -42,7 +42,7 @@ mod verify;
 mod words;
 mod writer;
 
-pub use collections::{drop_collection, list, names as collection_names, probe};
+pub use collections::{drop_collection, list, names as collection_names, next_offsets, probe};
 pub use compact::{Compaction, compact};
 pub use document::{Action, Applied, Batch, Change, Child, Document, Outcome, Parent, Source};
 pub use error::IndexError;

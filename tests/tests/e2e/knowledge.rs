@@ -12,6 +12,7 @@ on_both!(
     documents_become_searchable_and_stay_right,
     what_lies_on_another_partition_is_put_in_order_first,
     segments_are_merged_while_documents_come,
+    a_topic_that_was_made_anew_is_refused,
 );
 
 /// A small encoder of 220 words, from the tests of the encoders.
@@ -194,4 +195,27 @@ fn segments_are_merged_while_documents_come(backend: Backend) {
     });
     service.terminate().ok();
     place.cli(&["collections", "verify", "papers"]).ok();
+}
+
+fn a_topic_that_was_made_anew_is_refused(backend: Backend) {
+    let place = place(backend);
+    let settings = [("score.threads", "0"), ("documents.threads", "1")];
+    let service = place.service("one", &settings);
+    ingest(&place, "papers");
+    service.terminate().ok();
+    place.cli(&["collections", "verify", "papers"]).ok();
+    place.cli(&["topics", "delete", &place.topic("documents.ingest"), "--yes"]).ok();
+    let refused = until(PATIENCE, "the topic is made anew", || {
+        // Kafka may still say that it is being deleted.
+        let outcome = place.run_to_end(&settings).failed();
+        outcome.stderr.contains("collection `papers`").then_some(outcome)
+    });
+    refused.says(&["ends at 0", "lunapark collections drop papers --yes"]);
+    let verified = place.cli(&["collections", "verify", "papers", "--json"]).failed().json();
+    assert!(verified["problems"][0].as_str().unwrap().contains("ends at 0"), "{verified:#}");
+    place.cli(&["collections", "drop", "papers", "--yes"]).ok();
+    let service = place.service("one", &settings);
+    ingest(&place, "papers");
+    assert_eq!(documents(&words(&place, "flutter")), ["old/wing.html"]);
+    service.terminate().ok();
 }
