@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunapark_documents::pdf::ChildReader;
 use lunapark_documents::{ChunkOptions, Limits};
 use lunapark_embed::{EmbedError, Encoder, EncoderOptions, Folder, ModelFiles, Precision, PrecisionChoice};
-use lunapark_index::{Bm25, Chunking, IndexError, Metric, Settings};
+use lunapark_index::{Bm25, Chunking, Compaction, IndexError, Metric, Settings, Sweep, UpkeepPlan};
 use lunapark_knowledge::ingest::Ingestor;
 use lunapark_knowledge::search::Searcher;
 use lunapark_knowledge::{Collections, SourceError, Sources};
@@ -17,9 +18,12 @@ use crate::config::{Config, DocumentsConfig};
 use crate::jobs::Allowed;
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::s3_options;
+use crate::offsets::{self, AheadOfTopic};
 use crate::pipelines::documents::{Documents, documents};
 use crate::pipelines::search::{Search, search};
+use crate::runner::Homes;
 use crate::service::check_knowledge_topics;
+use crate::upkeep::Caretaker;
 
 /// The hidden subcommand that reads one PDF from standard input.
 pub const READ_PDF: &str = "read-pdf";
@@ -44,6 +48,9 @@ pub enum KnowledgeError {
     /// The log failed, or its topics do not fit.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A collection is of another history than the topic.
+    #[error(transparent)]
+    Ahead(#[from] AheadOfTopic),
     /// Metrics cannot be made.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -60,6 +67,8 @@ type Counted<P> = (Arc<P>, Arc<PipelineMetrics>);
 
 /// The pipelines of documents and questions of one instance.
 pub struct Knowledge {
+    /// Who looks after the collections, where this instance indexes.
+    pub caretaker: Option<Caretaker>,
     /// Where this instance indexes.
     pub documents: Option<Counted<Documents>>,
     /// Where this instance answers.
@@ -76,12 +85,20 @@ impl Knowledge {
         let library = Library::open(config)?;
         lunapark_index::probe(library.collections.store())?;
         let counters = |name: &str| PipelineMetrics::new(name, &config.instance).map(Arc::new);
+        if config.documents.threads > 0 {
+            refuse_other_history(log.as_ref(), catalog, library.collections.store())?;
+        }
+        let homes = Homes { partitions: log.topic(catalog.documents_ingest.name())?.partitions };
         let documents = match config.documents.threads {
             0 => None,
             _ => {
-                let documents = documents(config, catalog, library.ingestor(config)?);
+                let documents = documents(config, catalog, homes, library.ingestor(config)?);
                 Some((Arc::new(documents), counters(&config.documents.name)?))
             }
+        };
+        let caretaker = match &documents {
+            Some(counted) if !config.documents.compact_every.is_zero() => Some(caretaker(config, homes, counted)?),
+            _ => None,
         };
         let search = match config.search.threads {
             0 => None,
@@ -90,7 +107,7 @@ impl Knowledge {
                 Some((Arc::new(search), counters(&config.search.name)?))
             }
         };
-        Ok(Some(Self { documents, search }))
+        Ok(Some(Self { caretaker, documents, search }))
     }
 
     /// Counters of both.
@@ -151,6 +168,34 @@ impl Library {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Searcher { encoder: self.encoder.clone(), collections: self.collections.clone(), threads }
     }
+}
+
+fn refuse_other_history(log: &dyn Log, catalog: &Catalog, store: &Arc<ArtifactStore>) -> Result<(), KnowledgeError> {
+    match offsets::compare_all(log, catalog.documents_ingest.name(), store)?? {
+        Some(ahead) => Err(ahead.into()),
+        None => Ok(()),
+    }
+}
+
+/// Who looks after the collections that this pipeline fills.
+fn caretaker(config: &Config, homes: Homes, documents: &Counted<Documents>) -> Result<Caretaker, KnowledgeError> {
+    let (settings, (pipeline, metrics)) = (&config.documents, documents);
+    let sweep = Sweep { keep: settings.keep_versions, ..Sweep::default() };
+    let plan = UpkeepPlan {
+        segments: settings.compact_segments,
+        compaction: Compaction { max_bytes: settings.compact_bytes, ..Compaction::default() },
+        sweep,
+        sweep_every: sweep.every(),
+    };
+    Ok(Caretaker {
+        store: Arc::new(store(config)?.with_patience(Duration::ZERO)),
+        instance: config.instance.clone(),
+        plan,
+        every: settings.compact_every,
+        partitions: homes.partitions,
+        holdings: pipeline.holdings().clone(),
+        metrics: metrics.clone(),
+    })
 }
 
 /// The store of the collections: that of the artifacts.

@@ -57,6 +57,7 @@ pub struct PipelineMetrics {
     aborts: IntCounter,
     restarts: IntCounter,
     shadows: IntCounterVec,
+    upkeep: IntCounterVec,
     partitions: IntGaugeVec,
     stages: HistogramVec,
     batch_rows: Histogram,
@@ -95,6 +96,11 @@ impl PipelineMetrics {
                 labels("lunapark_shadow_total", "Events that a shadow scored or rejected, and shadows that failed."),
                 &["model", "outcome", "promotion", "version"],
             )?,
+            upkeep: vec(
+                "lunapark_upkeep_total",
+                "Merges of collections' segments, versions and segments removed, and looks that failed.",
+                "what",
+            )?,
             partitions: IntGaugeVec::new(labels("lunapark_partitions", "Partitions assigned."), &["member"])?,
             stages: HistogramVec::new(
                 histogram("lunapark_stage_seconds", "Time of a batch by stage.", seconds),
@@ -110,7 +116,7 @@ impl PipelineMetrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 10] = [
+        let all: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(self.messages.clone()),
             Box::new(self.rows.clone()),
             Box::new(self.dead_letters.clone()),
@@ -118,6 +124,7 @@ impl PipelineMetrics {
             Box::new(self.aborts.clone()),
             Box::new(self.restarts.clone()),
             Box::new(self.shadows.clone()),
+            Box::new(self.upkeep.clone()),
             Box::new(self.partitions.clone()),
             Box::new(self.stages.clone()),
             Box::new(self.batch_rows.clone()),
@@ -182,6 +189,11 @@ impl PipelineMetrics {
 
     fn shadow(&self, Shadowing { promotion, model, version }: &Shadowing, outcome: &str, count: u64) {
         self.shadows.with_label_values(&[model, outcome, &promotion.to_string(), version]).inc_by(count);
+    }
+
+    /// Something done for the collections, or that failed.
+    pub fn upkept(&self, what: &str, count: u64) {
+        self.upkeep.with_label_values(&[what]).inc_by(count);
     }
 
     /// Partitions that a stream thread holds.

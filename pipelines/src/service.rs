@@ -30,6 +30,7 @@ use crate::pipelines::train::Train;
 use crate::runner::RunError;
 use crate::stop::Stop;
 use crate::swap::{Agent, Premises, Switchboard};
+use crate::upkeep::AtWork;
 
 /// Why a service does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -238,6 +239,7 @@ pub struct Service {
     threads: Vec<JoinHandle<Result<(), RunError>>>,
     reporter: Option<JoinHandle<()>>,
     agent: Option<JoinHandle<()>>,
+    caretaker: Option<AtWork>,
     stop: Stop,
     drain_budget: Duration,
 }
@@ -271,9 +273,20 @@ impl Service {
         let shown = Shown { health: health.clone(), metrics: all };
         let http = config.listen.as_deref().map(|address| http::serve(address, shown, stop.clone())).transpose()?;
         let drain_budget = config.score.drain_budget;
-        let (threads, reporter, agent) = (Vec::new(), None, None);
-        let mut service =
-            Self { log, catalog, health, metrics, others, http, threads, reporter, agent, stop, drain_budget };
+        let mut service = Self {
+            log,
+            catalog,
+            health,
+            metrics,
+            others,
+            http,
+            threads: Vec::new(),
+            reporter: None,
+            agent: None,
+            caretaker: None,
+            stop,
+            drain_budget,
+        };
         let board = score.as_ref().map(|score| Arc::new(switchboard(config, &service.log, &service.catalog, score)));
         if let Some(board) = &board {
             service.follow(&config.instance, board.clone())?;
@@ -282,6 +295,8 @@ impl Service {
         service.spawn_all(config, scoring, training)?;
         if let Some(knowledge) = knowledge {
             service.spawn_knowledge(config, &knowledge)?;
+            let at_work = knowledge.caretaker.map(|caretaker| caretaker.spawn(service.stop.clone())).transpose();
+            service.caretaker = at_work.map_err(|e| ServiceError::Thread(e.to_string()))?;
         }
         service.report(config.metrics_interval)?;
         Ok(service)
@@ -430,6 +445,7 @@ impl Service {
         while beside.iter().any(|thread| thread.as_ref().is_some_and(writing)) && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(1));
         }
+        self.caretaker.iter().for_each(|caretaker| caretaker.leave(deadline));
         let left = deadline.saturating_duration_since(Instant::now()).min(REPORT_PATIENCE);
         write_metrics(self.log.as_ref(), &self.catalog.metrics, &self.reported(), left);
     }

@@ -2,6 +2,7 @@
 //!
 //! A record is JSON, or the file itself with the fields in headers ([`COLLECTION`], [`DOCUMENT`], [`TITLE`], [`URI`]).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -72,6 +73,28 @@ impl Ingest {
             None => record(message),
         }
     }
+
+    /// The id of a message's document, as far as it can be told without reading the rest.
+    pub fn id_of(message: &Message<'_>) -> Option<String> {
+        let id = match message.headers.get_str(COLLECTION) {
+            Some(_) => file_id(message)?,
+            None => serde_json::from_slice::<Named<'_>>(message.value?).ok()?.id.into_owned(),
+        };
+        (1..=MAX_ID_BYTES).contains(&id.len()).then_some(id)
+    }
+}
+
+/// What names a document in its record.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
+/// The id of a document whose value is the file itself.
+fn file_id(message: &Message<'_>) -> Option<String> {
+    let key = || message.key.and_then(|key| std::str::from_utf8(key).ok());
+    message.headers.get_str(DOCUMENT).or_else(key).map(str::to_owned)
 }
 
 fn record(message: &Message<'_>) -> Result<Ingest, Rejection> {
@@ -84,10 +107,9 @@ fn record(message: &Message<'_>) -> Result<Ingest, Rejection> {
 
 fn file(message: &Message<'_>, collection: &str) -> Result<Ingest, Rejection> {
     let header = |name: &str| message.headers.get_str(name).map(str::to_owned);
-    let key = || message.key.and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
     let unnamed = || reject(ErrorClass::Header, format!("no id; give the header `{DOCUMENT}`, or a key in UTF-8"));
     let record = IngestRecord {
-        id: header(DOCUMENT).or_else(key).ok_or_else(unnamed)?,
+        id: file_id(message).ok_or_else(unnamed)?,
         collection: collection.to_owned(),
         uri: header(URI),
         content_type: header(CONTENT_TYPE),
@@ -242,6 +264,21 @@ mod tests {
     }
 
     #[test]
+    fn the_id_is_told_without_the_rest() {
+        let id = |value: &str| {
+            let mut messages = crate::Messages::new();
+            let at = crate::messages::At { topic: "documents.ingest", partition: 0, offset: 0, timestamp: 0 };
+            messages.push(at, None, Some(value.as_bytes()), std::iter::empty());
+            Ingest::id_of(&messages.get(0))
+        };
+        assert_eq!(id(r#"{"text": [1], "id": "a\u00e9\n", "id2": 2}"#).as_deref(), Some("aé\n"));
+        let long = format!(r#"{{"id": "{}"}}"#, "x".repeat(1025));
+        for nothing in ["", "{}", "[]", r#"{"id": 1}"#, r#"{"id": ""}"#, r#"{"id": "a""#, &long] {
+            assert_eq!(id(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
     fn a_value_can_be_the_file_itself() {
         let mut messages = crate::Messages::new();
         let at = |offset| crate::messages::At { topic: "documents.ingest", partition: 0, offset, timestamp: 0 };
@@ -253,6 +290,8 @@ mod tests {
         let found = read(0).unwrap();
         assert_eq!((found.record.id.as_str(), found.file.as_deref()), ("a.pdf", Some(&b"%PDF-1.7"[..])));
         assert_eq!(found.record.content_type.as_deref(), Some("application/pdf"));
+        assert_eq!(Ingest::id_of(&messages.get(0)).as_deref(), Some("a.pdf"));
+        assert_eq!(Ingest::id_of(&messages.get(1)), None);
         assert_eq!(read(1).unwrap_err().class, ErrorClass::Header);
         assert_eq!(read(2).unwrap_err().class, ErrorClass::Empty);
     }

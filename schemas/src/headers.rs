@@ -8,6 +8,8 @@ pub const CONTENT_TYPE: &str = "content-type";
 pub const MODEL: &str = "lunapark-model";
 /// Which message a result answers: `topic/partition/offset`.
 pub const SOURCE: &str = "lunapark-source";
+/// Where a record lay before it was put on the partition of its key: `topic/partition/offset`, one for each time.
+pub const REKEYED: &str = "lunapark-rekeyed";
 /// Binary tensors: the length of the JSON part that precedes the raw tensor bytes.
 pub const INFERENCE_HEADER_CONTENT_LENGTH: &str = "inference-header-content-length";
 /// CloudEvents extension: the RFC 3339 time after which the event is no longer worth an answer.

@@ -20,6 +20,8 @@ pub enum SkipReason {
     Expired,
     /// Its task has ended before: the same request was sent again.
     Repeated,
+    /// It lay on another partition than its key's, and was put there.
+    Rekeyed,
 }
 
 impl SkipReason {
@@ -28,6 +30,7 @@ impl SkipReason {
         match self {
             SkipReason::Expired => "expired",
             SkipReason::Repeated => "repeated",
+            SkipReason::Rekeyed => "rekeyed",
         }
     }
 }

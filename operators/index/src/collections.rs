@@ -1,9 +1,20 @@
 //! All collections of a store; and whether the store is fit for them.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use lunapark_stores::{ArtifactStore, Creation};
 
 use crate::clock::random;
+use crate::history::History;
 use crate::{IndexError, names};
+
+/// Names of all collections, and of some that were dropped: a file system keeps their folders. It costs one listing.
+pub fn names(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
+    let mut found = store.folders_named(names::COLLECTIONS)?;
+    found.retain(|name| names::check(name).is_ok());
+    Ok(found)
+}
 
 /// Names of all collections, sorted.
 pub fn list(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
@@ -16,6 +27,12 @@ pub fn list(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The next offset of each partition as of the newest version: what lies before it is in the collection.
+pub fn next_offsets(store: &Arc<ArtifactStore>, collection: &str) -> Result<BTreeMap<i32, i64>, IndexError> {
+    let history = History::new(Arc::clone(store), collection)?;
+    Ok(history.newest()?.ok_or_else(|| history.missing())?.next)
 }
 
 /// Removes a collection with all versions.

@@ -37,11 +37,12 @@ mod segment;
 mod settings;
 mod snapshot;
 mod sweep;
+mod upkeep;
 mod verify;
 mod words;
 mod writer;
 
-pub use collections::{drop_collection, list, probe};
+pub use collections::{drop_collection, list, names as collection_names, next_offsets, probe};
 pub use compact::{Compaction, compact};
 pub use document::{Action, Applied, Batch, Change, Child, Document, Outcome, Parent, Source};
 pub use error::IndexError;
@@ -52,6 +53,7 @@ pub use search::{ChildHit, Fusion, Hit, Mode, ParentHit, Question, Scored, Searc
 pub use settings::{Bm25, Chunking, MAX_DIMENSION, Metric, Settings};
 pub use snapshot::{Counts, Snapshot};
 pub use sweep::{Sweep, Swept, sweep};
+pub use upkeep::{Done, Upkeep, UpkeepPlan};
 pub use verify::{Verified, verify};
 pub use words::{find_words, question_words};
 pub use writer::Writer;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use lunapark_stores::ArtifactStore;
 
 use crate::history::History;
+use crate::manifest::Manifest;
 use crate::{IndexError, clock, names};
 
 /// What is kept.
@@ -47,12 +48,7 @@ pub fn sweep(store: &Arc<ArtifactStore>, collection: &str, sweep: &Sweep) -> Res
     let segments = store.list_named(&names::segments(collection))?;
     let kept = history.kept()?;
     let old = kept.windows(2).take_while(|pair| is_before(pair[1].1, now, sweep.keep)).count();
-    let mut named: BTreeSet<String> = BTreeSet::new();
-    for (number, _) in &kept[old..] {
-        // One that is gone was swept by another; its segments are then nobody's.
-        let manifest = history.get(*number)?;
-        named.extend(manifest.into_iter().flat_map(|manifest| manifest.segments).map(|entry| entry.name));
-    }
+    let named = named_by(&history, &kept[old..])?;
     let mut swept = Swept::default();
     for (number, _) in &kept[..old] {
         store.delete_named(&names::manifest(collection, *number))?;
@@ -66,6 +62,58 @@ pub fn sweep(store: &Arc<ArtifactStore>, collection: &str, sweep: &Sweep) -> Res
         }
     }
     Ok(swept)
+}
+
+/// A kept version, and the segments that it names; none where another sweep was faster: they are nobody's then.
+struct Version {
+    number: u64,
+    names: Option<BTreeSet<String>>,
+}
+
+impl Version {
+    fn read(history: &History, number: u64) -> Result<Self, IndexError> {
+        let entries = |manifest: Manifest| manifest.segments.into_iter().map(|entry| entry.name).collect();
+        Ok(Self { number, names: history.get(number)?.map(entries) })
+    }
+
+    /// Whether a later version only added to this one. Each change adds one segment, a merge none; what exchanges all of
+    /// them leaves none of the first; and a segment that was taken out does not come back. So the versions between name
+    /// nothing that the later one does not.
+    fn only_grew_to(&self, later: &Self) -> bool {
+        let (Some(first), Some(last)) = (&self.names, &later.names) else { return false };
+        let added = later.number - self.number;
+        !first.is_empty() && first.len() as u64 + added == last.len() as u64 && first.is_subset(last)
+    }
+}
+
+/// The segments that any of these versions names. Not all of them have to be read: between two compactions there may be
+/// thousands.
+fn named_by(history: &History, kept: &[(u64, i64)]) -> Result<BTreeSet<String>, IndexError> {
+    let (Some((first, _)), Some((last, _))) = (kept.first(), kept.last()) else { return Ok(BTreeSet::new()) };
+    let (first, last) = (Version::read(history, *first)?, Version::read(history, *last)?);
+    let mut named = BTreeSet::new();
+    add_between(history, kept, &first, &last, &mut named)?;
+    named.extend([first, last].into_iter().filter_map(|version| version.names).flatten());
+    Ok(named)
+}
+
+/// Adds what the versions between the first and the last of `kept` name; by halves, so that the depth is their logarithm.
+fn add_between(
+    history: &History,
+    kept: &[(u64, i64)],
+    first: &Version,
+    last: &Version,
+    named: &mut BTreeSet<String>,
+) -> Result<(), IndexError> {
+    if kept.len() <= 2 || first.only_grew_to(last) {
+        return Ok(());
+    }
+    let at = kept.len() / 2;
+    let middle = Version::read(history, kept[at].0)?;
+    add_between(history, &kept[..=at], first, &middle, named)?;
+    add_between(history, &kept[at..], &middle, last, named)?;
+    named.extend(middle.names.into_iter().flatten());
+    Ok(())
 }
 
 fn is_before(time: i64, now: i64, age: Duration) -> bool {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use lunapark_operator::{Codec, Decoded, Member, Output, Reply};
-use lunapark_schemas::headers::CONTENT_TYPE;
+use lunapark_schemas::headers::{CONTENT_TYPE, REKEYED};
 use lunapark_schemas::inference::{Format, Request};
 use lunapark_schemas::outcome::FailedRow;
 use lunapark_schemas::{ErrorClass, Message, Messages, Rejection};
@@ -28,6 +28,11 @@ pub trait Rows: Default {
 
     /// Adds a message, or says why it is none.
     fn push(&mut self, message: &Message<'_>) -> Result<(), Rejection>;
+
+    /// The key whose partition a message belongs to, where the order of a key's messages matters.
+    fn home_key(_message: &Message<'_>) -> Option<Vec<u8>> {
+        None
+    }
 
     /// The batch.
     fn finish(self) -> Result<RecordBatch, ArrowError>;
@@ -61,9 +66,13 @@ impl<R: Rows> Codec<Json<R::Answer>> for JsonCodec<R> {
         decoded
     }
 
+    fn home_key(&self, message: &Message<'_>) -> Option<Vec<u8>> {
+        R::home_key(message)
+    }
+
     fn encode(
         &self,
-        _: &Message<'_>,
+        message: &Message<'_>,
         _: usize,
         _: &Member,
         Json(answer): &Json<R::Answer>,
@@ -72,6 +81,8 @@ impl<R: Rows> Codec<Json<R::Answer>> for JsonCodec<R> {
         serde_json::to_writer(&mut reply.value, answer)
             .map_err(|error| Rejection::new(ErrorClass::Operator, format!("the answer cannot be written: {error}")))?;
         reply.headers.push_str(CONTENT_TYPE, "application/json");
+        // Whoever sent it knows it by the place where it was first.
+        reply.headers.extend(message.headers, |name| name == REKEYED);
         Ok(())
     }
 

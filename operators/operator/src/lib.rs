@@ -42,6 +42,12 @@ pub trait Codec<Out>: Send + Sync {
     /// rejected here. Every index ends in exactly one batch or one rejection, or waits for a model.
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded;
 
+    /// The key whose partition a message belongs to, where the order of a key's messages matters: one that lies elsewhere
+    /// is put there under this key instead of being decoded.
+    fn home_key(&self, _message: &Message<'_>) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Writes the reply to `message`, scored by `model`, into `reply`, which is empty.
     fn encode(
         &self,

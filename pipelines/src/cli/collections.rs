@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use lunapark_index::{
-    Compaction, Counts, Reader, Settings, Sweep, Swept, compact, drop_collection, list, sweep, verify,
+    Compaction, Counts, Reader, Settings, Sweep, Swept, compact, drop_collection, list, next_offsets, sweep, verify,
 };
 use lunapark_stores::ArtifactStore;
+use lunapark_topics::Catalog;
 use serde::Serialize;
 
 use super::output::{self, Output, Table, number, size};
 use crate::config::Config;
-use crate::knowledge;
+use crate::{knowledge, offsets, service};
 
 /// Sections of segments that are held while a collection is looked at.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -96,7 +97,7 @@ pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode>
         Command::List => all(&store, out, json),
         Command::Show(named) => show(&store, &named.name, out, json),
         Command::Compact(args) => merge(&store, args, &config.instance, out, json),
-        Command::Verify(named) => check(&store, &named.name, out, json),
+        Command::Verify(named) => check(config, &store, &named.name, out, json),
         Command::Drop(args) => remove(&store, args, out),
     })
 }
@@ -192,8 +193,26 @@ fn merge(
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(store: &Arc<ArtifactStore>, name: &str, out: &mut Output<'_>, json: bool) -> anyhow::Result<ExitCode> {
-    let verified = verify(store, name)?;
+/// The offsets are compared where there is a topic to compare them with.
+fn compare_offsets(config: &Config, store: &Arc<ArtifactStore>, name: &str) -> anyhow::Result<Option<String>> {
+    let next = next_offsets(store, name)?;
+    let log = service::reach_log(config)?;
+    let topic = Catalog::new(&config.topics).documents_ingest.name().clone();
+    Ok(offsets::compare(log.as_ref(), &topic, name, &next)?.map(|ahead| ahead.to_string()))
+}
+
+fn check(
+    config: &Config,
+    store: &Arc<ArtifactStore>,
+    name: &str,
+    out: &mut Output<'_>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let mut verified = verify(store, name)?;
+    match compare_offsets(config, store, name) {
+        Ok(ahead) => verified.problems.extend(ahead),
+        Err(error) => output::note(format_args!("its offsets are not compared with the topic's: {error:#}")),
+    }
     let sound = verified.problems.is_empty();
     if json {
         out.document(&verified)?;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
@@ -13,20 +13,19 @@ use lunapark_documents::{Kind, Source};
 use lunapark_index::{Reader, Snapshot};
 use lunapark_schemas::documents::{COLLECTION, DOCUMENT, IngestRecord, URI, check_collection};
 use lunapark_schemas::headers::CONTENT_TYPE;
-use lunapark_schemas::{Event as _, HeadersBuf, Record, TopicPartition};
+use lunapark_schemas::{Event as _, HeadersBuf, Record};
 use lunapark_stores::digest_of;
-use lunapark_topics::{Watermarks, Writer};
+use lunapark_topics::Writer;
 use serde::Serialize;
 
 use super::output::{self, Output, Table, number};
-use super::{Context, topics};
+use super::Context;
+use super::settled::wait_settled;
 use crate::config::Config;
 use crate::knowledge;
 
 /// Every delivery must be acknowledged within this time.
 const FLUSH: Duration = Duration::from_secs(300);
-/// Between two looks at how far the service has come.
-const LOOK: Duration = Duration::from_millis(50);
 /// Room that key and headers need beside a file.
 const HEADER_BYTES: usize = 4096;
 /// Sections of segments that are held while looking for what has changed.
@@ -261,29 +260,16 @@ fn known(config: &Config, collection: &str) -> anyhow::Result<Option<Arc<Snapsho
 fn wait(context: &Context, config: &Config, patience: Duration) -> anyhow::Result<()> {
     let topic = context.catalog.documents_ingest.name();
     let group = format!("{}{}", context.catalog.prefix(), config.documents.name);
-    let ends = topics::ends(&*context.log, &context.log.topic(topic)?)?;
-    let (began, bar) = (Instant::now(), output::progress(None, "{spinner} {msg} documents left to index"));
-    loop {
-        let left = left(context, &group, &ends)?;
-        if left == 0 {
-            bar.finish_and_clear();
-            return Ok(());
-        }
-        bar.set_message(left.to_string());
-        if began.elapsed() > patience {
-            bail!(
-                "{left} documents are not indexed after {patience:?}: is a service with documents.threads above 0 \
-                 running? (`lunapark topics describe {topic}` shows its lag)"
-            );
-        }
-        std::thread::park_timeout(LOOK);
+    let bar = output::progress(None, "{spinner} {msg} documents left to index");
+    let settled = wait_settled(&*context.log, &group, topic, patience, &mut |left| bar.set_message(left.to_string()))?;
+    bar.finish_and_clear();
+    match settled {
+        Ok(()) => Ok(()),
+        Err(left) => bail!(
+            "{left} documents are not indexed after {patience:?}: is a service with documents.threads above 0 running? \
+             (`lunapark topics describe {topic}` shows its lag)"
+        ),
     }
-}
-
-fn left(context: &Context, group: &str, ends: &[(TopicPartition, Watermarks)]) -> anyhow::Result<i64> {
-    let partitions: Vec<_> = ends.iter().map(|(at, _)| at.clone()).collect();
-    let committed = context.log.committed(group, &partitions)?;
-    Ok(ends.iter().zip(committed).map(|((_, ends), next)| topics::lag(*ends, next)).sum())
 }
 
 fn print(out: &mut Output<'_>, json: bool, report: &Report) -> anyhow::Result<ExitCode> {

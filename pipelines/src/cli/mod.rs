@@ -19,6 +19,7 @@ mod redrive;
 pub mod replay;
 pub mod run;
 pub mod search;
+mod settled;
 #[cfg(test)]
 mod tests;
 pub mod time;

@@ -190,7 +190,21 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
         pdf_memory: section.number("pdf_memory", 64 << 20)?,
         batch_messages: section.number("batch_messages", 1)?,
         batch_bytes: section.number("batch_bytes", 1024)?,
+        compact_every: section.duration("compact_every")?,
+        compact_segments: section.number("compact_segments", 2)?,
+        compact_bytes: section.number("compact_bytes", 1 << 20)?,
+        keep_versions: kept(section)?,
     })
+}
+
+/// A writer that was held up for minutes finds out whether its version counts by those that came after it: they must still
+/// be there.
+const KEPT_AT_LEAST: Duration = Duration::from_secs(300);
+
+fn kept(section: &Section<'_>) -> Result<Duration, ConfigError> {
+    let kept = section.duration("keep_versions")?;
+    let refused = || section.refuse("keep_versions", "is too short: keep old versions for at least \"5m\"");
+    (kept >= KEPT_AT_LEAST).then_some(kept).ok_or_else(refused)
 }
 
 fn search(section: &Section<'_>) -> Result<SearchConfig, ConfigError> {

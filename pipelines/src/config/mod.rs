@@ -153,6 +153,14 @@ pub struct DocumentsConfig {
     pub batch_messages: usize,
     /// Bytes of a batch.
     pub batch_bytes: usize,
+    /// Between two looks at the collections; zero for never.
+    pub compact_every: Duration,
+    /// Segments that have to come before merges are looked for.
+    pub compact_segments: usize,
+    /// Bytes of one merge, at most.
+    pub compact_bytes: u64,
+    /// How long an old version of a collection can be read.
+    pub keep_versions: Duration,
 }
 
 /// Settings of the pipeline that answers questions.

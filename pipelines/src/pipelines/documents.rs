@@ -7,19 +7,22 @@
 //!                                                                  └┄┄┄┄▶ object store: segment, then manifest
 //! ```
 //!
-//! The manifest holds the next offsets of the log: what a crash makes come again changes nothing, and is answered alike.
+//! What lies on another partition than its id's is put there first, back on `documents.ingest`: the order of a document's
+//! changes is its partition's (`runner/home.rs`). The manifest holds the next offsets of the log: what a crash makes come
+//! again changes nothing, and is answered alike.
 
 use lunapark_knowledge::ingest::{IngestCodec, Ingestor};
 use lunapark_topics::Catalog;
 
 use super::plain::{Plain, Ways};
 use crate::config::Config;
+use crate::runner::Homes;
 
 /// The pipeline of documents.
 pub type Documents = Plain<IngestCodec, Ingestor>;
 
 /// The pipeline over this operator.
-pub fn documents(config: &Config, catalog: &Catalog, operator: Ingestor) -> Documents {
+pub fn documents(config: &Config, catalog: &Catalog, homes: Homes, operator: Ingestor) -> Documents {
     let (ingest, settings) = (&catalog.documents_ingest, &config.documents);
     let ways = Ways {
         input: ingest.name().clone(),
@@ -29,4 +32,5 @@ pub fn documents(config: &Config, catalog: &Catalog, operator: Ingestor) -> Docu
     let codec = IngestCodec::new(operator.collections.encoder_tag());
     Plain::new(config, catalog, &settings.name, ways, codec, operator)
         .batches_of(settings.batch_messages, settings.batch_bytes)
+        .at_home(homes)
 }

@@ -10,7 +10,7 @@ use lunapark_topics::{Catalog, Delivery, Log, StreamSpec};
 use crate::config::Config;
 use crate::health::Health;
 use crate::metrics::PipelineMetrics;
-use crate::runner::{Routes, RunError, Settings, StreamThread, supervise};
+use crate::runner::{Holdings, Homes, Routes, RunError, Settings, StreamThread, supervise};
 use crate::stop::Stop;
 
 /// From where, and to where.
@@ -33,6 +33,8 @@ pub struct Plain<C, O> {
     catalog: Catalog,
     /// Documents or messages, and bytes, of one batch.
     batch: (usize, usize),
+    homes: Option<Homes>,
+    holdings: Arc<Holdings>,
 }
 
 impl<C: Codec<O::Out>, O: Operator> Plain<C, O> {
@@ -40,12 +42,23 @@ impl<C: Codec<O::Out>, O: Operator> Plain<C, O> {
     pub fn new(config: &Config, catalog: &Catalog, name: &str, ways: Ways, codec: C, operator: O) -> Self {
         let batch = (config.score.batch_messages, config.score.batch_bytes);
         let group = format!("{}{name}", catalog.prefix());
-        Self { codec, operator, ways, group, config: config.clone(), catalog: catalog.clone(), batch }
+        let (config, catalog, holdings) = (config.clone(), catalog.clone(), Arc::default());
+        Self { codec, operator, ways, group, config, catalog, batch, homes: None, holdings }
     }
 
     /// With batches of so many messages and bytes, at most.
     pub fn batches_of(self, messages: usize, bytes: usize) -> Self {
         Self { batch: (messages, bytes), ..self }
+    }
+
+    /// With all messages of a key on that key's partition.
+    pub fn at_home(self, homes: Homes) -> Self {
+        Self { homes: Some(homes), ..self }
+    }
+
+    /// The partitions of the input that this instance holds.
+    pub fn holdings(&self) -> &Arc<Holdings> {
+        &self.holdings
     }
 
     /// Stable name of a stream thread: static group member and transactional id.
@@ -69,11 +82,13 @@ impl<C: Codec<O::Out>, O: Operator> Plain<C, O> {
 
     fn spec(&self, thread: usize) -> StreamSpec {
         let Ways { input, results, dead } = &self.ways;
+        let mut outputs = vec![results.clone(), dead.clone(), self.catalog.ledger.name().clone()];
+        outputs.extend(self.homes.map(|_| input.clone()));
         StreamSpec {
             group: self.group.clone(),
             member: self.member(thread),
             topics: vec![input.clone()],
-            outputs: vec![results.clone(), dead.clone(), self.catalog.ledger.name().clone()],
+            outputs,
             delivery: Delivery::ExactlyOnce,
             start: Start::Earliest,
         }
@@ -94,6 +109,8 @@ impl<C: Codec<O::Out>, O: Operator> Plain<C, O> {
             batch_bytes,
             // A folder of scans, or a client that asks nonsense, is no bad deploy: dead letters, however many.
             reject_window: 0,
+            homes: self.homes,
+            holdings: Some(self.holdings.clone()),
             ..Settings::of(&self.config.score, self.group.clone(), member, routes)
         }
     }

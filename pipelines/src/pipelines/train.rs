@@ -151,6 +151,8 @@ impl Train {
             reject_window: 0,
             shadow_patience: std::time::Duration::ZERO,
             accept_rejects_until: None,
+            homes: None,
+            holdings: None,
         }
     }
 }

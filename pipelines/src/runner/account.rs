@@ -143,6 +143,11 @@ impl Account {
         self.partitions.len()
     }
 
+    /// Numbers of the partitions held.
+    pub fn partitions(&self) -> impl Iterator<Item = i32> {
+        self.partitions.iter().map(|p| p.at.partition)
+    }
+
     /// Messages of the open transaction.
     pub fn messages(&self) -> u64 {
         self.messages

@@ -10,6 +10,7 @@ use lunapark_schemas::{ErrorClass, HeadersBuf, Message, Messages, Outcome, Recor
 
 use super::account::{Ending, RowCounts, Unfit};
 use super::dead_letter::DeadLetter;
+use super::home::{Home, Homes};
 use super::shadow::Shadow;
 use super::{LogError, LogErrorKind, RunError, Runner};
 use crate::clock;
@@ -21,7 +22,18 @@ enum Fate<Out> {
     Undecided,
     Scored { model: usize, member: Member, out: Out },
     Skipped(SkipReason),
+    /// It belongs to another partition.
+    Moved(Home),
     Rejected { rejection: Rejection, attempts: u32 },
+}
+
+/// What is known of messages before they are decoded.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// Those whose results the log refused before.
+    pub too_large: &'a HashSet<(i32, i64)>,
+    /// Where messages of a key belong, where that matters.
+    pub homes: Option<Homes>,
 }
 
 /// Messages that were read and decoded, with what is known of their ends.
@@ -44,16 +56,19 @@ pub(super) struct Work<Out> {
 type Attempt = (Batch, u32);
 
 impl<Out> Work<Out> {
-    /// Decodes messages. What has expired is filtered; results that the log refused before (`too_large`) are rejected.
-    pub(super) fn decode(codec: &impl Codec<Out>, too_large: &HashSet<(i32, i64)>, messages: Messages) -> Self {
+    /// Decodes messages. What has expired is filtered, what belongs to another partition is put there, and what the log
+    /// refused to take the result of is rejected.
+    pub(super) fn decode(codec: &impl Codec<Out>, known: Known<'_>, messages: Messages) -> Self {
         let (read_at, read_millis) = (Instant::now(), clock::now_millis());
         let mut fates: Vec<_> = (0..messages.len()).map(|_| Fate::Undecided).collect();
         let mut indices = Vec::with_capacity(messages.len());
         for (index, message) in messages.iter().enumerate() {
             if expired(&message, read_millis) {
                 fates[index] = Fate::Skipped(SkipReason::Expired);
-            } else if too_large.contains(&(message.partition, message.offset)) {
+            } else if known.too_large.contains(&(message.partition, message.offset)) {
                 fates[index] = Fate::Rejected { rejection: refused_result(), attempts: 2 };
+            } else if let Some(home) = known.homes.and_then(|homes| homes.elsewhere(codec, &message)) {
+                fates[index] = Fate::Moved(home);
             } else {
                 indices.push(index);
             }
@@ -70,8 +85,13 @@ impl<Out> Work<Out> {
     }
 
     /// The same messages, decoded afresh.
-    pub(super) fn again(self, codec: &impl Codec<Out>, too_large: &HashSet<(i32, i64)>) -> Self {
-        Self::decode(codec, too_large, self.messages)
+    pub(super) fn again(self, codec: &impl Codec<Out>, known: Known<'_>) -> Self {
+        Self::decode(codec, known, self.messages)
+    }
+
+    /// Whether the operator has answered everything.
+    pub(super) fn is_processed(&self) -> bool {
+        self.batches.is_empty()
     }
 
     /// The shadow has been ended.
@@ -215,6 +235,7 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         let (ending, model) = match fate {
             Fate::Scored { model, member, out } => (self.write_result(message, model, &member, &out)?, Some(model)),
             Fate::Skipped(reason) => (Ending::Filtered(reason), None),
+            Fate::Moved(home) => (self.move_home(message, &home)?, None),
             Fate::Rejected { rejection, attempts } => {
                 (self.write_dead(message, &rejection, attempts, &out_of_rows())?, None)
             }
@@ -292,7 +313,7 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     }
 
     /// Writes the dead letter of a message, or of some of its rows.
-    fn write_dead(
+    pub(super) fn write_dead(
         &mut self,
         message: &Message<'_>,
         rejection: &Rejection,

@@ -11,6 +11,7 @@ mod account;
 mod batch;
 mod breaker;
 mod dead_letter;
+mod home;
 mod lines;
 mod long;
 mod settings;
@@ -24,6 +25,8 @@ mod tests_ahead;
 #[cfg(test)]
 mod tests_brittle;
 #[cfg(test)]
+mod tests_home;
+#[cfg(test)]
 mod tests_named;
 #[cfg(test)]
 mod tests_shadow;
@@ -32,11 +35,12 @@ mod tests_switch;
 
 pub use account::{Account, Ending, RowCounts};
 pub use breaker::Breaker;
+pub use home::{Holdings, Homes};
 pub use long::{Begun, Ended, LongRunner, LongWork, Other, Work};
 pub use settings::{Routes, RunError, Settings};
 pub use supervise::{LongThread, StreamThread, Swap, supervise, supervise_long};
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,7 +53,7 @@ use lunapark_topics::{LogError, LogErrorKind, Polled, Stream};
 use crate::metrics::{BatchTimes, PipelineMetrics};
 use crate::stop::Stop;
 use crate::swap::Switcher;
-use batch::Work as BatchWork;
+use batch::{Known, Work as BatchWork};
 
 /// The longest wait for messages: a stop request is seen after at most this.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -128,6 +132,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     /// is thrown away: nothing past the last commit is ever seen.
     pub fn run(mut self, stop: &Stop) -> Result<(), RunError> {
         let ended = self.run_until(stop);
+        self.tell_held(BTreeSet::new());
         if ended.is_err() {
             // The first error tells more than one of cleaning up after it; the broker's time-out does the rest.
             let aborted = self.stream.abort(&[]);
@@ -157,22 +162,25 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         match self.stream.poll(&mut messages, self.settings.limit(), patience)? {
             Polled::Messages(0) => self.spare.push(messages),
             Polled::Messages(_) => {
-                let work = BatchWork::decode(self.codec, &self.too_large, messages);
+                let work = BatchWork::decode(self.codec, self.known(), messages);
                 self.finish(work, stop)?;
             }
             Polled::Assigned(starts) => {
                 tracing::info!(member = %self.settings.member, partitions = starts.len(), "partitions assigned");
                 self.take_over(&starts)?;
+                self.tell_held(self.account.partitions().collect());
             }
             Polled::Revoked(partitions) => {
                 tracing::info!(member = %self.settings.member, partitions = partitions.len(), "partitions revoked");
                 self.commit_or_abort()?;
                 self.give_up(&partitions);
+                self.tell_held(self.account.partitions().collect());
                 self.stream.release(&partitions)?;
             }
             Polled::Lost(partitions) => {
                 tracing::warn!(member = %self.settings.member, partitions = partitions.len(), "partitions lost");
                 self.abort_except(&partitions)?;
+                self.tell_held(self.account.partitions().collect());
                 self.stream.release(&partitions)?;
             }
         }
@@ -220,12 +228,15 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.cut_to_configured()?;
         let (started, next) = (Instant::now(), self.next());
         self.write_ledger()?;
-        let (codec, operator, too_large, limit) = (self.codec, self.operator, &self.too_large, self.settings.limit());
+        let (codec, operator, limit) = (self.codec, self.operator, self.settings.limit());
+        let known = Known { too_large: &self.too_large, homes: self.settings.homes };
         let shadow_patience = self.settings.shadow_patience;
         let (ahead, spare, poll_first) = (&mut self.ahead, &mut self.spare, &mut self.poll_first);
         let mut broken = Ok(());
         let committed = self.stream.commit_while(&next, &mut |log| {
-            while broken.is_ok() && log.committing() && ahead.len() < look_ahead {
+            // An operator that keeps what it is given must be given it in order: where it failed, nothing overtakes.
+            let in_order = |ahead: &VecDeque<BatchWork<O::Out>>| ahead.back().is_none_or(BatchWork::is_processed);
+            while broken.is_ok() && log.committing() && ahead.len() < look_ahead && in_order(ahead) {
                 let mut messages = spare.pop().unwrap_or_default();
                 match log.poll(&mut messages, limit).inspect_err(|_| *poll_first = true)? {
                     0 => {
@@ -233,7 +244,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
                         std::thread::park_timeout(NOTHING_AT_HAND);
                     }
                     _ => {
-                        let mut work = BatchWork::decode(codec, too_large, messages);
+                        let mut work = BatchWork::decode(codec, known, messages);
                         // It is ended as soon as the commit is done, before the first of these.
                         if ahead.iter().any(|before| before.shadow_failure().is_some()) {
                             work.forget_shadow();
@@ -254,6 +265,11 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.opened = None;
         self.too_large.clear();
         broken
+    }
+
+    /// What is known of messages before they are decoded.
+    fn known(&self) -> Known<'_> {
+        Known { too_large: &self.too_large, homes: self.settings.homes }
     }
 
     /// All records of one transaction go to one ledger partition, so that a crash holds back only that one.

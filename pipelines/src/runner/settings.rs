@@ -6,6 +6,7 @@ use std::time::Duration;
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_topics::{Limit, LogError, Topic};
 
+use super::home::{Holdings, Homes};
 use crate::config::ScoreConfig;
 
 /// Settings of one stream thread.
@@ -35,6 +36,10 @@ pub struct Settings {
     pub shadow_patience: Duration,
     /// Rejects below this offset are accepted on purpose.
     pub accept_rejects_until: Option<i64>,
+    /// Where messages of a key belong, where that matters.
+    pub homes: Option<Homes>,
+    /// Who wants to know which partitions this thread holds.
+    pub holdings: Option<Arc<Holdings>>,
 }
 
 impl Settings {
@@ -53,6 +58,8 @@ impl Settings {
             reject_window: config.reject_window,
             shadow_patience: config.shadow_patience,
             accept_rejects_until: None,
+            homes: None,
+            holdings: None,
         }
     }
 

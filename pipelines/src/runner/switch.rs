@@ -154,8 +154,8 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
 
     /// What was read ahead was decoded for the model before.
     fn decode_ahead_again(&mut self) {
-        let again = |work: Work<O::Out>| work.again(self.codec, &self.too_large);
-        self.ahead = std::mem::take(&mut self.ahead).into_iter().map(again).collect();
+        let ahead = std::mem::take(&mut self.ahead);
+        self.ahead = ahead.into_iter().map(|work| work.again(self.codec, self.known())).collect();
     }
 
     /// What is committed: the next offset of each partition that moved. With cuts of all: a commit without offsets

@@ -22,7 +22,7 @@ use crate::metrics::PipelineMetrics;
 use crate::stop::Stop;
 
 /// A message's own text, once it has been through the operator.
-pub(super) struct Echo(String);
+pub(super) struct Echo(pub(super) String);
 
 impl Output for Echo {
     fn failed(&self) -> &[FailedRow] {
@@ -170,6 +170,8 @@ pub(super) fn settings(catalog: &Catalog) -> Settings {
         reject_window: 0,
         shadow_patience: Duration::from_secs(60),
         accept_rejects_until: None,
+        homes: None,
+        holdings: None,
     }
 }
 

@@ -1,13 +1,15 @@
 //! Reading on during a commit, over a log that loses messages to an error on the way, as a broken fetch does.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lunapark_operator::{Batch, Operator, OperatorError, Retry};
 use lunapark_schemas::messages::At;
-use lunapark_schemas::{Messages, Position, Record, TopicPartition};
+use lunapark_schemas::{Messages, Outcome, Position, Record, TopicPartition};
 use lunapark_topics::{Ahead, Limit, LogError, LogErrorKind, Polled, Stream};
 
-use super::tests::{Moody, Text, catalog, settings};
+use super::tests::{Echo, Moody, Text, catalog, settings};
 use super::{Runner, Settings};
 use crate::metrics::PipelineMetrics;
 use crate::stop::Stop;
@@ -158,6 +160,52 @@ fn an_error_met_while_reading_on_leaves_no_gap() {
         assert_eq!(committed, (0..MESSAGES).collect::<Vec<_>>(), "broken at {at}");
         assert_eq!(aborts, 2, "broken at {at}");
     }
+}
+
+/// What an operator did that keeps what it is given.
+#[derive(Default)]
+struct Keeping {
+    kept: Mutex<Vec<i64>>,
+    refused: Mutex<HashSet<i64>>,
+}
+
+/// Keeps a message at the second try, as an operator does whose store fails now and then.
+struct Forgetful<'a> {
+    text: &'a Text,
+    keeping: &'a Keeping,
+}
+
+impl Operator for Forgetful<'_> {
+    type Out = Echo;
+
+    fn name(&self) -> &'static str {
+        "forgetful"
+    }
+
+    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Echo>>, OperatorError> {
+        let seen = self.text.seen.lock().unwrap().clone();
+        let numbers: Vec<i64> = batch.members.iter().map(|member| seen[member.message].parse().unwrap()).collect();
+        if numbers.iter().any(|number| number % 3 == 0 && self.keeping.refused.lock().unwrap().insert(*number)) {
+            return Err(OperatorError { retry: Retry::After(Duration::ZERO), message: "not now".into() });
+        }
+        self.keeping.kept.lock().unwrap().extend(&numbers);
+        Ok(numbers.iter().map(|number| Outcome::Emit(Echo(number.to_string()))).collect())
+    }
+}
+
+/// Offsets in an index, for one, only ascend: what is kept after a later one is not kept.
+#[test]
+fn nothing_overtakes_what_is_to_be_tried_again() {
+    let mut settings = settings(&catalog());
+    settings.commit_messages = 1;
+    let (text, keeping, stop) = (Text { seen: Mutex::default() }, Keeping::default(), Stop::new());
+    let log = Broken { seen: Arc::default(), stop: stop.clone() };
+    let metrics = Arc::new(PipelineMetrics::new("p", "i").unwrap());
+    let operator = Forgetful { text: &text, keeping: &keeping };
+    Runner::new(&text, &operator, Box::new(log.clone()), &settings, metrics).run(&stop).unwrap();
+    let all: Vec<_> = (0..MESSAGES).collect();
+    assert_eq!(*keeping.kept.lock().unwrap(), all);
+    assert_eq!(log.seen.lock().unwrap().committed, all);
 }
 
 #[test]

@@ -46,7 +46,18 @@ fn partition_count(consumer: &BaseConsumer, topic: &str) -> i32 {
 /// Every committed record of a topic, by partition and offset.
 #[track_caller]
 pub fn read_topic(bootstrap: &str, topic: &str) -> Vec<OwnedRecord> {
-    let consumer = consumer(bootstrap, "verifier", "read_committed");
+    read_isolated(bootstrap, topic, "read_committed")
+}
+
+/// As [`read_topic`], and what was aborted or is open besides: what nobody else sees.
+#[track_caller]
+pub fn read_uncommitted(bootstrap: &str, topic: &str) -> Vec<OwnedRecord> {
+    read_isolated(bootstrap, topic, "read_uncommitted")
+}
+
+#[track_caller]
+fn read_isolated(bootstrap: &str, topic: &str, isolation: &str) -> Vec<OwnedRecord> {
+    let consumer = consumer(bootstrap, "verifier", isolation);
     let partitions = partition_count(&consumer, topic);
     let mut from = TopicPartitionList::new();
     (0..partitions).for_each(|p| from.add_partition_offset(topic, p, Offset::Beginning).expect("a partition"));

@@ -21,7 +21,7 @@ pub use check::{Evidence, verify};
 pub use cuts::CutBook;
 pub use embedded::EmbeddedLoad;
 pub use fault::{Fault, Totals, Verdict};
-pub use kafka::{KafkaLoad, Moved, Progress, hanging_transactions, read_topic, topics_under};
+pub use kafka::{KafkaLoad, Moved, Progress, hanging_transactions, read_topic, read_uncommitted, topics_under};
 pub use plan::{Kind, Plan, Planned};
 pub use random::Random;
 

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "the seed and the times measured are shown with --nocapture")]
 
 mod broker;
+mod documents;
 mod embedded;
 mod fenced;
 mod kills;

@@ -2,15 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use lunapark_tests::harness::{Backend, Workplace};
+use lunapark_tests::harness::{Backend, Event, Workplace, until};
+use lunapark_topics::partitioner::partition_of;
 use serde_json::{Value, json};
 
 use super::{PATIENCE, on_both};
 
-on_both!(documents_become_searchable_and_stay_right);
+on_both!(
+    documents_become_searchable_and_stay_right,
+    what_lies_on_another_partition_is_put_in_order_first,
+    segments_are_merged_while_documents_come,
+    a_topic_that_was_made_anew_is_refused,
+);
 
 /// A small encoder of 220 words, from the tests of the encoders.
-fn encoder() -> PathBuf {
+pub fn encoder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../operators/embed/tests/fixtures/bert").canonicalize().unwrap()
 }
 
@@ -103,4 +109,113 @@ fn by_topic(place: &Workplace, question: &str, filter: &str) -> Value {
     place.cli_with_input(&["produce", &topic, "--key-field", "id"], request.to_string().as_bytes()).ok();
     let results = place.wait_records("search.results", 1, PATIENCE);
     serde_json::from_slice(results[0].value.as_deref().unwrap()).unwrap()
+}
+
+/// The partition of a document, and the one after it, where it does not belong.
+fn home_and_away(place: &Workplace, id: &str) -> (i32, i32) {
+    let home = partition_of(id.as_bytes(), place.partitions());
+    (home, (home + 1) % place.partitions())
+}
+
+/// A record on a partition where another client has put it: with another hash, without a key, or with a key of its own.
+fn astray(place: &Workplace, id: &str, mut record: Value) -> Event {
+    (record["id"], record["collection"]) = (id.into(), "papers".into());
+    Event::new(record.to_string()).to(home_and_away(place, id).1).header("ce_source", "elsewhere")
+}
+
+fn what_lies_on_another_partition_is_put_in_order_first(backend: Backend) {
+    let place = place(backend);
+    let service = place.service("one", &[("score.threads", "0"), ("documents.threads", "1")]);
+    std::fs::write(place.dir().join("b.md"), "Flutter of a wing at speed.").unwrap();
+    ingest(&place, "b.md");
+    let file = Event::new("Divergence of a wing.").to(home_and_away(&place, "c").1).key("c");
+    let file = file.header("lunapark-collection", "papers").header("content-type", "text/plain");
+    place.produce(
+        "documents.ingest",
+        &[
+            astray(&place, "a", json!({ "content": "Flutter of a panel." })),
+            astray(&place, "a", json!({ "content": "Noise of jets." })).key("not-its-id"),
+            astray(&place, "b.md", json!({ "deleted": true })),
+            astray(&place, "d", json!({ "uri": "file:///etc/passwd" })),
+            file,
+        ],
+    );
+    // It waits for what was put elsewhere as well.
+    std::fs::write(place.dir().join("e.md"), "Heat of a blunt body.").unwrap();
+    ingest(&place, "e.md");
+    assert!(documents(&words(&place, "flutter")).is_empty());
+    assert_eq!(documents(&words(&place, "noise")), ["a"]);
+    assert_eq!(documents(&words(&place, "divergence")), ["c"]);
+    assert_eq!(place.cli_json(&["collections", "show", "papers"])["documents"], 3);
+
+    let sent = place.read_all("documents.ingest");
+    let moved: Vec<_> = sent.iter().filter(|record| record.header("lunapark-rekeyed").is_some()).collect();
+    assert_eq!((sent.len(), moved.len()), (12, 5));
+    for record in &moved {
+        let id = String::from_utf8(record.key.clone().unwrap()).unwrap();
+        let (home, away) = home_and_away(&place, &id);
+        assert_eq!(record.partition, home, "{id}");
+        let from = record.header("lunapark-rekeyed").unwrap();
+        let original = sent.iter().find(|record| record.position() == from).unwrap_or_else(|| panic!("no {from}"));
+        assert_eq!((original.partition, &original.value), (away, &record.value), "{id}");
+        assert_eq!((original.timestamp, original.header("ce_source")), (record.timestamp, record.header("ce_source")));
+    }
+    // Whoever sent one finds its answer by the place where it was put first.
+    let indexed = place.read_all("documents.indexed");
+    let answered: Vec<_> = indexed.iter().filter_map(|record| record.header("lunapark-rekeyed")).collect();
+    assert_eq!((indexed.len(), answered.len()), (6, 4));
+    let report = audited(&place, "documents", "documents.ingest", "documents.indexed");
+    let counted = ["in", "results", "filtered", "dead"].map(|name| report[name].as_u64().unwrap());
+    assert_eq!(counted, [12, 6, 5, 1], "{report:#}");
+    assert_eq!(report["pending"], 0, "{report:#}");
+    service.terminate().ok();
+}
+
+fn segments_are_merged_while_documents_come(backend: Backend) {
+    const DOCUMENTS: usize = 24;
+    let place = place(backend).with("documents.compact_every", "\"100ms\"").with("documents.compact_segments", 4);
+    // Each document is a segment.
+    let settings = [("score.threads", "0"), ("documents.threads", "1"), ("documents.batch_messages", "1")];
+    let service = place.service("one", &settings);
+    let lines: String = (0..DOCUMENTS)
+        .map(|number| format!("{}\n", json!({ "id": number.to_string(), "content": format!("Wing {number}.") })))
+        .collect();
+    std::fs::write(place.dir().join("many.ndjson"), lines).unwrap();
+    ingest(&place, "many.ndjson");
+    until(PATIENCE, "few segments are left", || {
+        let shown = place.cli_json(&["collections", "show", "papers"]);
+        assert_eq!(shown["documents"], DOCUMENTS, "{shown:#}");
+        (shown["segments"].as_u64()? < 8).then_some(())
+    });
+    let merged = |line: &&str| line.starts_with("lunapark_upkeep_total") && line.contains("what=\"merges\"");
+    until(PATIENCE, "the merges are counted", || {
+        let metrics = service.get("/metrics").body;
+        let count = metrics.lines().find(merged)?.rsplit(' ').next()?.parse::<f64>().ok()?;
+        (count >= 1.0).then_some(())
+    });
+    service.terminate().ok();
+    place.cli(&["collections", "verify", "papers"]).ok();
+}
+
+fn a_topic_that_was_made_anew_is_refused(backend: Backend) {
+    let place = place(backend);
+    let settings = [("score.threads", "0"), ("documents.threads", "1")];
+    let service = place.service("one", &settings);
+    ingest(&place, "papers");
+    service.terminate().ok();
+    place.cli(&["collections", "verify", "papers"]).ok();
+    place.cli(&["topics", "delete", &place.topic("documents.ingest"), "--yes"]).ok();
+    let refused = until(PATIENCE, "the topic is made anew", || {
+        // Kafka may still say that it is being deleted.
+        let outcome = place.run_to_end(&settings).failed();
+        outcome.stderr.contains("collection `papers`").then_some(outcome)
+    });
+    refused.says(&["ends at 0", "lunapark collections drop papers --yes"]);
+    let verified = place.cli(&["collections", "verify", "papers", "--json"]).failed().json();
+    assert!(verified["problems"][0].as_str().unwrap().contains("ends at 0"), "{verified:#}");
+    place.cli(&["collections", "drop", "papers", "--yes"]).ok();
+    let service = place.service("one", &settings);
+    ingest(&place, "papers");
+    assert_eq!(documents(&words(&place, "flutter")), ["old/wing.html"]);
+    service.terminate().ok();
 }

@@ -12,7 +12,7 @@ mod dead_letters;
 mod drain;
 mod help;
 mod higgs;
-mod knowledge;
+pub mod knowledge;
 mod lag;
 mod metrics;
 mod models;

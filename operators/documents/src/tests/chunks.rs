@@ -98,7 +98,7 @@ fn options() -> impl Strategy<Value = ChunkOptions> {
 fn config() -> ProptestConfig {
     let more = std::env::var_os("LUNAPARK_FUZZ_CASES").is_some();
     let rng_seed = if more { RngSeed::Random } else { RngSeed::Fixed(1) };
-    let cases = u32::try_from(super::fuzz::cases(400)).expect("fewer cases");
+    let cases = u32::try_from(super::fuzz::cases(400, 20_000)).expect("fewer cases");
     ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }
 

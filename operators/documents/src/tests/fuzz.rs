@@ -105,20 +105,17 @@ fn run(cases: usize) {
     }
 }
 
+/// How many cases: the short number, the promised one in the long form (LUNAPARK_TEST_LONG=1), or what LUNAPARK_FUZZ_CASES
+/// says.
+pub(super) fn cases(short: usize, long: usize) -> usize {
+    let given = std::env::var("LUNAPARK_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok());
+    let usual = if std::env::var_os("LUNAPARK_TEST_LONG").is_some() { long } else { short };
+    given.unwrap_or(usual)
+}
+
 #[test]
 fn odd_input_does_no_harm() {
-    run(10_000);
-}
-
-/// How many cases to run.
-pub(super) fn cases(otherwise: usize) -> usize {
-    std::env::var("LUNAPARK_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(otherwise)
-}
-
-#[test]
-#[ignore = "takes minutes; LUNAPARK_FUZZ_CASES says how many"]
-fn a_million_odd_inputs_do_no_harm() {
-    run(cases(1_000_000));
+    run(cases(10_000, 1_000_000));
 }
 
 /// Each in a child of its own: it may die, but with a reason.
@@ -135,11 +132,5 @@ fn run_pdfs(cases: usize) {
 
 #[test]
 fn odd_pdfs_do_no_harm() {
-    run_pdfs(60);
-}
-
-#[test]
-#[ignore = "takes minutes; LUNAPARK_FUZZ_CASES says how many"]
-fn ten_thousand_odd_pdfs_do_no_harm() {
-    run_pdfs(cases(10_000));
+    run_pdfs(cases(60, 10_000));
 }

@@ -10,6 +10,7 @@ mod made;
 mod ndcg;
 mod property;
 mod searches;
+mod upkeep;
 
 use std::sync::Arc;
 

@@ -36,6 +36,11 @@ impl Rows for IngestRows {
         Ok(())
     }
 
+    /// The order of a document's changes is its partition's.
+    fn home_key(message: &Message<'_>) -> Option<Vec<u8>> {
+        Ingest::id_of(message).map(String::into_bytes)
+    }
+
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
         let records: ArrayRef = Arc::new(self.records.finish());
         let files: ArrayRef = Arc::new(self.files.finish());
