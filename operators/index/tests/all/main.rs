@@ -9,6 +9,7 @@ mod hostile;
 mod made;
 mod ndcg;
 mod property;
+mod rebuilds;
 mod searches;
 
 use std::sync::Arc;
