@@ -55,7 +55,7 @@ pub struct Ingestor {
 /// What a row has become so far.
 enum Step {
     Ready(Box<Prepared>),
-    Deleted(IngestRecord),
+    Deleted(Box<IngestRecord>),
     Rejected(Rejection),
 }
 
@@ -81,7 +81,7 @@ impl Operator for Ingestor {
 impl Ingestor {
     fn prepare(&self, row: Row) -> Result<Step, OperatorError> {
         if row.ingest.record.deleted {
-            return Ok(Step::Deleted(row.ingest.record));
+            return Ok(Step::Deleted(Box::new(row.ingest.record)));
         }
         let kitchen = Kitchen {
             sources: &*self.sources,
@@ -135,7 +135,7 @@ impl Ingestor {
         let (mut at, model) = (0, self.collections.encoder_tag());
         let outcome = |step| match step {
             Step::Rejected(rejection) => Outcome::Reject(rejection),
-            Step::Deleted(record) => Outcome::Emit(Json(deleted(record, model.clone()))),
+            Step::Deleted(record) => Outcome::Emit(Json(deleted(*record, model.clone()))),
             Step::Ready(prepared) => {
                 let from = at;
                 at += prepared.children().count();
