@@ -111,10 +111,14 @@ mod tests {
             );
             found.into_iter().map(|heading| (heading.level, heading.text)).collect::<Vec<_>>()
         };
-        let first = "A paper\n\nAbstract\n\nWe measure.\n\n3 Out of order\n\n1  Introduction\n\nText 1 Text.\n\n1.1 The detector\n\nMore.\n";
+        let first = "A paper\n\nAbstract\n\nWe measure.\n\n\
+                     3 Out of order\n\n1  Introduction\n\nText 1 Text.\n\n\
+                     1.1 The detector\n\nMore.\n";
         let expected = [(1, "Abstract"), (1, "1 Introduction"), (2, "1.1 The detector")];
         assert_eq!(texts(first), expected.map(|(level, text)| (level, text.to_owned())));
-        let second = "2 The authors\n\n1.2. Data\n\nline\n2 Inside a paragraph\nline\n\n1.2.1 A sentence is none.\n\n2 Results\n\n2 Results\n\n2.1 m = 5 GeV\n\n2.1 Limits\n\n1957 Nature\n";
+        let second = "2 The authors\n\n1.2. Data\n\nline\n2 Inside a paragraph\nline\n\n\
+                      1.2.1 A sentence is none.\n\n2 Results\n\n2 Results\n\n\
+                      2.1 m = 5 GeV\n\n2.1 Limits\n\n1957 Nature\n";
         assert_eq!(
             texts(second),
             [(2, "1.2. Data"), (1, "2 Results"), (2, "2.1 Limits")].map(|(l, t)| (l, t.to_owned()))
