@@ -22,7 +22,7 @@ fn a_collection_gets_another_encoder(backend: Backend) {
     ingest(&place, "wing", &long, &["--wait"]);
     ingest(&place, "layer", "Transition of a laminar layer.", &["--wait"]);
     let before = place.cli_json(&["collections", "show", "papers"]);
-    let dense = ["search", "flutter", "--collection", "papers", "--mode", "dense"];
+    let dense = ["search", "flutter", "--collection", "papers", "--mode", "dense", "--documents"];
 
     place.set("documents.encoder", json!(fixture("mpnet")));
     place.set("documents.child_tokens", 20);
