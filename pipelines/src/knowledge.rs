@@ -9,6 +9,7 @@ use lunapark_documents::{ChunkOptions, Limits};
 use lunapark_embed::{EmbedError, Encoder, EncoderOptions, Folder, ModelFiles, Precision, PrecisionChoice};
 use lunapark_index::{Bm25, Chunking, Compaction, IndexError, Metric, Settings, Sweep, UpkeepPlan};
 use lunapark_knowledge::ingest::Ingestor;
+use lunapark_knowledge::reindex::Reindexer;
 use lunapark_knowledge::search::Searcher;
 use lunapark_knowledge::{Collections, SourceError, Sources};
 use lunapark_stores::{Address, ArtifactStore, S3Options, StoreError};
@@ -138,12 +139,6 @@ impl Library {
     /// What puts documents into collections.
     pub fn ingestor(&self, config: &Config) -> Result<Ingestor, KnowledgeError> {
         let documents = &config.documents;
-        let chunks = ChunkOptions {
-            child_tokens: documents.child_tokens,
-            child_overlap: documents.child_overlap,
-            parent_tokens: documents.parent_tokens,
-        };
-        chunks.check().map_err(|error| KnowledgeError::Sizes(error.to_string()))?;
         let pdf = ChildReader {
             program: std::env::current_exe().map_err(KnowledgeError::Program)?,
             arguments: vec![READ_PDF.to_owned()],
@@ -159,8 +154,14 @@ impl Library {
             }),
             pdf: Box::new(pdf),
             limits: limits(documents),
-            chunks,
+            chunks: chunks(documents)?,
         })
+    }
+
+    /// What gives a collection this encoder and these sizes.
+    pub fn reindexer(&self, config: &Config) -> Result<Reindexer, KnowledgeError> {
+        let chunks = chunks(&config.documents)?;
+        Ok(Reindexer { encoder: self.encoder.clone(), collections: self.collections.clone(), chunks })
     }
 
     /// What answers questions.
@@ -210,6 +211,16 @@ pub fn limits(documents: &DocumentsConfig) -> Limits {
         max_text_bytes: documents.max_text_bytes,
         max_pages: documents.max_pages,
     }
+}
+
+fn chunks(documents: &DocumentsConfig) -> Result<ChunkOptions, KnowledgeError> {
+    let chunks = ChunkOptions {
+        child_tokens: documents.child_tokens,
+        child_overlap: documents.child_overlap,
+        parent_tokens: documents.parent_tokens,
+    };
+    chunks.check().map_err(|error| KnowledgeError::Sizes(error.to_string()))?;
+    Ok(chunks)
 }
 
 fn settings(documents: &DocumentsConfig, encoder: &Encoder) -> Settings {

@@ -1,6 +1,7 @@
 //! Documents on their way into a collection: what is sent, and what is answered.
 //!
-//! A record is JSON, or the file itself with the fields in headers ([`COLLECTION`], [`DOCUMENT`], [`TITLE`], [`URI`]).
+//! A record is JSON, or the file itself with the fields in headers ([`COLLECTION`], [`DOCUMENT`], [`TITLE`], [`URI`],
+//! [`PAGE_CONTENT_COLUMN`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,6 +24,9 @@ pub const TITLE: &str = "lunapark-title";
 /// Header beside [`COLLECTION`]: where the file came from.
 pub const URI: &str = "lunapark-uri";
 
+/// Header beside [`COLLECTION`]: the column that holds the text, where the file is a table.
+pub const PAGE_CONTENT_COLUMN: &str = "lunapark-page-content-column";
+
 /// An id is a Kafka key and part of every answer: longer ones are refused.
 pub const MAX_ID_BYTES: usize = 1024;
 /// A collection's name is one part of a path on every store.
@@ -42,9 +46,14 @@ pub struct IngestRecord {
     /// Where the content is: `file:///…` or `s3://bucket/key`, inside what the service may read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// `text/plain`, `text/markdown`, `text/html` or `application/pdf`; found by looking where it is absent.
+    /// `text/plain`, `text/markdown`, `text/html` or `application/pdf`; found by looking where it is absent. With
+    /// `page_content_column`: `application/json`, `application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// The content is a table, and this column holds its text: the document is the texts of all rows, one after the
+    /// other. For a document per row, send a record per row, as `lunapark ingest` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_content_column: Option<String>,
     /// Title; the document's own where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -114,6 +123,7 @@ fn file(message: &Message<'_>, collection: &str) -> Result<Ingest, Rejection> {
         uri: header(URI),
         content_type: header(CONTENT_TYPE),
         title: header(TITLE),
+        page_content_column: header(PAGE_CONTENT_COLUMN),
         ..IngestRecord::default()
     };
     record.check_names().map_err(|what| reject(ErrorClass::Header, what))?;
@@ -191,7 +201,7 @@ pub struct IndexedRecord {
     /// Its title, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// How it was read: `text`, `markdown`, `html` or `pdf`.
+    /// How it was read: `text`, `markdown`, `html`, `pdf` or `table`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Parents: passages that answers show.

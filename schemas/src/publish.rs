@@ -16,7 +16,7 @@ use crate::labels::LabelRecord;
 use crate::ledger::LedgerRecord;
 use crate::metrics::MetricsRecord;
 use crate::outcome::ErrorClass;
-use crate::search::{SearchReply, SearchRequest};
+use crate::search::{DistanceReply, SearchReply, SearchRequest};
 use crate::training::{TrainingRequest, TrainingStatus, TrialRecord};
 
 const KSERVE_REQUEST: &str = "kserve-v1-request.json";
@@ -36,6 +36,7 @@ const INGEST: &str = "ingest-record.json";
 const INDEXED: &str = "indexed-record.json";
 const SEARCH_REQUEST: &str = "search-request.json";
 const SEARCH_REPLY: &str = "search-reply.json";
+const DISTANCE_REPLY: &str = "search-reply-ml-aas.json";
 const ASYNCAPI: &str = "asyncapi.json";
 
 /// File names and contents of all documents; they are checked in under `schemas/published`.
@@ -58,6 +59,7 @@ pub fn documents() -> Vec<(&'static str, String)> {
         (INDEXED, schema::<IndexedRecord>()),
         (SEARCH_REQUEST, schema::<SearchRequest>()),
         (SEARCH_REPLY, schema::<SearchReply>()),
+        (DISTANCE_REPLY, schema::<DistanceReply>()),
         (ASYNCAPI, asyncapi()),
     ];
     all.into_iter().map(|(name, value)| (name, format!("{value:#}\n"))).collect()
@@ -120,7 +122,7 @@ fn asyncapi() -> Value {
             "documentsIndexed": channel("documents.indexed", "What became of each document.", &["indexedRecord"]),
             "documentsIngestDead": channel("documents.ingest.dead", "Documents that cannot be read.", &DEAD_LETTERS),
             "searchRequests": channel("search.requests", "Questions to a collection.", &["searchRequest"]),
-            "searchResults": channel("search.results", "The passages that answer them.", &["searchReply"]),
+            "searchResults": channel("search.results", "The passages that answer them.", &["searchReply", "distanceReply"]),
             "searchRequestsDead": channel("search.requests.dead", "What is no question.", &DEAD_LETTERS),
         },
         "operations": {
@@ -201,6 +203,8 @@ fn messages() -> Value {
         "indexedRecord": message(JSON, "What became of one document.", result_headers(&[]), file(INDEXED)),
         "searchRequest": message(JSON, "One or several questions.", json!({}), file(SEARCH_REQUEST)),
         "searchReply": message(JSON, "What was found.", result_headers(&[]), file(SEARCH_REPLY)),
+        "distanceReply":
+            message(JSON, "What was found, to `search_input`.", result_headers(&[]), file(DISTANCE_REPLY)),
     })
 }
 
@@ -248,6 +252,7 @@ fn file_headers() -> Value {
         (documents::DOCUMENT, "Id of the document; without it the key is the id."),
         (documents::TITLE, "Title."),
         (documents::URI, "Where the file came from."),
+        (documents::PAGE_CONTENT_COLUMN, "The column that holds the text, where the file is a table."),
         (headers::CONTENT_TYPE, "What the file is; found by looking where it is absent."),
     ];
     properties(all.iter())

@@ -1,7 +1,12 @@
-//! Questions to a collection, and their answers. INFN's ML-AAS writes `search_input.input_text`; both forms are read.
+//! Questions to a collection, and their answers.
+//!
+//! INFN's ML-AAS writes `search_input.input_text`, one text or several, and orders passages by the square of the Euclidean
+//! distance, lower is better, as FAISS does. Such a request is answered in its own form ([`DistanceReply`]): the texts come
+//! back under `search_output`, each with its passages as `page_content`, `metadata` and `score`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::documents::check_collection;
 use crate::event::Event;
@@ -25,13 +30,14 @@ pub struct SearchRequest {
     /// The questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<Texts>,
-    /// The questions as ML-AAS writes them; one of this and `query` is given.
+    /// The questions as ML-AAS writes them; one of this and `query` is given. They are answered by meaning alone, with
+    /// distances, in ML-AAS's form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_input: Option<SearchInput>,
     /// Hits of each question.
     #[serde(default = "ten")]
     pub k: usize,
-    /// By meaning, by words, or by both.
+    /// By meaning, by words, or by both; `search_input` is always answered by meaning.
     #[serde(default)]
     pub mode: SearchMode,
     /// What is found once: a passage, or a document by its best passage.
@@ -116,11 +122,24 @@ impl SearchRequest {
         self.query.as_ref().or(input).map_or(&[], Texts::all)
     }
 
+    /// True where it is ML-AAS's form: the answer has distances.
+    pub fn wants_distances(&self) -> bool {
+        self.search_input.is_some()
+    }
+
+    /// What decides how well a passage fits.
+    pub fn decided_by(&self) -> SearchMode {
+        if self.wants_distances() { SearchMode::Dense } else { self.mode }
+    }
+
     /// What is wrong with it, and what to do.
     pub fn check(&self) -> Result<(), String> {
         check_collection(&self.collection)?;
         if self.query.is_some() == self.search_input.is_some() {
             return Err("give the question as `query`, or as `search_input.input_text`".to_owned());
+        }
+        if self.wants_distances() && self.mode == SearchMode::Words {
+            return Err("words have no distance: leave `mode` out, or give the question as `query`".to_owned());
         }
         match self.queries().len() {
             1..=MAX_QUERIES => {}
@@ -196,6 +215,68 @@ pub struct Hit {
     pub text: String,
 }
 
+/// The answer to a request in ML-AAS's form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DistanceReply {
+    /// Id of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Which collection answered.
+    pub collection: String,
+    /// The collection's version that answered; `as_of` asks it again.
+    pub version: u64,
+    /// One entry per text of `input_text`, in their order.
+    pub search_output: Vec<SearchOutput>,
+}
+
+/// What was found for one text, nearest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchOutput {
+    /// The text.
+    pub input_text: String,
+    /// What was found.
+    pub results: Vec<NearPassage>,
+}
+
+/// A passage with its distance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NearPassage {
+    /// The passage.
+    pub page_content: String,
+    /// What is known of its document, and its place: `document`, `title`, `heading`, `page`, `uri`, `start` and `end`, which
+    /// stand in place of the document's own fields of these names.
+    pub metadata: Map<String, Value>,
+    /// The square of the Euclidean distance of the vectors; lower is better.
+    pub score: f64,
+}
+
+impl NearPassage {
+    /// A hit by distance, of a document with this metadata.
+    pub fn new(hit: Hit, mut metadata: Map<String, Value>) -> Self {
+        let place = [
+            ("document", Some(Value::from(hit.document))),
+            ("title", hit.title.map(Value::from)),
+            ("heading", hit.heading.map(Value::from)),
+            ("page", hit.page.map(Value::from)),
+            ("uri", hit.uri.map(Value::from)),
+            ("start", Some(hit.span[0].into())),
+            ("end", Some(hit.span[1].into())),
+        ];
+        metadata.extend(place.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        Self { page_content: hit.text, metadata, score: hit.score }
+    }
+}
+
+/// An answer in the form of its request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum SearchAnswer {
+    /// To `query`.
+    Ranked(SearchReply),
+    /// To `search_input`.
+    Near(DistanceReply),
+}
+
 impl Event for SearchRequest {
     fn key(&self) -> String {
         self.id.clone().unwrap_or_default()
@@ -219,7 +300,11 @@ mod tests {
         assert_eq!((ours.queries().len(), ours.k, ours.mode), (1, 5, SearchMode::Hybrid));
         let theirs = read(r#"{"collection": "c", "search_input": {"input_text": ["a", "b"]}}"#).unwrap();
         assert_eq!((theirs.queries(), theirs.k), (&["a".to_owned(), "b".to_owned()][..], 10));
+        assert_eq!((theirs.wants_distances(), theirs.decided_by()), (true, SearchMode::Dense));
+        let example = read(include_str!("../examples/records/search.requests/ok-ml-aas.json")).unwrap();
+        assert_eq!((example.queries().len(), example.decided_by()), (2, SearchMode::Dense));
         for (text, what) in [
+            (r#"{"collection": "c", "search_input": {"input_text": "a"}, "mode": "words"}"#, "words have no distance"),
             (r#"{"collection": "c"}"#, "give the question"),
             (r#"{"collection": "c", "query": "a", "search_input": {"input_text": "b"}}"#, "give the question"),
             (r#"{"collection": "c", "query": []}"#, "0 questions"),
@@ -231,5 +316,29 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(what), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_passage_says_its_place_among_its_metadata() {
+        let text = include_str!("../examples/records/search.results/ok-ml-aas.json");
+        let example: DistanceReply = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_value(&example).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+        let near = &example.search_output[0].results[0];
+        let hit = Hit {
+            document: "cranfield/184".into(),
+            parent: 0,
+            child: Some(1),
+            score: near.score,
+            dense: None,
+            words: None,
+            title: Some("Scale models for thermo-aeroelastic research".into()),
+            heading: None,
+            page: None,
+            uri: None,
+            span: [0, 121],
+            text: near.page_content.clone(),
+        };
+        let Value::Object(own) = serde_json::json!({ "year": 1957, "title": "another" }) else { panic!("an object") };
+        assert_eq!(NearPassage::new(hit, own), *near);
     }
 }

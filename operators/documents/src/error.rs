@@ -19,7 +19,7 @@ pub enum ExtractError {
     #[error("the document is too large: {0}; split it, or raise the limit")]
     TooLarge(String),
     /// It is of no kind that is read here.
-    #[error("the document cannot be read: {0}; send plain text, Markdown, HTML or PDF")]
+    #[error("the document cannot be read: {0}; send plain text, Markdown, HTML, PDF or a table")]
     Unsupported(String),
     /// Its characters cannot be told.
     #[error("the document's characters cannot be told: {0}; save it as UTF-8, or name its charset in the content type")]

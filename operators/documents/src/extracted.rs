@@ -70,8 +70,3 @@ impl<'a> Places<'a> {
         self.place
     }
 }
-
-/// A text as it is.
-pub(crate) fn plain(text: String, encoding: &'static str) -> Extracted {
-    Extracted { title: None, text, sections: Vec::new(), encoding, kind: Kind::Text }
-}

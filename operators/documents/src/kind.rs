@@ -13,10 +13,12 @@ pub enum Kind {
     Html,
     /// PDF.
     Pdf,
+    /// A table of which a column is the text.
+    Table,
 }
 
 /// Beginnings of files that are no readable text, and what they are.
-const BINARY: [(&[u8], &str); 14] = [
+const BINARY: [(&[u8], &str); 13] = [
     (b"PK\x03\x04", "a ZIP archive, as .docx, .xlsx, .odt and .epub are"),
     (b"PK\x05\x06", "an empty ZIP archive"),
     (b"\x1f\x8b", "a gzip file"),
@@ -30,7 +32,6 @@ const BINARY: [(&[u8], &str); 14] = [
     (b"\x7fELF", "a program"),
     (b"{\\rtf", "an RTF file"),
     (b"%!PS", "a PostScript file"),
-    (b"PAR1", "a Parquet table, whose rows are documents: name its page_content_column"),
 ];
 
 /// A PDF's mark may stand behind a header of the mail or web server that brought it.
@@ -69,6 +70,7 @@ fn is_vague(media_type: &str) -> bool {
 fn of_media_type(media_type: &str) -> Option<Kind> {
     match media_type {
         "application/pdf" | "application/x-pdf" => Some(Kind::Pdf),
+        "application/vnd.apache.parquet" | "application/x-parquet" => Some(Kind::Table),
         "text/html" | "application/xhtml+xml" => Some(Kind::Html),
         "text/markdown" | "text/x-markdown" | "application/markdown" => Some(Kind::Markdown),
         "application/json" | "application/x-tex" | "application/x-latex" => Some(Kind::Text),
@@ -79,6 +81,9 @@ fn of_media_type(media_type: &str) -> Option<Kind> {
 fn of_bytes(bytes: &[u8]) -> Result<Option<Kind>, ExtractError> {
     if let Some((_, what)) = BINARY.iter().find(|(mark, _)| bytes.starts_with(mark)) {
         return Err(unsupported(&format!("it is {what}")));
+    }
+    if bytes.starts_with(b"PAR1") {
+        return Ok(Some(Kind::Table));
     }
     let start = &bytes[..bytes.len().min(PDF_MARK_WITHIN)];
     if start.windows(5).any(|window| window == b"%PDF-") {
@@ -119,6 +124,11 @@ fn is_binary(bytes: &[u8]) -> bool {
     }
     let controls = start.iter().filter(|byte| **byte < 9 || (14..27).contains(*byte)).count();
     controls * BINARY_SHARE > start.len()
+}
+
+/// A table that comes without the name of its column.
+pub(crate) fn unnamed_column() -> ExtractError {
+    unsupported("it is a Parquet table: name the column that holds its text (`page_content_column`)")
 }
 
 fn unsupported(what: &str) -> ExtractError {

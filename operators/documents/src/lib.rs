@@ -9,7 +9,7 @@
 //!              child process with
 //!              time and memory limits
 //!
-//!   a table ──rows──▶ one content per row
+//!   a table ──each_row──▶ one content per row ──extract_table──▶ Extracted, a section per row
 //! ```
 //!
 //! Nothing here runs a document's scripts, follows its links or trusts its sizes: a source is refused above
@@ -24,6 +24,7 @@ mod html;
 mod kind;
 mod markdown;
 pub mod pdf;
+mod plain;
 pub mod rows;
 mod writer;
 
@@ -35,7 +36,7 @@ pub use error::ExtractError;
 pub use extracted::{Extracted, Place, Section};
 pub use kind::Kind;
 pub use pdf::{Pages, PdfReader};
-pub use rows::{Row, TableFormat, rows};
+pub use rows::{Columns, Row, TableFormat, each_row, extract_table};
 
 /// Bytes of a document, and what is known of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,13 +74,14 @@ pub fn extract(source: &Source<'_>, limits: &Limits, pdf: &dyn PdfReader) -> Res
     }
     let kind = Kind::of(source)?;
     let extracted = match kind {
+        Kind::Table => return Err(kind::unnamed_column()),
         Kind::Pdf => pdf::document(pdf.read(source.bytes, limits)?, limits)?,
         Kind::Text | Kind::Markdown | Kind::Html => {
             let (text, encoding) = encoding::decode(source.bytes, source.content_type, kind)?;
             match kind {
                 Kind::Markdown => markdown::document(&text, encoding, limits)?,
                 Kind::Html => html::document(&text, encoding, limits)?,
-                _ => extracted::plain(text, encoding),
+                _ => plain::document(text, encoding),
             }
         }
     };

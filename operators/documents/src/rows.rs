@@ -1,17 +1,22 @@
-//! Tables whose rows are documents: one column holds the content, the others what is known of it.
+//! Tables whose rows are documents, or one document together: one column holds the content, the others what is known of
+//! it.
 //!
 //! ```text
-//!   JSON, NDJSON ─────────────────────────┐
-//!   CSV     ─▶ batches ─┐                 ├─▶ a JSON object per row ─▶ Row
-//!   Parquet ─▶ batches ─┴─▶ arrow's JSON ─┘   one at a time
+//!   JSON, NDJSON ─────────────────────────────────────────┐
+//!   CSV     ─▶ batches ────────────────────┐              ├─▶ a JSON object per row ─▶ Row, taken one at a time
+//!   Parquet ─▶ sizes checked ─▶ batches ───┴▶ arrow's JSON ┘                              └▶ text.rs: all in one text
 //! ```
 
 mod json;
+mod parquet;
 mod tables;
+mod text;
+mod thrift;
 
 use serde_json::{Map, Value};
 
-use crate::ExtractError;
+use crate::{ExtractError, Limits};
+pub use text::extract_table;
 
 /// A kind of table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,17 @@ impl TableFormat {
     }
 }
 
+/// Which column is what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Columns<'a> {
+    /// The content.
+    pub content: &'a str,
+    /// What names a row.
+    pub id: Option<&'a str>,
+    /// The title; `title` where none is named.
+    pub title: Option<&'a str>,
+}
+
 /// A row of a table: a document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -48,68 +64,98 @@ pub struct Row {
     pub id: Option<String>,
     /// The content; empty where the row has none, which is its caller's to refuse.
     pub content: String,
-    /// What a column `title` holds.
+    /// What the title's column holds.
     pub title: Option<String>,
-    /// All other columns.
+    /// All other columns that hold text, numbers or truth values.
     pub metadata: Map<String, Value>,
 }
 
-/// Bytes of all rows, at most: a compressed table may hold a thousand times its size.
-const MAX_ROWS_BYTES: usize = 256 << 20;
+/// A table may unfold to so many times its largest size: columns repeat themselves, and are packed for it.
+const UNFOLDS: usize = 4;
 /// What a row costs beside its text.
 const ROW_BYTES: usize = 128;
+/// The column of titles where none is named.
+const TITLE: &str = "title";
 
-/// The rows of a table, whose contents are in `column`.
-pub fn rows(
+/// Hands over a table's rows one by one; gives their number. Of the table no more is held than its bytes, a few of its
+/// rows, and what `take` keeps.
+pub fn each_row<E: From<ExtractError>>(
     bytes: &[u8],
     format: TableFormat,
-    column: &str,
-    id_column: Option<&str>,
-) -> Result<Vec<Row>, ExtractError> {
-    let mut rows = Rows { column, id_column, rows: Vec::new(), bytes: 0 };
+    columns: &Columns<'_>,
+    limits: &Limits,
+    mut take: impl FnMut(Row) -> Result<(), E>,
+) -> Result<u64, E> {
+    if bytes.len() > limits.max_bytes {
+        return Err(ExtractError::too_large("bytes", bytes.len(), limits.max_bytes).into());
+    }
+    let mut rows = Rows { columns, limits, take: &mut take, rows: 0, bytes: 0 };
     match format {
         TableFormat::Json => json::read(bytes, &mut rows)?,
         TableFormat::Csv => tables::csv(bytes, &mut rows)?,
-        TableFormat::Parquet => tables::parquet(bytes, &mut rows)?,
+        TableFormat::Parquet => parquet::read(bytes, &mut rows)?,
     }
-    match rows.rows.is_empty() {
-        true => Err(ExtractError::Empty),
-        false => Ok(rows.rows),
+    match rows.rows {
+        0 => Err(ExtractError::Empty.into()),
+        rows => Ok(rows),
     }
 }
 
 /// Rows as they are found.
-struct Rows<'a> {
-    column: &'a str,
-    id_column: Option<&'a str>,
-    rows: Vec<Row>,
+struct Rows<'a, E> {
+    columns: &'a Columns<'a>,
+    limits: &'a Limits,
+    take: &'a mut dyn FnMut(Row) -> Result<(), E>,
+    rows: u64,
     bytes: usize,
 }
 
-impl Rows<'_> {
+impl<E: From<ExtractError>> Rows<'_, E> {
     /// Takes one row.
-    fn push(&mut self, mut row: Map<String, Value>) -> Result<(), ExtractError> {
+    fn push(&mut self, row: Map<String, Value>) -> Result<(), E> {
         self.weigh(&row)?;
-        let content = match row.shift_remove(self.column) {
+        let row = self.row(row)?;
+        self.rows += 1;
+        (self.take)(row)
+    }
+
+    fn row(&self, mut row: Map<String, Value>) -> Result<Row, ExtractError> {
+        let content = match row.shift_remove(self.columns.content) {
             Some(Value::String(content)) => content,
             Some(Value::Null) => String::new(),
-            Some(other) => return Err(self.wrong(&format!("its {:?} is {}, not text", self.column, kind(&other)))),
+            Some(other) => {
+                return Err(self.wrong(&format!("its {:?} is {}, not text", self.columns.content, kind(&other))));
+            }
             None => return Err(self.wrong(&self.no_column(&row))),
         };
-        let id = self.id_column.map(|column| self.id(column, &mut row)).transpose()?;
-        let title = row.get("title").and_then(Value::as_str).map(str::to_owned);
+        let id = self.columns.id.map(|column| self.id(column, &mut row)).transpose()?;
+        let title = row.get(self.title()).and_then(Value::as_str).map(str::to_owned);
         if title.is_some() {
-            row.shift_remove("title");
+            row.shift_remove(self.title());
         }
-        row.retain(|_, value| !value.is_null());
-        self.rows.push(Row { id, content, title, metadata: row });
-        Ok(())
+        row.retain(|_, value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)));
+        Ok(Row { id, content, title, metadata: row })
+    }
+
+    fn title(&self) -> &str {
+        self.columns.title.unwrap_or(TITLE)
+    }
+
+    /// True where a column's cells are text whatever they look like.
+    fn is_text(&self, column: &str) -> bool {
+        column == self.columns.content || Some(column) == self.columns.id || column == self.title()
     }
 
     fn weigh(&mut self, row: &Map<String, Value>) -> Result<(), ExtractError> {
-        self.bytes += ROW_BYTES + row.iter().map(|(name, value)| name.len() + weight(value)).sum::<usize>();
-        match self.bytes > MAX_ROWS_BYTES {
-            true => Err(ExtractError::too_large("bytes of rows", self.bytes, MAX_ROWS_BYTES)),
+        let bytes = row.iter().map(|(name, value)| name.len() + weight(value)).sum::<usize>();
+        if bytes > self.limits.max_text_bytes.saturating_mul(UNFOLDS) {
+            let may = self.limits.max_text_bytes.saturating_mul(UNFOLDS);
+            return Err(ExtractError::too_large("bytes of one row", bytes, may));
+        }
+        let may = self.limits.max_bytes.saturating_mul(UNFOLDS);
+        self.bytes = self.bytes.saturating_add(ROW_BYTES + bytes);
+        match self.bytes > may {
+            true => Err(ExtractError::too_large("bytes of rows", self.bytes, may)),
             false => Ok(()),
         }
     }
@@ -128,11 +174,11 @@ impl Rows<'_> {
 
     fn no_column(&self, row: &Map<String, Value>) -> String {
         let names: Vec<_> = row.keys().take(20).map(String::as_str).collect();
-        format!("it has no column {:?}, but {}", self.column, names.join(", "))
+        format!("it has no column {:?}, but {}", self.columns.content, names.join(", "))
     }
 
     fn wrong(&self, what: &str) -> ExtractError {
-        ExtractError::Broken(format!("row {}: {what}", self.rows.len() + 1))
+        ExtractError::Broken(format!("row {}: {what}", self.rows + 1))
     }
 }
 

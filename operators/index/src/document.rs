@@ -37,8 +37,27 @@ pub struct Parent {
     pub heading: String,
     /// Page on which it begins.
     pub page: Option<u32>,
+    /// Where headings and pages begin in it, ascending: by them the text can be cut anew.
+    pub marks: Vec<Mark>,
     /// What is searched by its vector.
     pub children: Vec<Child>,
+}
+
+/// The begin of a heading's part of the text, or of a page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// A byte of the extracted text.
+    pub start: u64,
+    /// The heading; none where only a page begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heading: Option<String>,
+    /// 1 (a chapter) to 6; 0 where only a page begins.
+    #[serde(default)]
+    pub level: u8,
+    /// The page that begins here, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u32>,
 }
 
 /// A part of a parent, with its vector.
@@ -86,6 +105,16 @@ impl Change {
             Action::Put(document) => &document.id,
             Action::Delete(id) => id,
         }
+    }
+
+    /// Refuses what would break the collection; the message names the document.
+    pub(crate) fn check(&self, dimension: usize) -> Result<(), IndexError> {
+        let sound = check_id(self.document()).and_then(|()| match &self.action {
+            Action::Put(document) => check_document(document, dimension),
+            Action::Delete(_) => Ok(()),
+        });
+        let named = || format!("document `{}`", self.document().chars().take(100).collect::<String>());
+        sound.map_err(|why| IndexError::refused(named(), why))
     }
 }
 
@@ -143,14 +172,7 @@ impl Batch {
                 return Err(IndexError::refused(place(), "offsets must ascend, inside what was read of the partition"));
             }
         }
-        self.changes.iter().try_for_each(|change| {
-            let sound = check_id(change.document()).and_then(|()| match &change.action {
-                Action::Put(document) => check_document(document, dimension),
-                Action::Delete(_) => Ok(()),
-            });
-            let named = || format!("document `{}`", change.document().chars().take(100).collect::<String>());
-            sound.map_err(|why| IndexError::refused(named(), why))
-        })
+        self.changes.iter().try_for_each(|change| change.check(dimension))
     }
 }
 
@@ -181,6 +203,9 @@ fn check_document(document: &Document, dimension: usize) -> Result<(), &'static 
             return Err("parents must follow one another, each with a text as long as its span");
         }
         end = parent.span.end;
+        if !parent.marks.iter().all(|mark| parent.span.contains(&mark.start)) {
+            return Err("a heading or page must begin inside the parent that holds it");
+        }
         parent.children.iter().try_for_each(|child| check_child(parent, child, dimension))?;
     }
     Ok(())

@@ -35,7 +35,10 @@ pub enum IndexError {
         newest: u64,
     },
     /// The collection was made with something else, with which these vectors cannot be compared.
-    #[error("collection `{collection}` has {field} {has}, not {given}; build it anew (reindex), or use its own")]
+    #[error(
+        "collection `{collection}` has {field} {has}, not {given}; run `lunapark collections reindex {collection}`, or \
+             configure what it has"
+    )]
     OtherSettings {
         /// The collection.
         collection: String,

@@ -135,6 +135,7 @@ impl History {
         Ok(match manifest.reason {
             _ if newest.number < manifest.number => false,
             Reason::Changed | Reason::Created => covered,
+            Reason::Reindexed => newest.settings == manifest.settings,
             Reason::Compacted => manifest.segments.iter().any(|entry| newest.segments.contains(entry)),
         })
     }

@@ -9,7 +9,8 @@
 //!  collections/NAME/segments/ID.segment ──────────────────► snapshot.rs   what counts, as of one version
 //!  collections/NAME/manifests/NUMBER.json ────────────────► reader.rs     newest version, or an older one
 //!        ▲
-//!  compact.rs  merges segments     sweep.rs  removes what no kept manifest names     verify.rs  checks every byte
+//!  compact.rs  merges segments     rebuild.rs  other settings: beside the live version, then in its place
+//!  sweep.rs    removes what no kept manifest names             verify.rs   checks every byte
 //! ```
 //!
 //! Segments never change, and a version is a manifest: a list of segments in the order of their changes. What the last
@@ -32,6 +33,7 @@ mod manifest;
 pub mod metrics;
 mod names;
 mod reader;
+mod rebuild;
 mod search;
 mod segment;
 mod settings;
@@ -44,14 +46,15 @@ mod writer;
 
 pub use collections::{drop_collection, list, names as collection_names, next_offsets, probe};
 pub use compact::{Compaction, compact};
-pub use document::{Action, Applied, Batch, Change, Child, Document, Outcome, Parent, Source};
+pub use document::{Action, Applied, Batch, Change, Child, Document, Mark, Outcome, Parent, Source};
 pub use error::IndexError;
 pub use filter::Filter;
 pub use manifest::{Manifest, Reason, SegmentEntry, WriterName};
 pub use reader::Reader;
+pub use rebuild::{Remake, rebuild};
 pub use search::{ChildHit, Fusion, Hit, Mode, ParentHit, Question, Scored, Search, Unit};
 pub use settings::{Bm25, Chunking, MAX_DIMENSION, Metric, Settings};
-pub use snapshot::{Counts, Snapshot};
+pub use snapshot::{About, Counts, Snapshot};
 pub use sweep::{Sweep, Swept, sweep};
 pub use upkeep::{Done, Upkeep, UpkeepPlan};
 pub use verify::{Verified, verify};

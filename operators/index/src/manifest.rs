@@ -33,6 +33,8 @@ pub enum Reason {
     Changed,
     /// Segments were merged.
     Compacted,
+    /// The same documents, cut or embedded in another way.
+    Reindexed,
 }
 
 /// Who wrote a manifest.

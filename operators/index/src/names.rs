@@ -26,6 +26,15 @@ pub(crate) fn segments(collection: &str) -> String {
     format!("{}/segments", folder(collection))
 }
 
+/// The folder of lists of segments that no manifest names yet.
+pub(crate) fn drafts(collection: &str) -> String {
+    format!("{}/drafts", folder(collection))
+}
+
+pub(crate) fn draft(collection: &str, name: &str) -> String {
+    format!("{}/{name}.json", drafts(collection))
+}
+
 pub(crate) fn manifest(collection: &str, number: u64) -> String {
     format!("{}/{number:0DIGITS$}.json", manifests(collection))
 }

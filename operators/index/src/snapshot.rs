@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::{Array, LargeStringArray, UInt32Array};
+use serde_json::{Map, Value};
 
 use crate::bits::Bits;
 use crate::cache::Cache;
 use crate::document::{Child, Document, Parent};
 use crate::manifest::Manifest;
 use crate::search::WordStatistics;
-use crate::segment::{Children, Documents, Parents, Segment, Table, Texts, Vectors};
+use crate::segment::{Children, Documents, Parents, Segment, Table, Texts, Vectors, read_marks};
 use crate::{IndexError, Settings, Source};
 
 /// A collection as of one version. It never changes; searches run on it.
@@ -41,6 +42,17 @@ pub struct Counts {
     pub segments: u64,
     /// Bytes of all segments.
     pub bytes: u64,
+}
+
+/// What is said of a document beside its text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct About {
+    /// Title, or empty.
+    pub title: String,
+    /// What filters see.
+    pub metadata: Map<String, Value>,
+    /// Digest of its content.
+    pub digest: String,
 }
 
 impl Snapshot {
@@ -131,10 +143,18 @@ impl Snapshot {
 
     /// The digest of a document's content; neither its text nor its vectors are read.
     pub fn digest(&self, id: &str) -> Result<Option<String>, IndexError> {
-        match self.find(id)? {
-            Some((segment, row)) => Ok(Some(self.table::<Documents>(segment)?.digest.value(row).to_owned())),
-            None => Ok(None),
-        }
+        Ok(self.about(id)?.map(|about| about.digest))
+    }
+
+    /// What is said of a document beside its text, which is not read.
+    pub fn about(&self, id: &str) -> Result<Option<About>, IndexError> {
+        let Some((segment, row)) = self.find(id)? else { return Ok(None) };
+        let documents = self.table::<Documents>(segment)?;
+        Ok(Some(About {
+            title: documents.title.value(row).to_owned(),
+            metadata: crate::segment::read_metadata(documents.metadata.value(row)),
+            digest: documents.digest.value(row).to_owned(),
+        }))
     }
 
     /// The segment and row of a document.
@@ -161,31 +181,36 @@ impl Snapshot {
     }
 
     fn rows(&self, segment: usize) -> Result<Rows, IndexError> {
+        Ok(Rows { vectors: Some(self.table(segment)?), ..self.rows_without_vectors(segment)? })
+    }
+
+    /// What makes documents of a segment's rows; their children have empty vectors.
+    pub(crate) fn rows_without_vectors(&self, segment: usize) -> Result<Rows, IndexError> {
         Ok(Rows {
             documents: self.table(segment)?,
             parents: self.table(segment)?,
             texts: self.table(segment)?,
             children: self.table(segment)?,
-            vectors: self.table(segment)?,
+            vectors: None,
         })
     }
 }
 
 /// All that makes documents of a segment's rows.
-struct Rows {
+pub(crate) struct Rows {
     documents: Arc<Documents>,
     parents: Arc<Parents>,
     texts: Arc<Texts>,
     children: Arc<Children>,
-    vectors: Arc<Vectors>,
+    vectors: Option<Arc<Vectors>>,
 }
 
 impl Rows {
-    fn source(&self, row: usize) -> Source {
+    pub(crate) fn source(&self, row: usize) -> Source {
         Source { partition: self.documents.partition.value(row), offset: self.documents.offset.value(row) }
     }
 
-    fn document(&self, row: usize) -> Document {
+    pub(crate) fn document(&self, row: usize) -> Document {
         let documents = &self.documents;
         let text = |column: &LargeStringArray| column.value(row).to_owned();
         Document {
@@ -205,6 +230,7 @@ impl Rows {
             text: self.texts.0.value(row).to_owned(),
             heading: parents.heading.value(row).to_owned(),
             page: value(&parents.page, row),
+            marks: read_marks(parents.marks.value(row)).unwrap_or_default(),
             children: rows_of(&self.children.parent, row).map(|child| self.child(child)).collect(),
         }
     }
@@ -214,7 +240,7 @@ impl Rows {
         Child {
             span: children.start.value(row)..children.end.value(row),
             page: value(&children.page, row),
-            vector: self.vectors.row(row).to_vec(),
+            vector: self.vectors.as_ref().map_or_else(Vec::new, |vectors| vectors.row(row).to_vec()),
         }
     }
 }

@@ -12,7 +12,7 @@ use lunapark_stores::ArtifactStore;
 
 use crate::history::History;
 use crate::manifest::Manifest;
-use crate::{IndexError, clock, names};
+use crate::{IndexError, clock, names, rebuild};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +44,13 @@ pub struct Swept {
 pub fn sweep(store: &Arc<ArtifactStore>, collection: &str, sweep: &Sweep) -> Result<Swept, IndexError> {
     let history = History::new(Arc::clone(store), collection)?;
     let now = clock::now();
-    // Before the manifests: a segment that is put after this is not looked at.
+    // Before the manifests: a segment that is put after this is not looked at, and the segments of a draft that is gone
+    // are in a manifest.
     let segments = store.list_named(&names::segments(collection))?;
+    let mut named = drafted(store, collection, now, sweep.spare)?;
     let kept = history.kept()?;
     let old = kept.windows(2).take_while(|pair| is_before(pair[1].1, now, sweep.keep)).count();
-    let named = named_by(&history, &kept[old..])?;
+    named.extend(named_by(&history, &kept[old..])?);
     let mut swept = Swept::default();
     for (number, _) in &kept[..old] {
         store.delete_named(&names::manifest(collection, *number))?;
@@ -114,6 +116,18 @@ fn add_between(
     add_between(history, &kept[at..], &middle, last, named)?;
     named.extend(middle.names.into_iter().flatten());
     Ok(())
+}
+
+/// The segments of drafts that are being worked on; the others go.
+fn drafted(store: &ArtifactStore, collection: &str, now: i64, spare: Duration) -> Result<BTreeSet<String>, IndexError> {
+    let mut named = BTreeSet::new();
+    for draft in store.list_named(&names::drafts(collection))? {
+        match is_before(draft.modified, now, spare) {
+            true => store.delete_named(&draft.name)?,
+            false => named.extend(rebuild::read_draft(store, &draft.name)?),
+        }
+    }
+    Ok(named)
 }
 
 fn is_before(time: i64, now: i64, age: Duration) -> bool {

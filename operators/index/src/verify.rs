@@ -7,7 +7,7 @@ use lunapark_stores::ArtifactStore;
 
 use crate::document::child_text;
 use crate::history::History;
-use crate::segment::{Children, Documents, Parents, Postings, Segment, Terms, Texts, Vectors};
+use crate::segment::{Children, Documents, Parents, Postings, Segment, Terms, Texts, Vectors, read_marks};
 use crate::{Counts, IndexError, Reader, names};
 
 /// What was found.
@@ -63,6 +63,11 @@ fn check(object: &str, segment: &Segment) -> Result<(), IndexError> {
         let inner = children.start.value(child)..children.end.value(child);
         if child_text(texts.0.value(parent), &span, &inner).is_none() {
             return wrong(format!("child {child} is not inside its parent"));
+        }
+    }
+    for (row, text) in parents.marks.iter().enumerate() {
+        if let Err(error) = read_marks(text.unwrap_or_default()) {
+            return wrong(format!("the headings and pages of parent {row} cannot be read: {error}"));
         }
     }
     check_words(&parents, &terms, &postings).map_or(Ok(()), wrong)

@@ -33,6 +33,11 @@ impl Collections {
         &self.settings
     }
 
+    /// Who writes.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// `name#digest` of the text encoder, as the ledger and the results have it.
     pub fn encoder_tag(&self) -> String {
         let digest = &self.settings.model_digest;

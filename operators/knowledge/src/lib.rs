@@ -13,6 +13,8 @@ mod codec;
 mod collections;
 mod content;
 pub mod ingest;
+mod passages;
+pub mod reindex;
 pub mod search;
 
 pub use codec::{Json, JsonCodec, Rows};

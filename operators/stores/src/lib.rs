@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod artifacts;
+mod bucket;
 pub mod catalog;
 mod retry;
 
@@ -15,6 +16,7 @@ use object_store::{ClientOptions, ObjectStoreExt, RetryConfig};
 use retry::passing;
 
 pub use artifacts::{ArtifactStore, Creation, Listed, Stored, digest_of};
+pub use bucket::{Bucket, Found};
 pub use catalog::{Catalog, CatalogError, Registered};
 
 /// An artifact larger than this is refused before it is read: no model of ours comes near it.

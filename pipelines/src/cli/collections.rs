@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::output::{self, Output, Table, number, size};
 use crate::config::Config;
-use crate::{knowledge, offsets, service};
+use crate::knowledge::{self, Library};
+use crate::{offsets, service};
 
 /// Sections of segments that are held while a collection is looked at.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -22,6 +23,7 @@ const CACHE_BYTES: u64 = 256 << 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark collections list\n  lunapark collections show papers\n  \
                         lunapark collections compact papers       merges segments, removes what no kept version needs\n  \
+                        lunapark collections reindex papers       embeds it with the configured encoder\n  \
                         lunapark collections verify papers")]
 pub struct Args {
     #[command(subcommand)]
@@ -40,6 +42,13 @@ enum Command {
     #[command(after_help = "Examples:\n  lunapark collections compact papers\n  \
                             lunapark collections compact papers --whole --keep 1h")]
     Compact(Compact),
+    /// Give a collection the configured encoder and sizes ([documents]): its own texts, cut and embedded again
+    ///
+    /// The new version is built beside the live one, which serves and grows meanwhile, and takes its place at once. From
+    /// then on a service needs the new encoder. Older versions stay readable (--as-of) until they are swept.
+    #[command(after_help = "Examples:\n  lunapark collections reindex papers\n  \
+                            lunapark --config with-e5.toml collections reindex papers")]
+    Reindex(Named),
     /// Check every object against its checksum, and every row against its document
     #[command(after_help = "Examples:\n  lunapark collections verify papers")]
     Verify(Named),
@@ -97,6 +106,7 @@ pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode>
         Command::List => all(&store, out, json),
         Command::Show(named) => show(&store, &named.name, out, json),
         Command::Compact(args) => merge(&store, args, &config.instance, out, json),
+        Command::Reindex(named) => reindex(config, &named.name, out, json),
         Command::Verify(named) => check(config, &store, &named.name, out, json),
         Command::Drop(args) => remove(&store, args, out),
     })
@@ -190,6 +200,38 @@ fn merge(
     let what = if merged { "segments merged" } else { "nothing to merge" };
     let Swept { versions, segments, bytes } = done.swept;
     out.line(format_args!("{what}; {versions} old versions and {segments} segments ({}) removed", size(bytes)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, Serialize)]
+struct Reindexed {
+    reindexed: bool,
+    version: Option<u64>,
+    settings: Settings,
+}
+
+fn reindex(config: &Config, name: &str, out: &mut Output<'_>, json: bool) -> anyhow::Result<ExitCode> {
+    let library = Library::open(config)?;
+    let bar = output::progress(Some(0), "{spinner} {pos} of {len} documents, {eta} left");
+    let manifest = library.reindexer(config)?.run(name, |progress| {
+        bar.set_length(progress.all);
+        bar.set_position(progress.made);
+    })?;
+    bar.finish_and_clear();
+    let settings = library.collections.settings().clone();
+    let done = Reindexed { reindexed: manifest.is_some(), version: manifest.map(|manifest| manifest.number), settings };
+    if json {
+        out.document(&done)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (model, chunks) = (&done.settings.model, done.settings.chunking);
+    let cut = format!("{} tokens in {}", chunks.child_tokens, chunks.parent_tokens);
+    match done.version {
+        Some(version) => {
+            out.line(format_args!("collection {name} is embedded by {model}, cut into {cut}, as of version {version}"))?
+        }
+        None => out.line(format_args!("collection {name} is embedded by {model} and cut into {cut} already"))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

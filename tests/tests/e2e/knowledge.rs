@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, on_both};
 
+/// Documents and questions, nothing else.
+pub const SERVES: [(&str, &str); 3] = [("score.threads", "0"), ("documents.threads", "1"), ("search.threads", "1")];
+
 on_both!(
     documents_become_searchable_and_stay_right,
     what_lies_on_another_partition_is_put_in_order_first,
@@ -17,15 +20,26 @@ on_both!(
 
 /// A small encoder of 220 words, from the tests of the encoders.
 pub fn encoder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../operators/embed/tests/fixtures/bert").canonicalize().unwrap()
+    fixture("bert")
 }
 
-fn place(backend: Backend) -> Workplace {
-    let place = Workplace::new(backend)
+/// An encoder of the fixtures.
+pub fn fixture(name: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operators/embed/tests/fixtures");
+    fixtures.join(name).canonicalize().unwrap()
+}
+
+/// A workplace whose services and commands have the small encoder.
+pub fn library(backend: Backend) -> Workplace {
+    Workplace::new(backend)
         .with("documents.encoder", json!(encoder()))
         .with("documents.child_tokens", 32)
         .with("documents.child_overlap", 8)
-        .with("documents.parent_tokens", 48);
+        .with("documents.parent_tokens", 48)
+}
+
+fn place(backend: Backend) -> Workplace {
+    let place = library(backend);
     let folder = place.dir().join("papers");
     std::fs::create_dir_all(folder.join("old")).unwrap();
     std::fs::write(folder.join("layer.md"), "# Boundary layers\n\nTransition of a laminar layer.\n").unwrap();
@@ -40,12 +54,12 @@ fn ingest(place: &Workplace, what: &str) -> Value {
     place.cli_json(&["ingest", path.to_str().unwrap(), "--collection", "papers", "--wait"])
 }
 
-fn documents(found: &Value) -> Vec<&str> {
+pub fn documents(found: &Value) -> Vec<&str> {
     let hits = found["answers"][0]["results"].as_array().unwrap_or_else(|| panic!("no answer in {found:#}"));
     hits.iter().map(|hit| hit["document"].as_str().unwrap()).collect()
 }
 
-fn words(place: &Workplace, question: &str) -> Value {
+pub fn words(place: &Workplace, question: &str) -> Value {
     place.cli_json(&["search", question, "--collection", "papers", "--mode", "words"])
 }
 
@@ -59,8 +73,7 @@ fn audited(place: &Workplace, pipeline: &str, topic: &str, results: &str) -> Val
 
 fn documents_become_searchable_and_stay_right(backend: Backend) {
     let place = place(backend);
-    let settings = [("score.threads", "0"), ("documents.threads", "1"), ("search.threads", "1")];
-    let service = place.service("one", &settings);
+    let service = place.service("one", &SERVES);
 
     let report = ingest(&place, "papers");
     assert_eq!((&report["sent"], report["skipped"].as_array().unwrap().len()), (&3.into(), 1), "{report:#}");
@@ -86,7 +99,12 @@ fn documents_become_searchable_and_stay_right(backend: Backend) {
     std::fs::write(place.dir().join("more.ndjson"), lines).unwrap();
     ingest(&place, "more.ndjson");
     assert!(documents(&words(&place, "laminar")).is_empty());
-    assert_eq!(documents(&by_topic(&place, "noise", "year >= 1960")), ["n"]);
+    let near = by_topic(&place, "noise", "year >= 1960");
+    let near = &near["search_output"][0];
+    let (found, place_of) = (&near["results"][0], &near["results"][0]["metadata"]);
+    assert_eq!((&near["input_text"], near["results"].as_array().unwrap().len()), (&"noise".into(), 1), "{near:#}");
+    assert_eq!((&found["page_content"], &place_of["document"]), (&"Noise of jets.".into(), &"n".into()), "{near:#}");
+    assert!(found["score"].as_f64().is_some_and(|distance| distance > 0.0) && place_of["year"] == 1969, "{near:#}");
 
     let shown = place.cli_json(&["collections", "show", "papers"]);
     assert_eq!(shown["documents"], 2, "{shown:#}");
@@ -100,10 +118,10 @@ fn documents_become_searchable_and_stay_right(backend: Backend) {
     service.terminate().ok();
 }
 
-/// A question by way of the topics.
+/// A question by way of the topics, as ML-AAS writes it.
 fn by_topic(place: &Workplace, question: &str, filter: &str) -> Value {
     let request = json!({
-        "id": "q", "collection": "papers", "filter": filter, "mode": "words", "search_input": { "input_text": [question] },
+        "id": "q", "collection": "papers", "filter": filter, "search_input": { "input_text": [question] },
     });
     let topic = place.topic("search.requests");
     place.cli_with_input(&["produce", &topic, "--key-field", "id"], request.to_string().as_bytes()).ok();

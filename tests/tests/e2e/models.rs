@@ -53,7 +53,7 @@ fn the_header_pins_the_model(backend: Backend) {
 }
 
 /// Puts an object into the test bucket; its `s3://` address.
-fn put(name: &str, bytes: &[u8]) -> String {
+pub fn put(name: &str, bytes: &[u8]) -> String {
     let (endpoint, bucket) = (variable("S3_ENDPOINT"), variable("S3_BUCKET"));
     let builder = object_store::aws::AmazonS3Builder::from_env().with_endpoint(endpoint).with_allow_http(true);
     let store = builder.with_bucket_name(&bucket).build().expect("an S3 client");
@@ -63,7 +63,8 @@ fn put(name: &str, bytes: &[u8]) -> String {
     format!("s3://{bucket}/{key}")
 }
 
-fn with_store(place: Workplace) -> Workplace {
+/// With the settings that lead to the test bucket.
+pub fn with_store(place: Workplace) -> Workplace {
     let place = place.with("store.s3_endpoint", quoted(&variable("S3_ENDPOINT")));
     let place = place.with("store.s3_access_key_id", quoted(&variable("AWS_ACCESS_KEY_ID")));
     place.with("store.s3_secret_access_key", quoted(&variable("AWS_SECRET_ACCESS_KEY")))

@@ -9,6 +9,7 @@
 
 mod answer;
 mod child;
+mod headings;
 mod here;
 
 pub use child::ChildReader;
@@ -31,19 +32,35 @@ pub struct Pages {
     pub pages: Vec<String>,
 }
 
-/// The pages as one text, each page a section.
+/// The pages as one text, each page a section, and so each heading.
 pub(crate) fn document(pages: Pages, limits: &Limits) -> Result<Extracted, ExtractError> {
     if pages.pages.len() > limits.max_pages as usize {
         return Err(ExtractError::too_large("pages", pages.pages.len(), limits.max_pages as usize));
     }
     let (mut text, mut sections) = (String::new(), Vec::with_capacity(pages.pages.len()));
+    let mut numbering = headings::Numbering::default();
     for (page, number) in pages.pages.iter().zip(1..) {
-        sections.push(Section { start: text.len(), heading: None, level: 0, page: Some(number) });
+        let page_start = text.len();
+        sections.push(Section { start: page_start, heading: None, level: 0, page: Some(number) });
         crate::encoding::clean_into(&joined(page.trim()), &mut text);
+        sections.extend(numbering.headings(&text[page_start..]).into_iter().map(|heading| Section {
+            start: page_start + heading.start,
+            heading: Some(heading.text),
+            level: heading.level,
+            page: None,
+        }));
         text.push_str("\n\n");
     }
-    let title = pages.title.map(|title| title.trim().to_owned()).filter(|title| !title.is_empty());
+    let title = pages.title.as_deref().and_then(stated);
     Ok(Extracted { title, text, sections, encoding: "UTF-8", kind: Kind::Pdf })
+}
+
+/// A title as its author means it: many programs write the name of the file that they printed.
+fn stated(title: &str) -> Option<String> {
+    let title = title.trim().trim_start_matches("Microsoft Word - ").trim();
+    let name = title.to_ascii_lowercase();
+    let is_file = [".doc", ".docx", ".dvi", ".tex", ".pdf", ".ps", ".odt"].iter().any(|end| name.ends_with(end));
+    (!title.is_empty() && !is_file && !name.starts_with("untitled")).then(|| title.to_owned())
 }
 
 /// A page's text with the words whole that a line's end hyphenates: `manip-⏎ulation` is searched for as one word.
@@ -62,7 +79,21 @@ fn joined(page: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::joined;
+    use super::{joined, stated};
+
+    #[test]
+    fn names_of_files_are_no_titles() {
+        for (title, expected) in [
+            (" A short paper ", Some("A short paper")),
+            ("Microsoft Word - Wings at speed", Some("Wings at speed")),
+            ("Microsoft Word - thesis_v3.docx", None),
+            ("paper.dvi", None),
+            ("Untitled document", None),
+            (" ", None),
+        ] {
+            assert_eq!(stated(title).as_deref(), expected, "{title}");
+        }
+    }
 
     #[test]
     fn words_that_a_line_end_hyphenates_are_whole() {

@@ -7,7 +7,7 @@ use serde_json::{Deserializer, Map, Value};
 use super::Rows;
 use crate::{ExtractError, Kind, encoding};
 
-pub(super) fn read(bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), ExtractError> {
+pub(super) fn read<E: From<ExtractError>>(bytes: &[u8], rows: &mut Rows<'_, E>) -> Result<(), E> {
     let (text, _) = encoding::decode(bytes, None, Kind::Text)?;
     if text.trim_start().starts_with('[') {
         return array(&text, rows);
@@ -19,24 +19,24 @@ pub(super) fn read(bytes: &[u8], rows: &mut Rows<'_>) -> Result<(), ExtractError
     Ok(())
 }
 
-fn array(text: &str, rows: &mut Rows<'_>) -> Result<(), ExtractError> {
+fn array<E: From<ExtractError>>(text: &str, rows: &mut Rows<'_, E>) -> Result<(), E> {
     let mut refused = None;
     let mut json = Deserializer::from_str(text);
     let read = json.deserialize_seq(Rowwise { rows, refused: &mut refused }).and_then(|()| json.end());
     match (refused, read) {
         (Some(refused), _) => Err(refused),
-        (None, Err(error)) => Err(rows.wrong(&format!("no JSON object: {error}"))),
+        (None, Err(error)) => Err(rows.wrong(&format!("no JSON object: {error}")).into()),
         (None, Ok(())) => Ok(()),
     }
 }
 
 /// Hands over an array's objects as they are read.
-struct Rowwise<'a, 'b> {
-    rows: &'a mut Rows<'b>,
-    refused: &'a mut Option<ExtractError>,
+struct Rowwise<'a, 'b, E> {
+    rows: &'a mut Rows<'b, E>,
+    refused: &'a mut Option<E>,
 }
 
-impl<'de> Visitor<'de> for Rowwise<'_, '_> {
+impl<'de, E: From<ExtractError>> Visitor<'de> for Rowwise<'_, '_, E> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

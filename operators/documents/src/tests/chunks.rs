@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::tokenizers::{Failing, Nasty, Spaced, Spending, Unknowns, Wordish};
-use crate::extracted::plain;
+use crate::plain::document as plain;
 use crate::{ChunkError, ChunkOptions, Extracted, Section, Tokens, chunk};
 
 /// All that holds for chunks of whatever text.

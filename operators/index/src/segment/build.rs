@@ -141,7 +141,17 @@ fn parent_columns(rows: &Rows<'_>, dictionary: &Dictionary) -> Vec<ArrayRef> {
         Arc::new(UInt32Array::from_iter(parents().map(|(_, parent)| parent.page))),
         texts(parents().map(|(_, parent)| parent.heading.as_str())),
         Arc::new(UInt32Array::from_iter_values(dictionary.lengths.iter().copied())),
+        Arc::new(LargeStringArray::from_iter_values(parents().map(|(_, parent)| marks(parent)))),
     ]
+}
+
+/// Most parents have none, and then take no bytes.
+fn marks(parent: &Parent) -> String {
+    match parent.marks.is_empty() {
+        true => String::new(),
+        // Numbers and texts always serialize.
+        false => serde_json::to_string(&parent.marks).unwrap_or_default(),
+    }
 }
 
 fn child_columns(rows: &Rows<'_>) -> Vec<ArrayRef> {

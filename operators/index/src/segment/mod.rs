@@ -27,9 +27,12 @@ use crate::settings::MAX_DIMENSION;
 use crate::{IndexError, names};
 
 pub(crate) use build::{Built, build};
-pub(crate) use tables::{Children, Documents, Parents, Postings, Table, Terms, Texts, Vectors, read_metadata};
+pub(crate) use tables::{
+    Children, Documents, Parents, Postings, Table, Terms, Texts, Vectors, read_marks, read_metadata,
+};
 
-const FORMAT: u32 = 1;
+/// 2: parents have marks.
+const FORMAT: u32 = 2;
 /// Rows are counted in 32 bits.
 const MAX_ROWS: u64 = u32::MAX as u64;
 

@@ -12,6 +12,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde_json::{Map, Value};
 
 use super::{Footer, Section};
+use crate::document::Mark;
 use crate::search::Codes;
 
 /// A section in memory.
@@ -53,6 +54,7 @@ pub(super) fn schema(section: Section, dimension: u32) -> SchemaRef {
             Field::new("page", UInt32, true),
             field("heading", LargeUtf8),
             field("words", UInt32),
+            field("marks", LargeUtf8),
         ],
         Section::Texts => vec![field("text", LargeUtf8)],
         Section::Children => {
@@ -150,6 +152,16 @@ pub(crate) struct Parents {
     pub(crate) heading: LargeStringArray,
     /// Words of each text, repeated ones counted again.
     pub(crate) words: UInt32Array,
+    /// The headings and pages that begin in each, as JSON; empty where none does.
+    pub(crate) marks: LargeStringArray,
+}
+
+/// What `from_batch` leaves unread, because no search needs it; `verify` says where it cannot be read.
+pub(crate) fn read_marks(text: &str) -> Result<Vec<Mark>, String> {
+    match text {
+        "" => Ok(Vec::new()),
+        _ => serde_json::from_str(text).map_err(|error| error.to_string()),
+    }
 }
 
 impl Table for Parents {
@@ -163,6 +175,7 @@ impl Table for Parents {
             page: batch.column(3).as_primitive::<UInt32Type>().clone(),
             heading: batch.column(4).as_string::<i64>().clone(),
             words: batch.column(5).as_primitive::<UInt32Type>().clone(),
+            marks: batch.column(6).as_string::<i64>().clone(),
         };
         points_into(parents.document.values(), footer.rows(Section::Documents), "a parent's document")?;
         spans(parents.start.values(), parents.end.values())?;

@@ -20,7 +20,7 @@ fn some_segment() -> Built {
         };
         let children = vec![child(0, 5), child(3, 12)];
         let span = 10..10 + text.len() as u64;
-        let parent = Parent { span, text, heading: "H".into(), page: None, children };
+        let parent = Parent { span, text, heading: "H".into(), page: None, children, marks: Vec::new() };
         let document = Document { id: format!("d{number}"), parents: vec![parent], ..Document::default() };
         let action = if number == 3 { Action::Delete(document.id) } else { Action::Put(document) };
         changes.push(Change { source: Source { partition: 0, offset: number.into() }, action });

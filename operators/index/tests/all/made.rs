@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lunapark_index::{
-    Action, Applied, Batch, Bm25, Change, Child, Chunking, Document, Metric, Outcome, Parent, Settings, Snapshot,
+    Action, Applied, Batch, Bm25, Change, Child, Chunking, Document, Mark, Metric, Outcome, Parent, Settings, Snapshot,
     Source,
 };
 use lunapark_stores::ArtifactStore;
@@ -69,7 +69,9 @@ pub fn document(dice: &mut Dice, id: &str) -> Document {
         let span = start..start + text.len() as u64;
         start = span.end;
         let children = children(dice, &span, text.split(' ').next().map_or(0, str::len) as u64);
-        Parent { span, text, heading: format!("part {number}"), page: Some(number as u32), children }
+        let heading = format!("part {number}");
+        let mark = Mark { start: span.start, heading: Some(heading.clone()), level: 1, page: Some(number as u32) };
+        Parent { marks: vec![mark], span, text, heading, page: Some(number as u32), children }
     });
     let parents = parents.collect();
     let serde_json::Value::Object(metadata) = serde_json::json!({

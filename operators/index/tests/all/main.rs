@@ -9,6 +9,7 @@ mod hostile;
 mod made;
 mod ndcg;
 mod property;
+mod rebuilds;
 mod searches;
 mod upkeep;
 

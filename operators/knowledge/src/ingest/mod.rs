@@ -16,19 +16,19 @@ use std::time::Duration;
 
 use lunapark_documents::{ChunkOptions, Limits, PdfReader};
 use lunapark_embed::{Embeddings, Encoder, Role};
-use lunapark_index::{Action, Batch as Changes, Change, Child, Document, IndexError, Parent, Source};
+use lunapark_index::{Action, Batch as Changes, Change, Document, IndexError, Source};
 use lunapark_operator::{Batch, Operator, OperatorError, Retry};
 use lunapark_schemas::documents::{IndexedRecord, IndexedStatus, IngestRecord};
 use lunapark_schemas::{Outcome, Rejection};
 
-use prepare::{Kitchen, Prepared, Unready};
+use prepare::{Kitchen, Prepared, Unready, kind_name};
 pub use rows::IngestRows;
 use rows::{Row, rows_of};
 
 use crate::codec::{Json, JsonCodec};
 use crate::collections::Collections;
 use crate::content::Sources;
-use crate::later;
+use crate::{later, passages};
 
 /// What a human has to mend is looked at again after so long; nothing is lost meanwhile.
 const MENDED: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub struct Ingestor {
 /// What a row has become so far.
 enum Step {
     Ready(Box<Prepared>),
-    Deleted(IngestRecord),
+    Deleted(Box<IngestRecord>),
     Rejected(Rejection),
 }
 
@@ -81,15 +81,14 @@ impl Operator for Ingestor {
 impl Ingestor {
     fn prepare(&self, row: Row) -> Result<Step, OperatorError> {
         if row.ingest.record.deleted {
-            return Ok(Step::Deleted(row.ingest.record));
+            return Ok(Step::Deleted(Box::new(row.ingest.record)));
         }
         let kitchen = Kitchen {
             sources: &*self.sources,
             pdf: &*self.pdf,
             limits: &self.limits,
             chunks: &self.chunks,
-            tokenizer: self.encoder.tokenizer(),
-            max_tokens: self.encoder.max_tokens(),
+            encoder: &self.encoder,
         };
         match kitchen.prepare(row.ingest) {
             Ok(prepared) => Ok(Step::Ready(Box::new(prepared))),
@@ -136,7 +135,7 @@ impl Ingestor {
         let (mut at, model) = (0, self.collections.encoder_tag());
         let outcome = |step| match step {
             Step::Rejected(rejection) => Outcome::Reject(rejection),
-            Step::Deleted(record) => Outcome::Emit(Json(deleted(record, model.clone()))),
+            Step::Deleted(record) => Outcome::Emit(Json(deleted(*record, model.clone()))),
             Step::Ready(prepared) => {
                 let from = at;
                 at += prepared.children().count();
@@ -168,26 +167,13 @@ fn read_ranges(rows: &[Row]) -> BTreeMap<i32, Range<i64>> {
 
 /// The document as it is indexed; takes its vectors off the front.
 fn document<'a>(prepared: &Prepared, vectors: &mut impl Iterator<Item = &'a [f32]>) -> Document {
-    let wide = |span: &Range<usize>| span.start as u64..span.end as u64;
-    let mut parent = |parent: &lunapark_documents::Parent| Parent {
-        span: wide(&parent.span),
-        text: prepared.slice(&parent.span).to_owned(),
-        heading: parent.heading.clone().unwrap_or_default(),
-        page: parent.page,
-        children: parent
-            .children
-            .iter()
-            .zip(vectors.by_ref())
-            .map(|(child, vector)| Child { span: wide(&child.span), page: child.page, vector: vector.to_vec() })
-            .collect(),
-    };
     Document {
         id: prepared.record.id.clone(),
         title: prepared.title.clone().unwrap_or_default(),
         uri: prepared.record.uri.clone().unwrap_or_default(),
         metadata: prepared.record.metadata.clone(),
         digest: prepared.digest.clone(),
-        parents: prepared.parents.iter().map(&mut parent).collect(),
+        parents: passages::indexed(&prepared.extracted, &prepared.parents, vectors),
     }
 }
 
@@ -219,7 +205,7 @@ fn indexed(prepared: Prepared, embedded: &Embeddings, rows: Range<usize>, model:
         collection: prepared.record.collection,
         status: IndexedStatus::Indexed,
         title: prepared.title,
-        kind: Some(prepared.kind.to_owned()),
+        kind: Some(kind_name(prepared.extracted.kind).to_owned()),
         digest: prepared.digest,
         model,
     }

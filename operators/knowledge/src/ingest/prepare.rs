@@ -3,14 +3,15 @@
 use std::ops::Range;
 
 use lunapark_documents::{
-    Child, ChunkOptions, ExtractError, Extracted, Kind, Limits, Parent, PdfReader, Source, Tokens,
+    Child, ChunkOptions, ExtractError, Extracted, Kind, Limits, Parent, PdfReader, Source, TableFormat,
 };
-use lunapark_embed::{Role, TextTokenizer};
+use lunapark_embed::Encoder;
 use lunapark_schemas::documents::{Ingest, IngestRecord};
 use lunapark_schemas::{ErrorClass, Rejection};
 use lunapark_stores::digest_of;
 
 use crate::content::{SourceError, Sources, bytes_of};
+use crate::passages::Counted;
 
 /// What making ready needs.
 pub(crate) struct Kitchen<'a> {
@@ -18,17 +19,15 @@ pub(crate) struct Kitchen<'a> {
     pub pdf: &'a dyn PdfReader,
     pub limits: &'a Limits,
     pub chunks: &'a ChunkOptions,
-    pub tokenizer: &'a TextTokenizer,
-    pub max_tokens: usize,
+    pub encoder: &'a Encoder,
 }
 
 /// A document, cut.
 pub(crate) struct Prepared {
     pub record: IngestRecord,
     pub title: Option<String>,
-    pub kind: &'static str,
     pub digest: String,
-    pub text: String,
+    pub extracted: Extracted,
     pub parents: Vec<Parent>,
 }
 
@@ -40,7 +39,7 @@ impl Prepared {
 
     /// The text of a span.
     pub fn slice(&self, span: &Range<usize>) -> &str {
-        self.text.get(span.clone()).unwrap_or_default()
+        self.extracted.text.get(span.clone()).unwrap_or_default()
     }
 }
 
@@ -76,46 +75,39 @@ impl Kitchen<'_> {
         let bytes = bytes_of(inline, record.uri.as_deref(), self.sources, self.limits.max_bytes)?;
         let name = record.uri.as_deref().or(Some(&record.id));
         let source = Source { bytes: &bytes, content_type: record.content_type.as_deref(), name };
-        let extracted = lunapark_documents::extract(&source, self.limits, self.pdf)?;
+        let extracted = match &record.page_content_column {
+            Some(column) => self.table(&source, column)?,
+            None => lunapark_documents::extract(&source, self.limits, self.pdf)?,
+        };
         let parents = self.chunk(&extracted)?;
         let digest = digest_of(&bytes);
-        let title = record.title.clone().or(extracted.title);
-        Ok(Prepared { title, kind: kind_name(extracted.kind), digest, text: extracted.text, parents, record })
+        let title = record.title.clone().or_else(|| extracted.title.clone());
+        Ok(Prepared { title, digest, extracted, parents, record })
+    }
+
+    /// A table's column as a text.
+    fn table(&self, source: &Source<'_>, column: &str) -> Result<Extracted, ExtractError> {
+        let format = TableFormat::of(source.content_type, source.name).ok_or_else(|| {
+            let what = "it has a page_content_column, and neither content type nor name says a table: name one of \
+                        application/json, application/x-ndjson, text/csv and application/vnd.apache.parquet";
+            ExtractError::Unsupported(what.to_owned())
+        })?;
+        lunapark_documents::extract_table(source.bytes, format, column, self.limits)
     }
 
     fn chunk(&self, extracted: &Extracted) -> Result<Vec<Parent>, Unready> {
-        let counted = Counted { tokenizer: self.tokenizer, limit: self.max_tokens };
-        lunapark_documents::chunk(extracted, &counted, self.chunks).map_err(|error| {
+        lunapark_documents::chunk(extracted, &Counted::by(self.encoder), self.chunks).map_err(|error| {
             Unready::Rejected(Rejection::new(ErrorClass::Document, format!("it cannot be cut: {error}")))
         })
     }
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Text => "text",
         Kind::Markdown => "markdown",
         Kind::Html => "html",
         Kind::Pdf => "pdf",
-    }
-}
-
-/// The encoder's tokenizer as what sizes are counted by.
-struct Counted<'a> {
-    tokenizer: &'a TextTokenizer,
-    limit: usize,
-}
-
-impl Tokens for Counted<'_> {
-    fn spans(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
-        self.tokenizer.spans(text).map_err(|error| error.to_string())
-    }
-
-    fn overhead(&self) -> usize {
-        self.tokenizer.overhead(Role::Passage)
-    }
-
-    fn limit(&self) -> usize {
-        self.limit
+        Kind::Table => "table",
     }
 }

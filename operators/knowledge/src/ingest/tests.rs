@@ -5,7 +5,7 @@ use std::path::Path;
 use futures::executor::block_on;
 use lunapark_documents::{ExtractError, Pages};
 use lunapark_embed::{EncoderOptions, Folder};
-use lunapark_index::{Bm25, Chunking, Metric, Settings};
+use lunapark_index::{Bm25, Chunking, Metric, Reason, Settings};
 use lunapark_operator::Codec;
 use lunapark_schemas::Messages;
 use lunapark_schemas::search::{SearchMode, SearchRequest, SearchUnit, Texts};
@@ -13,13 +13,16 @@ use lunapark_stores::ArtifactStore;
 
 use super::*;
 use crate::content::SourceError;
+use crate::reindex::{Progress, Reindexer};
 use crate::search::{SearchError, Searcher};
 
-struct NoPdf;
+/// What is no page is encrypted.
+struct PagesAsText;
 
-impl PdfReader for NoPdf {
-    fn read(&self, _: &[u8], _: &Limits) -> Result<Pages, ExtractError> {
-        Err(ExtractError::Encrypted)
+impl PdfReader for PagesAsText {
+    fn read(&self, bytes: &[u8], _: &Limits) -> Result<Pages, ExtractError> {
+        let text = std::str::from_utf8(bytes).unwrap().strip_prefix("%PDF-pages ").ok_or(ExtractError::Encrypted)?;
+        Ok(Pages { title: None, pages: text.split('|').map(str::to_owned).collect() })
     }
 }
 
@@ -38,24 +41,32 @@ struct Place {
     ingestor: Ingestor,
     codec: IngestCodec,
     next: i64,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 const CHUNKS: ChunkOptions = ChunkOptions { child_tokens: 16, child_overlap: 4, parent_tokens: 32 };
 
 impl Place {
     fn new() -> Self {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../embed/tests/fixtures/bert");
+        Self::with(tempfile::tempdir().unwrap(), "bert", CHUNKS)
+    }
+
+    /// On this folder, with an encoder of the fixtures.
+    fn with(folder: tempfile::TempDir, fixture: &str, chunks: ChunkOptions) -> Self {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../embed/tests/fixtures");
         let options = EncoderOptions { threads: 1, ..EncoderOptions::default() };
-        let encoder = Arc::new(Encoder::load(&Folder::new(fixture), &options).unwrap());
-        let folder = tempfile::tempdir().unwrap();
+        let encoder = Arc::new(Encoder::load(&Folder::new(fixtures.join(fixture)), &options).unwrap());
         let store = ArtifactStore::open(folder.path().to_str().unwrap(), &Default::default()).unwrap();
         let settings = Settings {
-            model: "bert".into(),
+            model: fixture.into(),
             model_digest: encoder.digest().to_owned(),
             dimension: encoder.dimension() as u32,
             precision: "f32".into(),
-            chunking: Chunking { child_tokens: 16, child_overlap: 4, parent_tokens: 32 },
+            chunking: Chunking {
+                child_tokens: chunks.child_tokens as u32,
+                child_overlap: chunks.child_overlap as u32,
+                parent_tokens: chunks.parent_tokens as u32,
+            },
             metric: Metric::InnerProduct,
             bm25: Bm25::default(),
         };
@@ -64,12 +75,12 @@ impl Place {
             encoder,
             collections,
             sources: Box::new(Away),
-            pdf: Box::new(NoPdf),
+            pdf: Box::new(PagesAsText),
             limits: Limits { max_bytes: 10_000, ..Limits::default() },
-            chunks: CHUNKS,
+            chunks,
         };
         let codec = IngestCodec::new(ingestor.collections.encoder_tag());
-        Self { ingestor, codec, next: 0, _folder: folder }
+        Self { ingestor, codec, next: 0, folder }
     }
 
     /// Messages at the next offsets of partition 0.
@@ -184,4 +195,72 @@ fn a_store_that_is_away_holds_the_batch() {
     let error = place.process(&messages).unwrap_err();
     assert!(matches!(error.retry, Retry::After(_)), "{error:?}");
     assert!(matches!(place.search(SearchMode::Words, "one"), Err(SearchError::Refused(_))), "half a batch is indexed");
+}
+
+/// Documents of every kind, with headings, pages and rows.
+fn library() -> Vec<String> {
+    let record = |id: &str, kind: &str, content: &str| {
+        serde_json::json!({ "id": id, "collection": "papers", "content_type": kind, "content": content, "title": "T" })
+            .to_string()
+    };
+    let flow = "The boundary layer of a wing was measured at several velocity ratios. ".repeat(6);
+    let markdown = format!("# Heat\n\n{flow}\n\n## Of a body\n\n{flow}\n\n### At rest\n\nNothing moves.\n");
+    let html = format!("<title>W</title><h1>Wings</h1><p>{flow}<h2>Jets</h2><p>{flow}");
+    let pdf = format!("%PDF-pages {flow}|Second page. {flow}||Fourth page.");
+    let table = serde_json::json!({
+        "id": "table", "collection": "papers", "content_type": "text/csv", "page_content_column": "text",
+        "content": format!("title,text\nFirst,{flow}\n,Heat transfer on a blunt body.\n"), "metadata": { "year": 1957 },
+    });
+    vec![
+        record("markdown", "text/markdown", &markdown),
+        record("html", "text/html", &html),
+        record("pdf", "application/pdf", &pdf),
+        record("text", "text/plain", "Perché la velocità non è costante?  \n\n"),
+        table.to_string(),
+    ]
+}
+
+fn documents(place: &Place) -> Vec<Document> {
+    let reader = place.ingestor.collections.reader("papers").unwrap();
+    let mut all = Vec::new();
+    reader.refresh().unwrap().each_document(|_, document| all.push(document)).unwrap();
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    all
+}
+
+#[test]
+fn a_reindexed_collection_is_what_ingesting_anew_makes_of_its_documents() {
+    let library = library();
+    let values: Vec<&str> = library.iter().map(String::as_str).collect();
+    let mut old = Place::new();
+    let messages = old.messages(&values);
+    old.process(&messages).unwrap();
+    let before = documents(&old);
+    let table = before.iter().find(|document| document.id == "table").unwrap();
+    assert_eq!((table.parents[0].heading.as_str(), table.metadata["year"].as_i64()), ("First", Some(1957)));
+    assert_eq!(table.parents.last().unwrap().heading, "row 2");
+
+    let sizes = ChunkOptions { child_tokens: 24, child_overlap: 6, parent_tokens: 60 };
+    let mut anew = Place::with(tempfile::tempdir().unwrap(), "xlm-roberta", sizes);
+    let messages = anew.messages(&values);
+    anew.process(&messages).unwrap();
+
+    let Place { folder, .. } = old;
+    let mut new = Place::with(folder, "xlm-roberta", sizes);
+    new.next = 5;
+    let later = new.messages(&[&put("later", "Muons leave tracks.")]);
+    let refused = new.process(&later).unwrap_err();
+    assert!(refused.message.contains("lunapark collections reindex papers"), "{refused}");
+    assert!(matches!(refused.retry, Retry::After(_)), "it waits for the reindexing");
+    let (encoder, collections) = (new.ingestor.encoder.clone(), new.ingestor.collections.clone());
+    let reindexer = Reindexer { encoder, collections, chunks: sizes };
+    let mut seen = Vec::new();
+    let manifest = reindexer.run("papers", |progress| seen.push(progress)).unwrap().unwrap();
+    assert_eq!((manifest.reason, manifest.next_of(0)), (Reason::Reindexed, 5));
+    assert_eq!((seen[0].all, *seen.last().unwrap()), (5, Progress { made: 5, all: 5 }));
+    assert_eq!(documents(&new), documents(&anew));
+    assert_ne!(documents(&new), before);
+    assert_eq!(reindexer.run("papers", |_| ()).unwrap(), None, "it has these settings");
+    new.process(&later).unwrap();
+    assert_eq!(new.search(SearchMode::Words, "muons").unwrap(), ["later"]);
 }

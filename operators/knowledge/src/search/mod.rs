@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lunapark_embed::{Encoder, Role};
-use lunapark_index::{Filter, Hit as Passage, IndexError, Mode, Question, Search, Snapshot, Unit};
+use lunapark_index::{Filter, Hit as Passage, IndexError, Metric, Mode, Question, Search, Snapshot, Unit};
 use lunapark_operator::{Batch, Operator, OperatorError};
-use lunapark_schemas::search::{Answer, Hit, SearchMode, SearchReply, SearchRequest, SearchUnit};
+use lunapark_schemas::search::{
+    Answer, DistanceReply, Hit, NearPassage, SearchAnswer, SearchMode, SearchOutput, SearchReply, SearchRequest,
+    SearchUnit,
+};
 use lunapark_schemas::{ErrorClass, Outcome, Rejection};
 
 pub use rows::SearchRows;
@@ -55,20 +58,20 @@ impl From<IndexError> for SearchError {
 }
 
 impl Operator for Searcher {
-    type Out = Json<SearchReply>;
+    type Out = Json<SearchAnswer>;
 
     fn name(&self) -> &'static str {
         "search"
     }
 
-    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Json<SearchReply>>>, OperatorError> {
+    async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Json<SearchAnswer>>>, OperatorError> {
         let requests = requests_of(batch).map_err(OperatorError::fatal)?;
         let vectors = self.embed(&requests)?;
         let mut snapshots = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(requests.len());
         for (request, vectors) in requests.into_iter().zip(vectors) {
-            outcomes.push(match self.answer_from(&mut snapshots, &request, vectors) {
-                Ok(reply) => Outcome::Emit(Json(reply)),
+            outcomes.push(match self.in_its_form(&mut snapshots, &request, vectors) {
+                Ok(answer) => Outcome::Emit(Json(answer)),
                 Err(SearchError::Refused(rejection)) => Outcome::Reject(rejection),
                 Err(SearchError::Away(message)) => return Err(later(message)),
             });
@@ -78,35 +81,51 @@ impl Operator for Searcher {
 }
 
 impl Searcher {
-    /// Answers one request.
+    /// Answers one request; where it wants distances, the scores are these.
     pub fn answer(&self, request: &SearchRequest) -> Result<SearchReply, SearchError> {
         let vectors = self.embed(std::slice::from_ref(request));
         let vectors = vectors.map_err(|error| SearchError::Away(error.to_string()))?;
-        self.answer_from(&mut BTreeMap::new(), request, vectors.into_iter().next().unwrap_or_default())
+        let vectors = vectors.into_iter().next().unwrap_or_default();
+        let snapshot = self.snapshot(&mut BTreeMap::new(), request)?;
+        self.answer_from(&snapshot, request, vectors)
     }
 
     /// The vectors of each request's questions; none where words alone are asked for.
     fn embed(&self, requests: &[SearchRequest]) -> Result<Vec<Vec<Vec<f32>>>, OperatorError> {
-        let asked = |request: &&SearchRequest| request.mode != SearchMode::Words;
+        let asked = |request: &&SearchRequest| request.decided_by() != SearchMode::Words;
         let texts: Vec<&str> =
             requests.iter().filter(asked).flat_map(|request| request.queries()).map(String::as_str).collect();
         let embedded = self.encoder.embed(&texts, Role::Query).map_err(|e| OperatorError::fatal(e.to_string()))?;
         let mut rows = (0..texts.len()).map(|row| embedded.row(row).to_vec());
-        let of = |request: &SearchRequest| match request.mode {
+        let of = |request: &SearchRequest| match request.decided_by() {
             SearchMode::Words => vec![Vec::new(); request.queries().len()],
             _ => rows.by_ref().take(request.queries().len()).collect(),
         };
         Ok(requests.iter().map(of).collect())
     }
 
-    /// One batch asks one version of each collection.
-    fn answer_from(
+    /// Answers a request as it was asked.
+    fn in_its_form(
         &self,
         snapshots: &mut BTreeMap<String, Arc<Snapshot>>,
         request: &SearchRequest,
         vectors: Vec<Vec<f32>>,
-    ) -> Result<SearchReply, SearchError> {
-        let snapshot = match (request.as_of, snapshots.get(&request.collection)) {
+    ) -> Result<SearchAnswer, SearchError> {
+        let snapshot = self.snapshot(snapshots, request)?;
+        let reply = self.answer_from(&snapshot, request, vectors)?;
+        match request.wants_distances() {
+            true => Ok(SearchAnswer::Near(near(&snapshot, reply)?)),
+            false => Ok(SearchAnswer::Ranked(reply)),
+        }
+    }
+
+    /// One batch asks one version of each collection.
+    fn snapshot(
+        &self,
+        snapshots: &mut BTreeMap<String, Arc<Snapshot>>,
+        request: &SearchRequest,
+    ) -> Result<Arc<Snapshot>, SearchError> {
+        Ok(match (request.as_of, snapshots.get(&request.collection)) {
             (Some(version), _) => self.collections.reader(&request.collection)?.at(version)?,
             (None, Some(snapshot)) => snapshot.clone(),
             (None, None) => {
@@ -114,8 +133,16 @@ impl Searcher {
                 snapshots.insert(request.collection.clone(), newest.clone());
                 newest
             }
-        };
-        self.check_encoder(request, &snapshot)?;
+        })
+    }
+
+    fn answer_from(
+        &self,
+        snapshot: &Snapshot,
+        request: &SearchRequest,
+        vectors: Vec<Vec<f32>>,
+    ) -> Result<SearchReply, SearchError> {
+        self.check_encoder(request, snapshot)?;
         let questions = request.queries().iter().zip(vectors);
         let questions: Vec<_> = questions.map(|(text, vector)| Question { text: text.clone(), vector }).collect();
         let found = snapshot.search(&self.search_of(request)?, &questions)?;
@@ -134,7 +161,7 @@ impl Searcher {
     fn search_of(&self, request: &SearchRequest) -> Result<Search, IndexError> {
         Ok(Search {
             k: request.k,
-            mode: match request.mode {
+            mode: match request.decided_by() {
                 SearchMode::Hybrid => Mode::Hybrid,
                 SearchMode::Dense => Mode::Dense,
                 SearchMode::Words => Mode::Words,
@@ -144,6 +171,7 @@ impl Searcher {
                 SearchUnit::Document => Unit::Document,
             },
             filter: request.filter.as_deref().map(Filter::parse).transpose()?,
+            metric: request.wants_distances().then_some(Metric::L2),
             threads: self.threads,
             ..Search::default()
         })
@@ -152,20 +180,35 @@ impl Searcher {
     /// Vectors of two models have nothing to say to each other.
     fn check_encoder(&self, request: &SearchRequest, snapshot: &Snapshot) -> Result<(), SearchError> {
         let settings = snapshot.settings();
-        if request.mode == SearchMode::Words || settings.model_digest == self.encoder.digest() {
+        if request.decided_by() == SearchMode::Words || settings.model_digest == self.encoder.digest() {
             return Ok(());
         }
         let what = format!(
             "collection `{}` was embedded by {} ({}), this service has {} ({}): ask by words (mode `words`), set \
-             documents.encoder to the collection's, or ingest the documents into a new collection",
+             documents.encoder to the collection's, or run `lunapark collections reindex {}`",
             request.collection,
             settings.model,
             settings.model_digest,
             self.collections.settings().model,
             self.encoder.digest(),
+            request.collection,
         );
         Err(SearchError::Refused(Rejection::new(ErrorClass::Value, what)))
     }
+}
+
+/// The answer in ML-AAS's form.
+fn near(snapshot: &Snapshot, reply: SearchReply) -> Result<DistanceReply, IndexError> {
+    let passage = |hit: Hit| {
+        let about = snapshot.about(&hit.document)?;
+        Ok(NearPassage::new(hit, about.map(|about| about.metadata).unwrap_or_default()))
+    };
+    let output = |answer: Answer| {
+        let results = answer.results.into_iter().map(passage).collect::<Result<_, IndexError>>()?;
+        Ok(SearchOutput { input_text: answer.query, results })
+    };
+    let search_output = reply.answers.into_iter().map(output).collect::<Result<_, IndexError>>()?;
+    Ok(DistanceReply { id: reply.id, collection: reply.collection, version: reply.version, search_output })
 }
 
 fn hit(found: Passage) -> Hit {

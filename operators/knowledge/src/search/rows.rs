@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 use lunapark_operator::Batch;
-use lunapark_schemas::search::{SearchReply, SearchRequest};
+use lunapark_schemas::search::{SearchAnswer, SearchRequest};
 use lunapark_schemas::{ErrorClass, Message, Rejection};
 
 use crate::codec::Rows;
@@ -17,7 +17,7 @@ use crate::codec::Rows;
 pub struct SearchRows(StringBuilder);
 
 impl Rows for SearchRows {
-    type Answer = SearchReply;
+    type Answer = SearchAnswer;
 
     fn push(&mut self, message: &Message<'_>) -> Result<(), Rejection> {
         self.0.append_value(request_of(message)?);

@@ -1,0 +1,60 @@
+//! A collection is given another encoder while documents come: the old service is told, the new one goes on.
+
+use lunapark_tests::harness::{Backend, Workplace, until};
+use serde_json::json;
+
+use super::knowledge::{SERVES, documents, fixture, library, words};
+use super::{PATIENCE, on_both};
+
+on_both!(a_collection_gets_another_encoder);
+
+fn ingest(place: &Workplace, id: &str, content: &str, arguments: &[&str]) {
+    let path = place.dir().join(format!("{id}.ndjson"));
+    std::fs::write(&path, format!("{}\n", json!({ "id": id, "content": content }))).unwrap();
+    let command = ["ingest", path.to_str().unwrap(), "--collection", "papers"];
+    place.cli_json(&[&command[..], arguments].concat());
+}
+
+fn a_collection_gets_another_encoder(backend: Backend) {
+    let mut place = library(backend);
+    let old = place.service("one", &SERVES);
+    let long = "Flutter of a wing at speed. ".repeat(20);
+    ingest(&place, "wing", &long, &["--wait"]);
+    ingest(&place, "layer", "Transition of a laminar layer.", &["--wait"]);
+    let before = place.cli_json(&["collections", "show", "papers"]);
+    let dense = ["search", "flutter", "--collection", "papers", "--mode", "dense", "--documents"];
+
+    place.set("documents.encoder", json!(fixture("mpnet")));
+    place.set("documents.child_tokens", 20);
+    place.cli(&dense).failed().says(&["lunapark collections reindex papers"]);
+    let done = place.cli_json(&["collections", "reindex", "papers"]);
+    assert_eq!((&done["reindexed"], &done["settings"]["model"]), (&true.into(), &"mpnet".into()), "{done:#}");
+    let shown = place.cli_json(&["collections", "show", "papers"]);
+    assert_eq!((&shown["documents"], &shown["settings"]["dimension"]), (&2.into(), &24.into()), "{shown:#}");
+    assert_eq!((&shown["next"], &shown["version"]), (&before["next"], &done["version"]));
+    place.cli(&["collections", "verify", "papers"]).ok();
+    let mut found = documents(&place.cli_json(&dense)).iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    found.sort();
+    found.dedup();
+    assert_eq!(found, ["layer", "wing"]);
+    assert_eq!(place.cli_json(&["collections", "reindex", "papers"])["reindexed"], false, "it has these settings");
+
+    // A service with the old encoder holds what comes, and says what to do.
+    ingest(&place, "late", "Noise of jets.", &[]);
+    until(PATIENCE, "the old service to be refused", || {
+        old.log().contains("lunapark collections reindex papers").then_some(())
+    });
+    old.terminate().ok();
+    assert!(documents(&words(&place, "noise")).is_empty());
+    let new = place.service("one", &SERVES);
+    ingest(&place, "later", "Heat of a body.", &["--wait"]);
+    assert_eq!(documents(&words(&place, "noise")), ["late"]);
+    assert_eq!(documents(&words(&place, "heat")), ["later"]);
+
+    // What was, can still be read.
+    let version = before["version"].to_string();
+    let as_of = ["search", "noise", "--collection", "papers", "--mode", "words", "--as-of", &version];
+    assert!(documents(&place.cli_json(&as_of)).is_empty());
+    place.cli(&[&dense[..], &["--as-of", &version]].concat()).failed().says(&["mpnet"]);
+    new.terminate().ok();
+}
