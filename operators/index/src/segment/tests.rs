@@ -26,7 +26,7 @@ fn some_segment() -> Built {
         changes.push(Change { source: Source { partition: 0, offset: number.into() }, action });
     }
     let changes: BTreeMap<&str, &Change> = changes.iter().map(|change| (change.document(), change)).collect();
-    build("s".into(), DIMENSION, &changes).unwrap()
+    build("s".into(), DIMENSION, &changes, None).unwrap()
 }
 
 fn sections(bytes: &[u8], footer: &Footer) -> Result<(), String> {
