@@ -17,7 +17,7 @@ mod recall;
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, UInt8Array, UInt32Array};
+use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, UInt8Array, UInt32Array};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, DataType, Field};
 

@@ -78,7 +78,8 @@ impl<'a> Blocks<'a> {
         if self.segment.blocks(self.section) == 0 {
             return Ok(Vec::new());
         }
-        let mut numbers = rows.map(|row| Ok(self.place_of(row)?.start / BLOCK)).collect::<Result<Vec<u64>, _>>()?;
+        let number = |row| Ok::<_, IndexError>(self.place_of(row)?.start / BLOCK);
+        let mut numbers = rows.map(number).collect::<Result<Vec<u64>, _>>()?;
         numbers.sort_unstable();
         numbers.dedup();
         numbers.retain(|&number| !self.cache.has_block(self.segment, self.section, number));
