@@ -109,7 +109,8 @@ impl Server {
         ensure!(output.status.success(), "the S3 server did not start: {}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout)?;
         let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.trim().strip_prefix("export ").unwrap_or(line).strip_prefix(name));
+            let line =
+                text.lines().find_map(|line| line.trim().strip_prefix("export ").unwrap_or(line).strip_prefix(name));
             line.map(|value| value.trim_start_matches('=').trim_matches('\'').to_owned())
         };
         let options = S3Options {
@@ -310,16 +311,21 @@ fn large(args: &Args, data: &Data) -> anyhow::Result<Report> {
     }
     let held = (resident()? - before) / (LARGE * DIMENSION * 4) as f64;
     bars.push(Bar::at_least("measured recall@10 where 0.97 is asked for", usual, 0.97));
-    bars.push(Bar::at_most("cold start from S3 to the first answer", median(cold.iter().map(|c| c.0)), 3.0).in_unit(" s"));
+    bars.push(
+        Bar::at_most("cold start from S3 to the first answer", median(cold.iter().map(|c| c.0)), 3.0).in_unit(" s"),
+    );
     bars.push(Bar::at_most("memory after all this / bytes of the vectors", held, 1.3));
     let what = format!("Search in {LARGE} vectors of {DIMENSION} numbers sorted into lists, two threads.");
     let tenth = median(cold.iter().map(|cold| cold.1));
-    let notes = vec![HOW.to_owned(), format!(
-        "FAISS gets {LISTS:?} lists, of which the faster one stands here, and as few lists looked into as reach the recall. A \
+    let notes = vec![
+        HOW.to_owned(),
+        format!(
+            "FAISS gets {LISTS:?} lists, of which the faster one stands here, and as few lists looked into as reach the recall. A \
          cold start opens the store, the newest version and the tables that a search by vectors needs; the server and its files \
          are on the same machine, in the page cache. The nine answers after the first one took {tenth:.2} s together. Passages \
          have 600 bytes of text."
-    )];
+        ),
+    ];
     Ok(Report { section: "duel-search-large".into(), what, table, bars, notes })
 }
 

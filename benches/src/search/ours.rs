@@ -40,7 +40,8 @@ fn change(number: usize, vector: Vec<f32>) -> Change {
     let span = 0..text.len() as u64;
     let children = vec![Child { span: span.clone(), page: None, vector }];
     let parents = vec![Parent { span, text, children, ..Parent::default() }];
-    let document = Document { id: format!("{number:08}"), title: format!("Document {number}"), parents, ..Document::default() };
+    let document =
+        Document { id: format!("{number:08}"), title: format!("Document {number}"), parents, ..Document::default() };
     Change { source: Source { partition: 0, offset: number as i64 }, action: Action::Put(document) }
 }
 

@@ -3,13 +3,14 @@
 //! ```text
 //!  changes, with vectors                                      questions, with vectors
 //!        │                                                          ▼
-//!  writer.rs  segment, then manifest n+1 (put-if-absent)     search/   filter, exact scan, BM25, fusion
+//!  writer.rs  segment, then manifest n+1 (put-if-absent)     search/   filter, exact scan or lists, BM25, fusion
 //!        │    next offset of each partition inside                  ▲
 //!        ▼                                                          │
 //!  collections/NAME/segments/ID.segment ──────────────────► snapshot.rs   what counts, as of one version
 //!  collections/NAME/manifests/NUMBER.json ────────────────► reader.rs     newest version, or an older one
 //!        ▲
 //!  compact.rs  merges segments     sweep.rs  removes what no kept manifest names     verify.rs  checks every byte
+//!  lists/      sorts the vectors of large ones
 //! ```
 //!
 //! Segments never change, and a version is a manifest: a list of segments in the order of their changes. What the last

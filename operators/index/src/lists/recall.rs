@@ -52,13 +52,7 @@ pub(super) fn measure(
 }
 
 /// The rows nearest to each of these rows, themselves not among them.
-fn nearest(
-    kernel: CodeKernel,
-    vectors: &Arc<Vectors>,
-    asked: &[u32],
-    metric: Metric,
-    threads: usize,
-) -> Vec<Vec<u32>> {
+fn nearest(kernel: CodeKernel, vectors: &Arc<Vectors>, asked: &[u32], metric: Metric, threads: usize) -> Vec<Vec<u32>> {
     let rows: Vec<&[f32]> = asked.iter().map(|&row| vectors.row(row as usize)).collect();
     let Ok(questions) = Questions::new(&rows, vectors.dimension, metric) else { return Vec::new() };
     let counts = Arc::new(Bits::new(vectors.codes().len(), true));

@@ -131,11 +131,7 @@ fn items(kernel: CodeKernel, parts: &[Part], coded: &[Question], threads: usize)
 }
 
 /// The lists at some places of each question's choice: each list once, in the order in which they are chosen first.
-fn by_list(
-    chosen: &[Vec<u32>],
-    places: Range<usize>,
-    cut: impl Fn(u32) -> (usize, Range<usize>),
-) -> Vec<Item> {
+fn by_list(chosen: &[Vec<u32>], places: Range<usize>, cut: impl Fn(u32) -> (usize, Range<usize>)) -> Vec<Item> {
     let mut pairs: Vec<(usize, u32, u32)> = Vec::new();
     for (question, lists) in chosen.iter().enumerate() {
         let lists = lists.iter().enumerate().take(places.end).skip(places.start);

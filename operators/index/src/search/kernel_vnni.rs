@@ -108,9 +108,7 @@ fn across_lanes(all: &[__m512i]) -> __m512i {
         let (low, high) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
         *four = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
     }
-    let join = |a, b| {
-        _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b))
-    };
+    let join = |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
     join(join(fours[0], fours[1]), join(fours[2], fours[3]))
 }
 

@@ -27,13 +27,7 @@ pub(crate) fn nearness(kernel: CodeKernel, centres: &Codes, biases: &[f32], ques
 }
 
 /// The lists that a question looks into, nearest first.
-pub(super) fn choose(
-    kernel: CodeKernel,
-    part: &Part,
-    listed: &Listed,
-    probes: usize,
-    question: &Question,
-) -> Vec<u32> {
+pub(super) fn choose(kernel: CodeKernel, part: &Part, listed: &Listed, probes: usize, question: &Question) -> Vec<u32> {
     let near = nearness(kernel, &listed.lists.centres, &listed.lists.biases, question);
     let mut lists: Vec<(f32, u32)> = near.into_iter().zip(0..).collect();
     if part.count == part.rows() {

@@ -47,11 +47,11 @@ use part::{Listed, Stored};
 pub(crate) use bm25::WordStatistics;
 pub(crate) use codes::{Codes, Meaning, Question as CodedQuestion, stride as code_bytes};
 pub(crate) use dense::{Questions, exact_rows};
+pub use hits::{ChildHit, Hit, ParentHit, Scored};
 pub(crate) use kernel_codes::CodeKernel;
 pub(crate) use lists::nearness;
 pub(crate) use part::Part;
 pub(crate) use threads::on_threads;
-pub use hits::{ChildHit, Hit, ParentHit, Scored};
 
 /// More hits than this are refused: they would be an export.
 const MAX_K: usize = 100_000;
@@ -162,7 +162,10 @@ impl Snapshot {
             return Err(IndexError::refused("a search", format!("`k` is at most {MAX_K}; ask for less")));
         }
         if matches!(search.recall, Recall::AtLeast(recall) if !(recall > 0.0 && recall <= 1.0)) {
-            return Err(IndexError::refused("a search", "`recall` is more than 0 and at most 1; 1 looks at all vectors"));
+            return Err(IndexError::refused(
+                "a search",
+                "`recall` is more than 0 and at most 1; 1 looks at all vectors",
+            ));
         }
         let parents = self.wanted(search.filter.as_ref())?;
         let depth = if search.mode == Mode::Hybrid { search.k.max(search.fusion.depth) } else { search.k };

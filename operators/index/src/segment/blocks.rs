@@ -115,12 +115,7 @@ impl<'a> Blocks<'a> {
     }
 
     /// Reads bytes of the section, which must lie in one of its buffers, piece by piece.
-    fn read(
-        &self,
-        range: Range<u64>,
-        buffer: &Range<u64>,
-        each: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), IndexError> {
+    fn read(&self, range: Range<u64>, buffer: &Range<u64>, each: &mut dyn FnMut(&[u8])) -> Result<(), IndexError> {
         if range.start < buffer.start || range.start > range.end || range.end > buffer.end {
             return Err(self.lies());
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
-use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, UInt32Array, UInt64Array,
 };
@@ -111,9 +111,9 @@ fn encode(rows: &Rows<'_>, dimension: u32, listing: Option<Listing>) -> Result<(
         encoder.add(section, columns)?;
     }
     let listing = listing.filter(|listing| rows.children.len() >= listing.from as usize);
-    let listed = values.zip(listing).and_then(|(values, Listing { metric, threads, .. })| {
-        Listed::of(values, dimension as usize, metric, threads)
-    });
+    let listed = values
+        .zip(listing)
+        .and_then(|(values, Listing { metric, threads, .. })| Listed::of(values, dimension as usize, metric, threads));
     if let Some(listed) = listed {
         for (section, columns) in listed.columns(dimension as usize)? {
             encoder.add(section, columns)?;

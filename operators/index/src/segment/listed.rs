@@ -1,8 +1,8 @@
 //! The tables of a segment whose vectors are sorted into lists.
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt8Type, UInt32Type};
-use arrow_array::RecordBatch;
 use arrow_buffer::ScalarBuffer;
 
 use super::tables::Table;
@@ -102,7 +102,8 @@ impl Table for Recalls {
         let probes = batch.column(0).as_primitive::<UInt32Type>().values().clone();
         let recalls = floats(batch, 1)?;
         let lists = 1..=footer.rows(Section::Lists) as u32;
-        let sound = probes.iter().all(|probes| lists.contains(probes)) && recalls.iter().all(|x| (0.0..=1.0).contains(x));
+        let sound =
+            probes.iter().all(|probes| lists.contains(probes)) && recalls.iter().all(|x| (0.0..=1.0).contains(x));
         if !sound || !probes.windows(2).all(|pair| pair[0] < pair[1]) {
             return Err("its recalls are out of range".to_owned());
         }

@@ -25,9 +25,12 @@ fn use_all(store: &Arc<ArtifactStore>) -> Result<usize, IndexError> {
     let snapshot = Reader::open(Arc::clone(store), "c", 1 << 20)?.snapshot();
     let question = Question { text: "wing flow".into(), vector: vec![0.5; DIMENSION] };
     let mut count = 0;
-    for (mode, recall) in
-        [(Mode::Dense, Recall::Exact), (Mode::Dense, Recall::AtLeast(0.5)), (Mode::Words, Recall::Auto), (Mode::Hybrid, Recall::Auto)]
-    {
+    for (mode, recall) in [
+        (Mode::Dense, Recall::Exact),
+        (Mode::Dense, Recall::AtLeast(0.5)),
+        (Mode::Words, Recall::Auto),
+        (Mode::Hybrid, Recall::Auto),
+    ] {
         let found = snapshot.search(&Search { mode, recall, ..Search::default() }, std::slice::from_ref(&question))?;
         count += found[0].len();
     }

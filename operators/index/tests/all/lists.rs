@@ -48,9 +48,8 @@ fn made_with(metric: Metric) -> (Arc<ArtifactStore>, Cloud, Dice, Writer) {
     let settings = Settings { metric, dimension: NUMBERS as u32, ..settings() };
     let mut writer = Writer::open(store.clone(), "c", &settings, "one").unwrap();
     for start in (0..DOCUMENTS).step_by(2000) {
-        let changes: Vec<Change> = (start..start + 2000)
-            .map(|id| put(id as i64, document(id, cloud.vector(&mut dice))))
-            .collect();
+        let changes: Vec<Change> =
+            (start..start + 2000).map(|id| put(id as i64, document(id, cloud.vector(&mut dice)))).collect();
         writer.apply(&batch(start as i64..start as i64 + 2000, changes)).unwrap();
     }
     (store, cloud, dice, writer)
@@ -102,9 +101,7 @@ fn the_recall_that_is_asked_for_is_reached_and_scores_are_exact() {
             last = reached;
             for (exact, some) in exact.iter().zip(&some) {
                 let scored = |hits: &[Hit], id: &str| hits.iter().find(|hit| hit.document == id).map(|hit| hit.score);
-                assert!(exact.iter().all(|hit| {
-                    scored(some, &hit.document).is_none_or(|score| score == hit.score)
-                }));
+                assert!(exact.iter().all(|hit| { scored(some, &hit.document).is_none_or(|score| score == hit.score) }));
             }
             let alone = found(&snapshot, &questions[..1], Recall::AtLeast(target), None);
             assert_eq!(alone[0], some[0], "alone or together");
