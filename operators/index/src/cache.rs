@@ -72,6 +72,14 @@ impl Cache {
         self.lock().bytes
     }
 
+    /// Bytes held of vectors and what they are sorted and compared by.
+    pub(crate) fn vector_bytes(&self) -> u64 {
+        let of_vectors =
+            |section: Section| matches!(section, Section::Vectors | Section::Lists | Section::Codes | Section::Recalls);
+        let state = self.lock();
+        state.held.iter().filter(|((_, section, _), _)| of_vectors(*section)).map(|(_, held)| held.bytes).sum()
+    }
+
     /// Forgets the segments that are not among these.
     pub(crate) fn keep(&self, segments: &[Arc<Segment>]) {
         let mut state = self.lock();
