@@ -14,7 +14,7 @@ use lunapark_stores::{ArtifactStore, S3Options};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::root;
-use crate::duel::models::{python, script};
+use crate::duel::models::python;
 use crate::duel::side::Opponent;
 use crate::report::{Bar, Report, Table, median, note, number, ratio};
 use data::{DIMENSION, Data, QUESTIONS};
@@ -234,7 +234,7 @@ fn small(args: &Args, data: &Data) -> anyhow::Result<Report> {
     let (request, theirs) = loop {
         let request = Request { refine, ..base.clone() };
         let recall = faiss.ask::<Reply>(&Request { seconds: 0.0, together: 1000, ..request.clone() })?.recall(&exact);
-        if recall >= 0.999 || refine >= 8 {
+        if recall >= 0.999 || refine >= 32 {
             break (request, recall);
         }
         refine *= 2;
