@@ -290,10 +290,12 @@ fn large(args: &Args, data: &Data) -> anyhow::Result<Report> {
     let (mut table, mut bars) = (table(), Vec::new());
     for wanted in [0.9, 0.97] {
         let (target, found) = asked(&ours, &exact, wanted)?;
+        let fewest = LISTS.map(|lists| fewest(&mut faiss, &exact, lists, wanted).map(|found| (lists, found)));
+        let fewest = fewest.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
         for together in [1, 1000] {
             let mut best: Option<(Contest, String, f64)> = None;
-            for lists in LISTS {
-                let Some((probes, theirs)) = fewest(&mut faiss, &exact, lists, wanted)? else { continue };
+            for &(lists, found) in &fewest {
+                let Some((probes, theirs)) = found else { continue };
                 let request = by_lists(lists, probes, together, args.seconds);
                 let rate = || ours.rate(Recall::AtLeast(target), THREADS, together, args.seconds);
                 let contest = Contest::run(args, &mut faiss, &request, rate)?;
