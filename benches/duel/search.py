@@ -50,19 +50,24 @@ def get(kind, rows):
             index = build(kind, rows)
             if kind.startswith("ivf"):
                 faiss.write_index(index, path)
-        refined = faiss.IndexRefineFlat(index, faiss.swig_ptr(vectors("rows", rows))) if kind == "sq8" else None
-        held.update(of=(kind, rows), index=index, refined=refined, questions=vectors("questions", rows))
-    return held["index"], held["refined"], held["questions"]
+        held.update(of=(kind, rows), index=index, questions=vectors("questions", rows))
+    return held["index"], held["questions"]
+
+
+def refined(index, rows):
+    if "refined" not in held:
+        held["refined"] = faiss.IndexRefineFlat(index, faiss.swig_ptr(vectors("rows", rows)))
+    return held["refined"]
 
 
 def measure(rows, index, probes, refine, threads, together, seconds):
     faiss.omp_set_num_threads(threads)
-    found, refined, questions = get(index, rows)
+    found, questions = get(index, rows)
     if probes:
         found.nprobe = probes
     if refine:
-        refined.k_factor = refine
-        found = refined
+        found = refined(found, rows)
+        found.k_factor = refine
     batches = [questions[at : at + together] for at in range(0, len(questions), together)]
     ids = np.concatenate([found.search(batch, NEAREST)[1] for batch in batches])
     start, done = time.perf_counter(), 0

@@ -144,13 +144,14 @@ fn prepare(small: &Data, large: &Data) -> anyhow::Result<()> {
     let mut faiss = faiss()?;
     for lists in LISTS {
         note(format!("FAISS, {lists} lists"));
-        let _built: Reply = faiss.ask(&by_lists(lists, 1, 1000, 0.0))?;
+        let _built: Reply = faiss.ask(&by_lists(lists, 1))?;
     }
     Ok(())
 }
 
-fn by_lists(lists: usize, probes: usize, together: usize, seconds: f64) -> Request {
-    Request { rows: LARGE, index: format!("ivf{lists}"), probes, refine: 0, threads: THREADS, together, seconds }
+fn by_lists(lists: usize, probes: usize) -> Request {
+    let index = format!("ivf{lists}");
+    Request { rows: LARGE, index, probes, refine: 0, threads: THREADS, together: QUESTIONS, seconds: 0.0 }
 }
 
 /// The part of the exact answers that is among others.
@@ -252,21 +253,32 @@ fn small(args: &Args, data: &Data) -> anyhow::Result<Report> {
     Ok(Report { section: "duel-search-small".into(), what, table, bars, notes: vec![HOW.to_owned()] })
 }
 
-/// The fewest lists with which FAISS finds so much, and how much that is.
-fn fewest(faiss: &mut Opponent, exact: &[Vec<u64>], lists: usize, wanted: f64) -> anyhow::Result<Option<(usize, f64)>> {
-    let mut recall = |probes| anyhow::Ok(faiss.ask::<Reply>(&by_lists(lists, probes, 1000, 0.0))?.recall(exact));
-    let (mut low, mut high) = (0, 1);
-    while recall(high)? < wanted {
-        if high >= lists / 4 {
-            return Ok(None);
+/// How FAISS finds so much with the fewest lists, and how much that is; refined where 8-bit numbers alone do not do.
+fn fewest(
+    faiss: &mut Opponent,
+    exact: &[Vec<u64>],
+    lists: usize,
+    wanted: f64,
+) -> anyhow::Result<Option<(Request, f64)>> {
+    for refine in [0, 4] {
+        let mut recall = |probes| {
+            let reply: Reply = faiss.ask(&Request { refine, ..by_lists(lists, probes) })?;
+            anyhow::Ok(reply.recall(exact))
+        };
+        let (mut low, mut high) = (0, 1);
+        while recall(high)? < wanted && high < lists / 8 {
+            (low, high) = (high, 2 * high);
         }
-        (low, high) = (high, 2 * high);
+        while high - low > 1 {
+            let middle = usize::midpoint(low, high);
+            if recall(middle)? >= wanted { high = middle } else { low = middle }
+        }
+        let reached = recall(high)?;
+        if reached >= wanted {
+            return Ok(Some((Request { refine, ..by_lists(lists, high) }, reached)));
+        }
     }
-    while high - low > 1 {
-        let middle = usize::midpoint(low, high);
-        if recall(middle)? >= wanted { high = middle } else { low = middle }
-    }
-    Ok(Some((high, recall(high)?)))
+    Ok(None)
 }
 
 /// What must be asked for so that so much is found: the measured recall is what counts, on both sides.
@@ -290,17 +302,18 @@ fn large(args: &Args, data: &Data) -> anyhow::Result<Report> {
     let (mut table, mut bars) = (table(), Vec::new());
     for wanted in [0.9, 0.97] {
         let (target, found) = asked(&ours, &exact, wanted)?;
-        let fewest = LISTS.map(|lists| fewest(&mut faiss, &exact, lists, wanted).map(|found| (lists, found)));
+        let fewest = LISTS.map(|lists| fewest(&mut faiss, &exact, lists, wanted));
         let fewest = fewest.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
         for together in [1, 1000] {
             let mut best: Option<(Contest, String, f64)> = None;
-            for &(lists, found) in &fewest {
-                let Some((probes, theirs)) = found else { continue };
-                let request = by_lists(lists, probes, together, args.seconds);
+            for (request, theirs) in fewest.iter().flatten() {
+                let request = Request { together, seconds: args.seconds, ..request.clone() };
                 let rate = || ours.rate(Recall::AtLeast(target), THREADS, together, args.seconds);
                 let contest = Contest::run(args, &mut faiss, &request, rate)?;
                 if best.as_ref().is_none_or(|(before, ..)| contest.ratio() < before.ratio()) {
-                    best = Some((contest, format!("IVF{lists}, SQ8, {probes} lists"), theirs));
+                    let refined = if request.refine > 0 { ", refined" } else { "" };
+                    best =
+                        Some((contest, format!("{}, SQ8{refined}, {} lists", request.index, request.probes), *theirs));
                 }
             }
             let how = if together == 1 { "one at a time".to_owned() } else { format!("{together} together") };
