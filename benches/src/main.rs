@@ -20,6 +20,7 @@ mod physics;
 mod process;
 mod report;
 mod rig;
+mod search;
 mod spine;
 mod texts;
 mod train;
@@ -77,6 +78,8 @@ enum Command {
     DuelPerceptrons(duel::Args),
     /// Networks that are more than perceptron chains: Lunapark against ONNX Runtime.
     DuelNetworks(duel::Args),
+    /// Search by vectors against FAISS, exact and by lists; a cold start from S3.
+    DuelSearch(search::Args),
     /// Lunapark's tree layouts against each other.
     Layouts(duel::Args),
     /// Perceptrons on a GPU against the CPU's kernel.
@@ -130,6 +133,7 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::DuelTrees(args) => duel::trees(args).map(Some),
         Command::DuelPerceptrons(args) => duel::perceptrons(args).map(Some),
         Command::DuelNetworks(args) => duel::networks(args).map(Some),
+        Command::DuelSearch(args) => search::run(args),
         Command::Layouts(args) => duel::layouts(args).map(Some),
         Command::Gpu(args) => gpu::run(args).map(Some),
         Command::Train(args) => train::run(args).map(Some),

@@ -41,6 +41,13 @@ impl Opponent {
         Self::start(command)
     }
 
+    /// A script of `benches/duel` that is given a folder.
+    pub fn script_with(python: &Path, name: &str, folder: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(script(name)).arg(folder);
+        Self::start(command)
+    }
+
     /// Lunapark with the named instruction set, or the fastest.
     pub fn lunapark(folder: &Folder, kernel: Option<&str>) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);

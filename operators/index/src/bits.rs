@@ -44,11 +44,6 @@ impl Bits {
         self.count() == self.rows
     }
 
-    /// True where a row of this range is set.
-    pub(crate) fn any(&self, mut range: std::ops::Range<usize>) -> bool {
-        range.any(|row| self.get(row))
-    }
-
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -72,7 +67,6 @@ mod tests {
             let third = Bits::of(rows, |row| row % 3 == 0);
             assert!(third.iter().eq((0..rows).step_by(3)));
             assert_eq!(third.count(), rows.div_ceil(3));
-            assert_eq!((third.any(1..rows.clamp(1, 3)), third.any(0..rows)), (false, rows > 0));
             let mut changed = third.clone();
             (0..rows).step_by(3).for_each(|row| changed.clear(row));
             assert_eq!(changed, none);

@@ -1,4 +1,5 @@
-//! Sections of segments in memory, up to a number of bytes: the ones that were not used for longest go first.
+//! Sections of segments, and blocks of them, in memory, up to a number of bytes: the ones that were not used for longest
+//! go first.
 //!
 //! What a search holds stays in memory while it runs, whatever the budget says.
 
@@ -9,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::IndexError;
 use crate::segment::{Section, Segment, Table};
 
-type Key = (String, Section);
+/// A section, or a block of it.
+type Key = (Arc<str>, Section, Option<u64>);
 
 struct Held {
     table: Arc<dyn Any + Send + Sync>,
@@ -37,7 +39,7 @@ impl Cache {
 
     /// A section of a segment, from memory or from the store.
     pub(crate) fn get<T: Table>(&self, segment: &Segment) -> Result<Arc<T>, IndexError> {
-        let key = (segment.entry.name.clone(), T::SECTION);
+        let key = (Arc::clone(&segment.name), T::SECTION, None);
         if let Some(table) = self.lock().find(&key).and_then(|table| table.downcast().ok()) {
             return Ok(table);
         }
@@ -48,15 +50,40 @@ impl Cache {
         Ok(table)
     }
 
+    /// A block of a section, from memory or from the store.
+    pub(crate) fn block(&self, segment: &Segment, section: Section, number: u64) -> Result<Arc<Vec<u8>>, IndexError> {
+        let key = (Arc::clone(&segment.name), section, Some(number));
+        if let Some(block) = self.lock().find(&key).and_then(|block| block.downcast().ok()) {
+            return Ok(block);
+        }
+        let block = Arc::new(segment.block(section, number)?);
+        let bytes = block.len() as u64;
+        self.lock().insert(key, Arc::clone(&block) as _, bytes, self.budget);
+        Ok(block)
+    }
+
+    /// True where a block is in memory.
+    pub(crate) fn has_block(&self, segment: &Segment, section: Section, number: u64) -> bool {
+        self.lock().held.contains_key(&(Arc::clone(&segment.name), section, Some(number)))
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> u64 {
         self.lock().bytes
     }
 
+    /// Bytes held of vectors and what they are sorted and compared by.
+    pub(crate) fn vector_bytes(&self) -> u64 {
+        let of_vectors =
+            |section: Section| matches!(section, Section::Vectors | Section::Lists | Section::Codes | Section::Recalls);
+        let state = self.lock();
+        state.held.iter().filter(|((_, section, _), _)| of_vectors(*section)).map(|(_, held)| held.bytes).sum()
+    }
+
     /// Forgets the segments that are not among these.
     pub(crate) fn keep(&self, segments: &[Arc<Segment>]) {
         let mut state = self.lock();
-        state.held.retain(|(name, _), _| segments.iter().any(|segment| segment.entry.name == *name));
+        state.held.retain(|(name, ..), _| segments.iter().any(|segment| segment.name == *name));
         state.bytes = state.held.values().map(|held| held.bytes).sum();
     }
 

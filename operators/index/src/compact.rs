@@ -25,7 +25,7 @@ use crate::document::{Action, Change, Source};
 use crate::history::{History, Put};
 use crate::manifest::{Manifest, Reason, SegmentEntry};
 use crate::reader;
-use crate::segment::{Documents, build};
+use crate::segment::{Documents, Listing, build};
 use crate::snapshot::Snapshot;
 use crate::writer::name;
 
@@ -46,18 +46,26 @@ pub struct Compaction {
     pub hidden_share: f64,
     /// A merge reads no more bytes than this, since it holds them in memory.
     pub max_bytes: u64,
+    /// A merged segment of so many vectors, or more, has them sorted into lists as well: see [`Recall`](crate::Recall).
+    pub lists_from: u32,
+    /// Threads that sort vectors into lists; the lists are the same with any number.
+    pub threads: usize,
 }
+
+/// Fewer vectors than this are scanned sooner than lists of them are looked for.
+const LISTS_FROM: u32 = 50_000;
 
 impl Default for Compaction {
     fn default() -> Self {
-        Self { ratio: 2.0, hidden_share: 0.3, max_bytes: 1 << 30 }
+        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+        Self { ratio: 2.0, hidden_share: 0.3, max_bytes: 1 << 30, lists_from: LISTS_FROM, threads }
     }
 }
 
 impl Compaction {
     /// Merges everything into one segment.
     pub fn whole() -> Self {
-        Self { ratio: f64::INFINITY, hidden_share: 0.0, max_bytes: u64::MAX }
+        Self { ratio: f64::INFINITY, hidden_share: 0.0, max_bytes: u64::MAX, ..Self::default() }
     }
 }
 
@@ -74,7 +82,7 @@ pub fn compact(
     let snapshot = reader::newest(&history, |manifest| reader::snapshot(&history, &cache, manifest, None))?;
     let Some(range) = due(&snapshot, compaction) else { return Ok(None) };
     let watch = Watch::start();
-    let merged = merge(&history, &snapshot, range.clone())?;
+    let merged = merge(&history, &snapshot, range.clone(), compaction)?;
     let old = &snapshot.manifest().segments[range];
     for _ in 0..MAX_TRIES {
         let manifest = history.newest()?.ok_or_else(|| history.missing())?;
@@ -137,7 +145,12 @@ fn replaced(
 }
 
 /// Puts the segment that has what counts of these; none where nothing does.
-fn merge(history: &History, snapshot: &Snapshot, range: Range<usize>) -> Result<Option<SegmentEntry>, IndexError> {
+fn merge(
+    history: &History,
+    snapshot: &Snapshot,
+    range: Range<usize>,
+    compaction: &Compaction,
+) -> Result<Option<SegmentEntry>, IndexError> {
     let mut changes = Vec::new();
     for segment in range.clone() {
         let put = &mut |source, document| changes.push(Change { source, action: Action::Put(document) });
@@ -149,9 +162,13 @@ fn merge(history: &History, snapshot: &Snapshot, range: Range<usize>) -> Result<
     if changes.is_empty() {
         return Ok(None);
     }
-    let changes: BTreeMap<&str, &Change> = changes.iter().map(|change| (change.document(), change)).collect();
+    let by_document: BTreeMap<&str, &Change> = changes.iter().map(|change| (change.document(), change)).collect();
     let segment_name = format!("{:013}-{}", now(), random());
-    let built = build(segment_name, snapshot.settings().dimension, &changes)?;
+    let settings = snapshot.settings();
+    let listing = Listing { from: compaction.lists_from, metric: settings.metric, threads: compaction.threads };
+    let built = build(segment_name, settings.dimension, &by_document, Some(listing))?;
+    // The store's client may copy the bytes: room for that.
+    drop(changes);
     history.put_segment(&built.entry.name, &built.bytes)?;
     Ok(Some(built.entry))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!  changes, with vectors                                      questions, with vectors
 //!        │                                                          ▼
-//!  writer.rs  segment, then manifest n+1 (put-if-absent)     search/   filter, exact scan, BM25, fusion
+//!  writer.rs  segment, then manifest n+1 (put-if-absent)     search/   filter, exact scan or lists, BM25, fusion
 //!        │    next offset of each partition inside                  ▲
 //!        ▼                                                          │
 //!  collections/NAME/segments/ID.segment ──────────────────► snapshot.rs   what counts, as of one version
@@ -11,6 +11,7 @@
 //!        ▲
 //!  compact.rs  merges segments     rebuild.rs  other settings: beside the live version, then in its place
 //!  sweep.rs    removes what no kept manifest names             verify.rs   checks every byte
+//!  lists/      sorts the vectors of large ones
 //! ```
 //!
 //! Segments never change, and a version is a manifest: a list of segments in the order of their changes. What the last
@@ -29,6 +30,7 @@ mod document;
 mod error;
 mod filter;
 mod history;
+mod lists;
 mod manifest;
 pub mod metrics;
 mod names;
@@ -52,7 +54,7 @@ pub use filter::Filter;
 pub use manifest::{Manifest, Reason, SegmentEntry, WriterName};
 pub use reader::Reader;
 pub use rebuild::{Remake, rebuild};
-pub use search::{ChildHit, Fusion, Hit, Mode, ParentHit, Question, Scored, Search, Unit};
+pub use search::{ChildHit, Fusion, Hit, Mode, ParentHit, Question, Recall, Scored, Search, Unit};
 pub use settings::{Bm25, Chunking, MAX_DIMENSION, Metric, Settings};
 pub use snapshot::{About, Counts, Snapshot};
 pub use sweep::{Sweep, Swept, sweep};

@@ -72,6 +72,11 @@ impl Reader {
         self.cache.bytes()
     }
 
+    /// Bytes of vectors in memory, with their codes and lists.
+    pub fn cached_vector_bytes(&self) -> u64 {
+        self.cache.vector_bytes()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Arc<Snapshot>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }

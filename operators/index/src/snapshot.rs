@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::document::{Child, Document, Parent};
 use crate::manifest::Manifest;
 use crate::search::WordStatistics;
+use crate::segment::blocks::Blocks;
 use crate::segment::{Children, Documents, Parents, Segment, Table, Texts, Vectors, read_marks};
 use crate::{IndexError, Settings, Source};
 
@@ -21,7 +22,7 @@ pub struct Snapshot {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// For each segment, the rows of documents that count.
     pub(crate) live: Vec<Arc<Bits>>,
-    cache: Arc<Cache>,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) statistics: OnceLock<WordStatistics>,
     /// For each segment, the children that are live; known since the first search by vectors.
     pub(crate) live_children: OnceLock<Vec<Arc<Bits>>>,
@@ -126,6 +127,11 @@ impl Snapshot {
     /// A section of a segment.
     pub(crate) fn table<T: Table>(&self, segment: usize) -> Result<Arc<T>, IndexError> {
         self.cache.get(&self.segments[segment])
+    }
+
+    /// The text of a parent, read alone.
+    pub(crate) fn text(&self, segment: usize, parent: usize) -> Result<String, IndexError> {
+        Blocks::texts(&self.cache, &self.segments[segment]).text(parent)
     }
 
     /// Calls `each` with every document, segment by segment, and where it was read.
@@ -274,7 +280,10 @@ fn live_rows(
     for documents in tables[known..].iter().rev() {
         let counts = |row: usize| !documents.deleted.value(row) && !later.contains(documents.id.value(row));
         new.push(Arc::new(Bits::of(documents.id.len(), counts)));
-        later.extend(documents.id.iter().flatten());
+        // The oldest segment hides nothing, and may be by far the largest.
+        if new.len() < segments.len() {
+            later.extend(documents.id.iter().flatten());
+        }
     }
     for (documents, live) in tables.iter().zip(live.iter_mut()) {
         hide(documents, &later, live);

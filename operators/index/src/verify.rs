@@ -7,7 +7,10 @@ use lunapark_stores::ArtifactStore;
 
 use crate::document::child_text;
 use crate::history::History;
-use crate::segment::{Children, Documents, Parents, Postings, Segment, Terms, Texts, Vectors, read_marks};
+use crate::segment::{
+    Children, Documents, ListedCodes, Lists, Parents, Postings, Recalls, Section, Segment, Terms, Texts, Vectors,
+    read_marks,
+};
 use crate::{Counts, IndexError, Reader, names};
 
 /// What was found.
@@ -70,7 +73,27 @@ fn check(object: &str, segment: &Segment) -> Result<(), IndexError> {
             return wrong(format!("the headings and pages of parent {row} cannot be read: {error}"));
         }
     }
+    check_blocks(segment)?;
+    if segment.footer.has_lists() {
+        check_lists(segment, &vectors)?.map_or(Ok(()), wrong)?;
+    }
     check_words(&parents, &terms, &postings).map_or(Ok(()), wrong)
+}
+
+/// Each block has its own digest.
+fn check_blocks(segment: &Segment) -> Result<(), IndexError> {
+    let blocks = |section| (0..segment.blocks(section)).map(move |number| (section, number));
+    let mut all = blocks(Section::Texts).chain(blocks(Section::Vectors));
+    all.try_for_each(|(section, number)| segment.block(section, number).map(drop))
+}
+
+/// The codes in the lists are those of the vectors.
+fn check_lists(segment: &Segment, vectors: &Vectors) -> Result<Option<String>, IndexError> {
+    let (lists, codes, _) = (segment.load::<Lists>()?, segment.load::<ListedCodes>()?, segment.load::<Recalls>()?);
+    let made = vectors.codes();
+    let differs = |place: &usize| codes.codes.bytes(*place) != made.bytes(codes.children[*place] as usize);
+    let place = (0..codes.children.len()).find(differs);
+    Ok(place.map(|place| format!("row {place} of its {} lists is not the code of its vector", lists.len())))
 }
 
 /// Each parent has as many words as the postings say.

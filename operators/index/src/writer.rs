@@ -112,7 +112,7 @@ impl Writer {
             return Ok(before);
         }
         let name = format!("{:013}-{}", now(), random());
-        let built = build(name, self.current.settings.dimension, fresh)?;
+        let built = build(name, self.current.settings.dimension, fresh, None)?;
         self.history.put_segment(&built.entry.name, &built.bytes)?;
         Ok((changes, built))
     }

@@ -1,15 +1,29 @@
-//! The exact scan by codes: see `codes.rs` for why it misses nothing.
+//! The scan by codes, of all rows or of those in some lists: see `codes.rs` for why the first one misses nothing.
+//!
+//! ```text
+//!   all rows        blocks of places, each for all questions
+//!   some lists      the nearest list of each question first: then most of what follows is seen to be too far away.
+//!                   Then all other lists, each once, for those questions that look into it
+//! ```
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::best::{Best, Candidate};
-use super::codes::{Codes, Question};
-use super::dense::{self, Part, Questions, STEP, Worth};
-use super::kernel_vnni::{Vnni, WIDTH};
+use super::codes::{Question, likely};
+use super::dense::{self, Questions, STEP, Worth};
+use super::kernel_codes::CodeKernel;
+use super::lists;
+use super::part::{Part, Stored};
+use super::threads::{each, on_threads};
+use crate::{IndexError, Metric};
 
 /// Rows beyond those asked for that are kept before the hopeless ones are sorted out.
 const ROOM: usize = 4096;
+/// Places that are looked at in one go.
+const BLOCK: usize = 4096;
+/// Comparisons of a row with a question that are worth a thread of their own: starting one takes as long.
+const WORTH_A_THREAD: usize = 8192;
 
 /// What is known of one question's best rows.
 struct Kept {
@@ -46,49 +60,100 @@ fn reaches(row: &Candidate, bar: f64) -> bool {
     row.score >= bar || row.score.is_nan()
 }
 
+/// Places of a part to be compared with some questions.
+struct Item {
+    part: usize,
+    places: Range<usize>,
+    /// None: all.
+    asked: Option<Vec<u32>>,
+}
+
 /// The best `most` rows for each question, best first, by the exact score.
 pub(super) fn search(
-    vnni: Vnni,
+    kernel: CodeKernel,
     parts: &[Part],
     questions: &Questions,
     most: usize,
     threads: usize,
-) -> Vec<Vec<Candidate>> {
-    if most == 0 {
-        return vec![Vec::new(); questions.len()];
+) -> Result<Vec<Vec<Candidate>>, IndexError> {
+    if most == 0 || questions.len() == 0 {
+        return Ok(vec![Vec::new(); questions.len()]);
     }
-    if parts.iter().any(|part| !part.vectors.has_codes()) {
-        make_codes(parts, threads);
-    }
-    let codes: Vec<&Codes> = parts.iter().map(|part| part.vectors.codes(WIDTH)).collect();
-    let stride = questions.dimension.next_multiple_of(WIDTH);
-    let coded: Vec<Question> = (0..questions.len()).map(|at| Question::of(questions.get(at), stride)).collect();
-    let values: Vec<i8> = coded.iter().flat_map(|question| question.values.iter().copied()).collect();
-    let blocks = dense::blocks(parts);
+    make_codes(parts, threads);
+    let coded: Vec<Question> = (0..questions.len()).map(|at| Question::of(questions.get(at))).collect();
+    let items = items(kernel, parts, &coded, threads);
+    let all = Asked::all(&coded);
     let next = AtomicUsize::new(0);
     let work = || {
         let mut kept: Vec<Kept> = (0..questions.len()).map(|_| Kept::new(most)).collect();
-        let mut products = vec![0; STEP * questions.len()];
-        while let Some((part, range)) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let scan = Scan { vnni, part: &parts[*part], number: *part as u32, codes: codes[*part], values: &values };
-            scan.run(range.clone(), questions, &coded, &mut products, &mut kept);
+        let mut room = Room { products: vec![0; STEP * questions.len()], picked: Vec::new() };
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            scan(kernel, &parts[item.part], item, questions.metric, &all, &mut room, &mut kept);
         }
         kept
     };
-    let found = dense::on_threads(threads.min(blocks.len()).max(1), &work);
-    let join = |(question, rows)| dense::exact(parts, questions, question, rows, most);
-    merge(found, most, questions.len()).into_iter().enumerate().map(join).collect()
+    let comparisons = |item: &Item| item.places.len() * item.asked.as_ref().map_or(questions.len(), Vec::len);
+    let worth = items.iter().map(comparisons).sum::<usize>() / WORTH_A_THREAD;
+    let found = on_threads(threads.min(items.len()).min(worth).max(1), &work);
+    let rows = merge(found, most, questions.len());
+    let exact = |question: usize| dense::exact(parts, questions, question, rows[question].clone(), most);
+    each(threads, questions.len(), exact).into_iter().collect()
 }
 
 /// The first search of a version waits for its codes: each thread makes those of a segment at a time.
 fn make_codes(parts: &[Part], threads: usize) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-            part.vectors.codes(WIDTH);
-        }
+    let made = |part: &Part| match &part.vectors {
+        Stored::Plain(vectors) => vectors.has_codes(),
+        Stored::Listed(_) => true,
     };
-    dense::on_threads(threads.min(parts.len()).max(1), &work);
+    if !parts.iter().all(made) {
+        each(threads, parts.len(), |part| parts[part].codes().len());
+    }
+}
+
+/// What is to be done, the most promising first.
+fn items(kernel: CodeKernel, parts: &[Part], coded: &[Question], threads: usize) -> Vec<Item> {
+    let (mut first, mut others) = (Vec::new(), Vec::new());
+    for (number, part) in parts.iter().enumerate() {
+        match (&part.vectors, part.probes) {
+            (Stored::Listed(listed), Some(probes)) => {
+                let choose = |question: usize| lists::choose(kernel, part, listed, probes, &coded[question]);
+                let chosen = each(if coded.len() > 1 { threads } else { 1 }, coded.len(), choose);
+                let cut = |list: u32| (number, listed.lists.range(list as usize));
+                first.extend(by_list(&chosen, 0..1, cut));
+                others.extend(by_list(&chosen, 1..usize::MAX, cut));
+            }
+            _ => others.extend(blocks(part, number)),
+        }
+    }
+    first.extend(others);
+    first
+}
+
+/// The lists at some places of each question's choice: each list once, in the order in which they are chosen first.
+fn by_list(chosen: &[Vec<u32>], places: Range<usize>, cut: impl Fn(u32) -> (usize, Range<usize>)) -> Vec<Item> {
+    let mut pairs: Vec<(usize, u32, u32)> = Vec::new();
+    for (question, lists) in chosen.iter().enumerate() {
+        let lists = lists.iter().enumerate().take(places.end).skip(places.start);
+        pairs.extend(lists.map(|(place, &list)| (place, list, question as u32)));
+    }
+    if chosen.len() > 1 {
+        pairs.sort_unstable_by_key(|&(_, list, question)| (list, question));
+    }
+    let item = |pairs: &[(usize, u32, u32)]| {
+        let (part, all) = cut(pairs[0].1);
+        let asked: Vec<u32> = pairs.iter().map(|(_, _, question)| *question).collect();
+        let asked = (chosen.len() > 1).then_some(asked);
+        let (end, starts) = (all.end, all.step_by(BLOCK));
+        starts.map(move |start| Item { part, places: start..(start + BLOCK).min(end), asked: asked.clone() })
+    };
+    pairs.chunk_by(|a, b| a.1 == b.1).flat_map(item).collect()
+}
+
+/// The blocks of a part that have a row that counts.
+fn blocks(part: &Part, number: usize) -> impl Iterator<Item = Item> {
+    let places = dense::blocks(part);
+    places.map(move |places| Item { part: number, places, asked: None })
 }
 
 /// The rows of each question whose upper bound reaches the last of the best lower bounds.
@@ -109,45 +174,95 @@ fn merge(found: Vec<Vec<Kept>>, most: usize, questions: usize) -> Vec<Vec<Candid
     all.into_iter().map(hopeful).collect()
 }
 
-struct Scan<'a> {
-    vnni: Vnni,
-    part: &'a Part,
-    number: u32,
-    codes: &'a Codes,
-    values: &'a [i8],
+/// Questions side by side.
+struct Asked<'a> {
+    coded: &'a [Question],
+    values: Vec<i8>,
 }
 
-impl Scan<'_> {
-    fn run(
-        &self,
-        range: Range<usize>,
-        questions: &Questions,
-        coded: &[Question],
-        products: &mut [i32],
-        kept: &mut [Kept],
-    ) {
-        let (Part { vectors, counts }, stride) = (self.part, self.codes.stride);
-        let (mut worths, mut highs) = ([Worth::default(); STEP], [0.0; STEP]);
-        for start in range.clone().step_by(STEP) {
-            let end = (start + STEP).min(range.end);
-            let count = end - start;
-            let products = &mut products[..count * coded.len()];
-            self.vnni.products(&self.codes.values[start * stride..end * stride], self.values, stride, products);
-            for (worth, row) in worths.iter_mut().zip(start..end) {
-                *worth = dense::worth(questions.metric, vectors, row);
+impl<'a> Asked<'a> {
+    fn all(coded: &'a [Question]) -> Self {
+        Self { coded, values: coded.iter().flat_map(|question| question.values.iter().copied()).collect() }
+    }
+}
+
+/// A thread's room for what it computes.
+struct Room {
+    products: Vec<i32>,
+    picked: Vec<i8>,
+}
+
+fn scan(
+    kernel: CodeKernel,
+    part: &Part,
+    item: &Item,
+    metric: Metric,
+    all: &Asked<'_>,
+    Room { products, picked }: &mut Room,
+    kept: &mut [Kept],
+) {
+    let values = match &item.asked {
+        None => &all.values,
+        Some(asked) => {
+            picked.clear();
+            asked.iter().for_each(|&question| picked.extend_from_slice(&all.coded[question as usize].values));
+            &*picked
+        }
+    };
+    let count = item.asked.as_ref().map_or(all.coded.len(), Vec::len);
+    let question_at = |at: usize| item.asked.as_ref().map_or(at, |asked| asked[at] as usize);
+    let codes = part.codes();
+    let share = if part.probes.is_some() { likely(all.coded[0].dimension()) } else { 1.0 };
+    for start in item.places.clone().step_by(STEP) {
+        let places = start..(start + STEP).min(item.places.end);
+        let products = &mut products[..places.len() * count];
+        kernel.products(&codes.values[start * codes.stride..places.end * codes.stride], values, codes.stride, products);
+        let step = Step { part, number: item.part as u32, metric, share, places: places.clone() };
+        for (at, products) in products.chunks_exact(places.len()).enumerate() {
+            let question = question_at(at);
+            step.look(&all.coded[question], products, &mut kept[question]);
+        }
+    }
+}
+
+/// A few places whose products with some questions are known.
+struct Step<'a> {
+    part: &'a Part,
+    number: u32,
+    metric: Metric,
+    share: f64,
+    places: Range<usize>,
+}
+
+impl Step<'_> {
+    /// Offers what may be among the best. Most rows are too far away: they are seen to be so without their exact bounds.
+    fn look(&self, question: &Question, products: &[i32], kept: &mut Kept) {
+        let (codes, count) = (self.part.codes(), products.len());
+        let mut highs = [0.0; STEP];
+        let highs = &mut highs[..count];
+        question.highs(codes, self.places.clone(), products, self.share, highs);
+        let bar = kept.lows.bar();
+        if self.metric == Metric::InnerProduct {
+            // In single precision, and all at once; the bar rather too low.
+            let low_bar = (bar as f32).next_down();
+            if highs.iter().fold(true, |below, high| below & (*high < low_bar)) {
+                return;
             }
-            for ((question, products), kept) in coded.iter().zip(products.chunks_exact(count)).zip(kept.iter_mut()) {
-                question.highs(self.codes, start..end, products, &mut highs[..count]);
-                let bar = kept.lows.bar();
-                // Most rows are too far away: they are seen to be so without their exact bounds.
-                for at in (0..count).filter(|&at| !is_below(worths[at].of(highs[at].into(), 2.0), bar)) {
-                    let (row, worth) = (start + at, worths[at]);
-                    if counts.get(row) {
-                        let (low, high) = question.bounds(self.codes.row(row), products[at]);
-                        kept.offer((worth.of(low, -1.0), worth.of(high, 1.0)), self.number, row as u32);
-                    }
-                }
+        }
+        for at in 0..count {
+            let place = self.places.start + at;
+            let worth = self.part.worth_at(self.metric, place);
+            if !is_below(worth.of(highs[at].into(), 2.0), bar) {
+                self.offer(question, (place, products[at]), worth, kept);
             }
+        }
+    }
+
+    fn offer(&self, question: &Question, (place, product): (usize, i32), worth: Worth, kept: &mut Kept) {
+        let row = self.part.row_at(place);
+        if self.part.counts.get(row) {
+            let (low, high) = question.bounds(self.part.codes().row(place), product, self.share);
+            kept.offer((worth.of(low, -1.0), worth.of(high, 1.0)), self.number, row as u32);
         }
     }
 }

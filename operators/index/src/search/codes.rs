@@ -7,18 +7,29 @@
 //!
 //! So each row's product is known between two bounds. The rows whose upper bound reaches the k-th best lower bound hold
 //! the k best; only these are compared in full.
-#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no kernel reads codes there yet"))]
+//!
+//! The errors of single numbers mostly cancel each other out, which the bounds do not count on: they are some twenty times
+//! too wide. A search that is not asked to be exact takes only a share of them, [`likely`].
+
+use arrow_buffer::ScalarBuffer;
+
+use super::kernel_codes::WIDTH;
 
 /// Vectors in 8-bit numbers.
 pub(crate) struct Codes {
     /// c + 128, row after row.
-    pub(super) values: Vec<u8>,
+    pub(crate) values: ScalarBuffer<u8>,
     /// Bytes of a row, filled up with zeros' codes.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// What the numbers of each row mean, a list for each field of [`Row`].
-    scale: Vec<f32>,
-    rest: Vec<f32>,
-    length: Vec<f32>,
+    pub(crate) meaning: Meaning,
+}
+
+/// What the numbers of rows mean, a list for each field of [`Row`].
+pub(crate) struct Meaning {
+    pub(crate) scale: ScalarBuffer<f32>,
+    pub(crate) rest: ScalarBuffer<f32>,
+    pub(crate) length: ScalarBuffer<f32>,
 }
 
 /// What a row's numbers mean.
@@ -33,17 +44,30 @@ pub(super) struct Row {
 }
 
 /// A question in 8-bit numbers.
-pub(super) struct Question {
+pub(crate) struct Question {
+    dimension: usize,
     /// d
-    pub(super) values: Vec<i8>,
+    pub(crate) values: Vec<i8>,
     /// 128 · Σ d, which the codes add to every product.
-    shift: i32,
+    pub(crate) shift: i32,
     /// t
-    scale: f64,
+    pub(crate) scale: f64,
     /// |e|
     rest: f64,
     /// |q|
     length: f64,
+}
+
+/// Bytes of a row's code.
+pub(crate) fn stride(dimension: usize) -> usize {
+    dimension.next_multiple_of(WIDTH)
+}
+
+/// The share of the bounds that a row's product hardly ever exceeds: were the errors of single numbers independent, the
+/// product's would have a standard deviation of the bounds' width / √dimension at most. Two rows would have to be six of
+/// the usual deviations of their difference apart to be taken for each other.
+pub(crate) fn likely(dimension: usize) -> f64 {
+    (3.0 / (dimension as f64).sqrt()).min(1.0)
 }
 
 const LARGEST: f32 = 127.0;
@@ -54,42 +78,78 @@ const TINY: f32 = 4.0 * f32::MIN_POSITIVE;
 const ROUNDING: f64 = 1e-5;
 
 impl Codes {
-    /// The codes of all rows, each of `width` bytes times a whole number.
-    pub(crate) fn of(values: &[f32], dimension: usize, width: usize) -> Self {
-        let (count, stride) = (values.len() / dimension, dimension.next_multiple_of(width));
+    /// The codes of all rows.
+    pub(crate) fn of(values: &[f32], dimension: usize) -> Self {
+        let (count, stride) = (values.len() / dimension, stride(dimension));
         let list = || Vec::with_capacity(count);
-        let mut codes =
-            Self { values: vec![ZERO; count * stride], stride, scale: list(), rest: list(), length: list() };
-        for (row, bytes) in values.chunks_exact(dimension).zip(codes.values.chunks_exact_mut(stride)) {
+        let (mut scales, mut rests, mut lengths) = (list(), list(), list());
+        let mut bytes = vec![ZERO; count * stride];
+        for (row, bytes) in values.chunks_exact(dimension).zip(bytes.chunks_exact_mut(stride)) {
             let Row { scale, rest, length } = encode(row, &mut bytes[..dimension]);
-            codes.scale.push(scale);
-            codes.rest.push(rest);
-            codes.length.push(length);
+            scales.push(scale);
+            rests.push(rest);
+            lengths.push(length);
         }
-        codes
+        let meaning = Meaning { scale: scales.into(), rest: rests.into(), length: lengths.into() };
+        Self { values: bytes.into(), stride, meaning }
+    }
+
+    /// The codes of some rows, in this order.
+    pub(crate) fn picked(&self, rows: &[u32]) -> Self {
+        let mut bytes = Vec::with_capacity(rows.len() * self.stride);
+        rows.iter().for_each(|&row| bytes.extend_from_slice(self.bytes(row as usize)));
+        let pick = |list: &[f32]| rows.iter().map(|&row| list[row as usize]).collect::<Vec<f32>>().into();
+        let Meaning { scale, rest, length } = &self.meaning;
+        let meaning = Meaning { scale: pick(scale), rest: pick(rest), length: pick(length) };
+        Self { values: bytes.into(), stride: self.stride, meaning }
+    }
+
+    /// How many rows.
+    pub(crate) fn len(&self) -> usize {
+        self.meaning.scale.len()
+    }
+
+    /// A row's code.
+    pub(crate) fn bytes(&self, row: usize) -> &[u8] {
+        &self.values[row * self.stride..][..self.stride]
     }
 
     /// What a row's numbers mean.
     pub(super) fn row(&self, row: usize) -> Row {
-        Row { scale: self.scale[row], rest: self.rest[row], length: self.length[row] }
+        let Meaning { scale, rest, length } = &self.meaning;
+        Row { scale: scale[row], rest: rest[row], length: length[row] }
     }
 }
 
 impl Question {
-    pub(super) fn of(vector: &[f32], stride: usize) -> Self {
+    pub(crate) fn of(vector: &[f32]) -> Self {
+        let stride = stride(vector.len());
         let mut bytes = vec![ZERO; stride];
         let Row { scale, rest, .. } = encode(vector, &mut bytes[..vector.len()]);
         let values: Vec<i8> = bytes.iter().map(|byte| byte.wrapping_sub(ZERO) as i8).collect();
         let shift = i32::from(ZERO) * values.iter().map(|&value| i32::from(value)).sum::<i32>();
         let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        Self { values, shift, scale: scale.into(), rest: rest.into(), length }
+        Self { dimension: vector.len(), values, shift, scale: scale.into(), rest: rest.into(), length }
     }
 
-    /// The upper bounds of some rows at once, in single precision, with twice the room for rounding.
-    pub(super) fn highs(&self, codes: &Codes, rows: std::ops::Range<usize>, products: &[i32], highs: &mut [f32]) {
-        let per_rest = (self.length * (1.0 + 2.0 * ROUNDING)) as f32;
-        let per_length = (self.rest + self.length * 2.0 * ROUNDING) as f32;
-        let (scale, rest, length) = (&codes.scale[rows.clone()], &codes.rest[rows.clone()], &codes.length[rows]);
+    pub(super) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The upper bounds of some rows at once, in single precision, with twice the room for rounding; `share` says which
+    /// share of the bounds' width counts.
+    pub(crate) fn highs(
+        &self,
+        codes: &Codes,
+        rows: std::ops::Range<usize>,
+        products: &[i32],
+        share: f64,
+        highs: &mut [f32],
+    ) {
+        let per_rest = (share * self.length * (1.0 + 2.0 * ROUNDING)) as f32;
+        let per_length = (share * (self.rest + self.length * 2.0 * ROUNDING)) as f32;
+        let Meaning { scale, rest, length } = &codes.meaning;
+        let (scale, rest, length) = (&scale[rows.clone()], &rest[rows.clone()], &length[rows]);
         let rows = scale.iter().zip(rest).zip(length).zip(products).zip(highs);
         for ((((scale, rest), length), product), high) in rows {
             let product = (product - self.shift) as f32 * self.scale as f32 * scale;
@@ -97,13 +157,13 @@ impl Question {
         }
     }
 
-    /// Between what the exact product of a row lies, from that of the codes.
+    /// Between what the exact product of a row lies, from that of the codes, if this share of the bounds' width counts.
     #[inline]
-    pub(super) fn bounds(&self, row: Row, product: i32) -> (f64, f64) {
+    pub(super) fn bounds(&self, row: Row, product: i32, share: f64) -> (f64, f64) {
         let product = f64::from(row.scale) * self.scale * f64::from(product - self.shift);
         let (rest, length) = (f64::from(row.rest), f64::from(row.length));
         let off = rest * self.length + length * self.rest + ROUNDING * (length + rest) * self.length;
-        (product - off, product + off)
+        (product - share * off, product + share * off)
     }
 }
 
@@ -172,15 +232,15 @@ mod tests {
                 (0..dimension).map(|_| dice.number().powi(spread) * size).collect()
             };
             let (x, q) = (vector(), vector());
-            let codes = Codes::of(&x, dimension, 64);
-            let question = Question::of(&q, codes.stride);
+            let codes = Codes::of(&x, dimension);
+            let question = Question::of(&q);
             let product: i32 =
                 codes.values.iter().zip(&question.values).map(|(&c, &d)| i32::from(c) * i32::from(d)).sum();
             let exact: f64 = x.iter().zip(&q).map(|(x, q)| f64::from(*x) * f64::from(*q)).sum();
-            let (low, high) = question.bounds(codes.row(0), product);
+            let (low, high) = question.bounds(codes.row(0), product, 1.0);
             assert!(low <= exact && exact <= high, "{case}: {exact} is not from {low} to {high}");
             let mut highs = [0.0];
-            question.highs(&codes, 0..1, &[product], &mut highs);
+            question.highs(&codes, 0..1, &[product], 1.0, &mut highs);
             assert!(f64::from(highs[0]) >= high, "{case}: {} is below {high}", highs[0]);
         }
     }

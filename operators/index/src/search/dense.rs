@@ -5,12 +5,15 @@
 //!                                                      └ candidates ─► scores in double precision, by the metric's formula
 //! ```
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::best::{Best, Candidate};
+use super::bounded;
 use super::kernel::Kernel;
-use crate::bits::Bits;
+use super::kernel_codes::CodeKernel;
+use super::part::{Part, Stored};
+use super::threads::{each, on_threads};
 use crate::segment::Vectors;
 use crate::{IndexError, Metric};
 
@@ -20,12 +23,8 @@ const BLOCK: usize = 1024;
 pub(super) const STEP: usize = 64;
 /// Candidates beyond those that are asked for, among which rounding may have changed the order.
 const SLACK: usize = 16;
-
-/// The vectors of a segment, and which of them count.
-pub(crate) struct Part {
-    pub(crate) vectors: Arc<Vectors>,
-    pub(crate) counts: Arc<Bits>,
-}
+/// Blocks of vectors that are fetched at a time: an object store answers many requests as soon as one.
+const FETCHES: usize = 8;
 
 /// Questions as vectors, one after another.
 pub(crate) struct Questions {
@@ -54,21 +53,45 @@ impl Questions {
 }
 
 /// Vectors of fewer numbers are compared as they are: their codes would be padding for the most part.
-#[cfg(target_arch = "x86_64")]
 const MIN_CODED: usize = 64;
 
 /// The best `most` rows for each question, best first, by the exact score.
-pub(crate) fn search(parts: &[Part], questions: &Questions, most: usize, threads: usize) -> Vec<Vec<Candidate>> {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(vnni) = super::kernel_vnni::Vnni::detect().filter(|_| questions.dimension >= MIN_CODED) {
-        return super::bounded::search(vnni, parts, questions, most, threads);
+pub(crate) fn search(
+    parts: &[Part],
+    questions: &Questions,
+    most: usize,
+    threads: usize,
+) -> Result<Vec<Vec<Candidate>>, IndexError> {
+    let kernel = CodeKernel::fastest();
+    let listed = parts.iter().any(|part| matches!(part.vectors, Stored::Listed(_)));
+    if listed || (kernel.is_fast() && questions.dimension >= MIN_CODED) {
+        return bounded::search(kernel, parts, questions, most, threads);
     }
     plain(Kernel::fastest(), parts, questions, most, threads)
 }
 
+/// The rows of the only part that are nearest to each question.
+pub(crate) fn exact_rows(
+    kernel: CodeKernel,
+    parts: &[Part; 1],
+    questions: &Questions,
+    most: usize,
+    threads: usize,
+) -> Result<Vec<Vec<u32>>, IndexError> {
+    let found = bounded::search(kernel, parts, questions, most, threads)?;
+    Ok(found.into_iter().map(|found| found.into_iter().map(|candidate| candidate.row).collect()).collect())
+}
+
 /// The search that reads the vectors as they are.
-fn plain(kernel: Kernel, parts: &[Part], questions: &Questions, most: usize, threads: usize) -> Vec<Vec<Candidate>> {
-    let blocks = blocks(parts);
+fn plain(
+    kernel: Kernel,
+    parts: &[Part],
+    questions: &Questions,
+    most: usize,
+    threads: usize,
+) -> Result<Vec<Vec<Candidate>>, IndexError> {
+    let numbered = parts.iter().enumerate();
+    let blocks: Vec<_> = numbered.flat_map(|(number, part)| blocks(part).map(move |range| (number, range))).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let mut best = vec![Best::new(most.saturating_add(SLACK)); questions.len()];
@@ -84,22 +107,6 @@ fn plain(kernel: Kernel, parts: &[Part], questions: &Questions, most: usize, thr
     merged.into_iter().enumerate().map(exact).collect()
 }
 
-pub(super) fn on_threads<T: Send>(threads: usize, work: &(impl Fn() -> T + Sync)) -> Vec<T> {
-    if threads == 1 {
-        return vec![work()];
-    }
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mine = work();
-        // A thread that panicked passes its panic on, as if there had been no thread.
-        let join = |other: std::thread::ScopedJoinHandle<'_, T>| match other.join() {
-            Ok(found) => found,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        others.into_iter().map(join).chain([mine]).collect()
-    })
-}
-
 fn merge(found: Vec<Vec<Best>>, most: usize, questions: usize) -> Vec<Best> {
     let mut merged = vec![Best::new(most); questions];
     for best in found {
@@ -108,25 +115,22 @@ fn merge(found: Vec<Vec<Best>>, most: usize, questions: usize) -> Vec<Best> {
     merged
 }
 
-/// The blocks of all parts that have a row that counts: part and first row.
-pub(super) fn blocks(parts: &[Part]) -> Vec<(usize, std::ops::Range<usize>)> {
-    let of = |(part, Part { counts, .. }): (usize, &Part)| {
-        let rows = counts.rows();
-        let ranges = (0..rows).step_by(BLOCK).map(move |row| row..(row + BLOCK).min(rows));
-        ranges.filter(|range| counts.any(range.clone())).map(move |range| (part, range)).collect::<Vec<_>>()
-    };
-    parts.iter().enumerate().flat_map(of).collect()
+/// The blocks of a part, as places of its codes, that have a row that counts.
+pub(super) fn blocks(part: &Part) -> impl Iterator<Item = Range<usize>> {
+    let rows = part.rows();
+    let ranges = (0..rows).step_by(BLOCK).map(move |row| row..(row + BLOCK).min(rows));
+    ranges.filter(|range| part.any_at(range.clone()))
 }
 
 fn scan(
     parts: &[Part],
-    (part, range): &(usize, std::ops::Range<usize>),
+    (part, range): &(usize, Range<usize>),
     questions: &Questions,
     kernel: Kernel,
     products: &mut [f32],
     best: &mut [Best],
 ) {
-    let Part { vectors, counts } = &parts[*part];
+    let Part { vectors: Stored::Plain(vectors), counts, .. } = &parts[*part] else { return };
     let (dimension, count) = (questions.dimension, questions.len());
     for start in range.clone().step_by(STEP) {
         let end = (start + STEP).min(range.end);
@@ -146,28 +150,40 @@ fn scan(
 }
 
 /// Turns a row's inner product into what orders the rows of a question: more is better.
-pub(super) fn worth(metric: Metric, vectors: &Vectors, row: usize) -> Worth {
-    let square = match metric {
-        Metric::InnerProduct => 0.0,
-        Metric::Cosine | Metric::L2 => f64::from(vectors.squares()[row]),
-    };
+fn worth(metric: Metric, vectors: &Vectors, row: usize) -> Worth {
     match metric {
-        Metric::InnerProduct => Worth { scale: 1.0, shift: 0.0 },
-        Metric::Cosine if square > 0.0 => Worth { scale: square.sqrt().recip(), shift: 0.0 },
-        Metric::Cosine => Worth { scale: 0.0, shift: 0.0 },
-        // |x - q|² = |x|² - 2 x·q + |q|², of which the last is the same for all rows.
-        Metric::L2 => Worth { scale: 2.0, shift: -square },
+        Metric::InnerProduct => Worth::default(),
+        Metric::Cosine | Metric::L2 => Worth::of_square(metric, vectors.squares()[row]),
     }
 }
 
 /// A row's part in what orders rows.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Worth {
     scale: f64,
     shift: f64,
 }
 
+impl Default for Worth {
+    /// The product itself.
+    fn default() -> Self {
+        Self { scale: 1.0, shift: 0.0 }
+    }
+}
+
 impl Worth {
+    /// Of a row whose length has this square.
+    pub(super) fn of_square(metric: Metric, square: f32) -> Self {
+        let square = f64::from(square);
+        match metric {
+            Metric::InnerProduct => Self::default(),
+            Metric::Cosine if square > 0.0 => Self { scale: square.sqrt().recip(), shift: 0.0 },
+            Metric::Cosine => Self { scale: 0.0, shift: 0.0 },
+            // |x - q|² = |x|² - 2 x·q + |q|², of which the last is the same for all rows.
+            Metric::L2 => Self { scale: 2.0, shift: -square },
+        }
+    }
+
     /// What a product is worth; `side` says how often what rounding of the row's length may come to is added.
     #[inline]
     pub(super) fn of(self, product: f64, side: f64) -> f64 {
@@ -182,16 +198,30 @@ pub(super) fn exact(
     question: usize,
     mut found: Vec<Candidate>,
     most: usize,
-) -> Vec<Candidate> {
-    let question = questions.get(question);
+) -> Result<Vec<Candidate>, IndexError> {
+    fetch(parts, &found)?;
+    let (question, mut room) = (questions.get(question), Vec::new());
     for candidate in &mut found {
-        let row = parts[candidate.segment as usize].vectors.row(candidate.row as usize);
-        let score = score(questions.metric, row, question);
+        let part = &parts[candidate.segment as usize];
+        let of = |row: &[f32]| score(questions.metric, row, question);
+        let score = part.with_row(candidate.row as usize, &mut room, of)?;
         candidate.score = if questions.metric == Metric::L2 { -score } else { score };
     }
     found.sort_unstable_by(Candidate::order);
     found.truncate(most);
-    found
+    Ok(found)
+}
+
+/// Brings the vectors of candidates into memory, several blocks at a time.
+fn fetch(parts: &[Part], found: &[Candidate]) -> Result<(), IndexError> {
+    for (number, part) in parts.iter().enumerate() {
+        let Stored::Listed(listed) = &part.vectors else { continue };
+        let blocks = listed.blocks();
+        let rows = found.iter().filter(|candidate| candidate.segment as usize == number);
+        let missing = blocks.missing(rows.map(|candidate| candidate.row as usize))?;
+        each(FETCHES, missing.len(), |at| blocks.bring(missing[at])).into_iter().collect::<Result<(), _>>()?;
+    }
+    Ok(())
 }
 
 /// How near two vectors are, by the metric's formula in double precision.
@@ -226,7 +256,10 @@ fn sum(a: &[f32], b: &[f32], of: impl Fn(f64, f64) -> f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::bits::Bits;
     use crate::search::tests::Dice;
 
     /// Vectors around a few centres, so that many scores are near one another.
@@ -239,7 +272,7 @@ mod tests {
                 values.extend((0..dimension).map(|at| centres[centre + at] + 0.05 * dice.number()));
             }
             let counts = Arc::new(Bits::of(rows, |row| row % 10 > 0));
-            Part { vectors: Arc::new(Vectors::new(values, dimension)), counts }
+            Part::plain(Arc::new(Vectors::new(values.into(), dimension)), counts)
         };
         sizes.iter().map(|&rows| part(rows)).collect()
     }
@@ -255,9 +288,12 @@ mod tests {
                 let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
                 let questions = Questions::new(&vectors, dimension, metric).unwrap();
                 for (most, threads) in [(1, 1), (40, 2), (5000, 1), (0, 1)] {
-                    let expected = plain(Kernel::Portable, &parts, &questions, most, 1);
-                    assert_eq!(expected[0].len(), most.min(parts.iter().map(|part| part.counts.count()).sum()));
-                    assert_eq!(search(&parts, &questions, most, threads), expected, "{dimension} {metric:?} {most}");
+                    let expected = plain(Kernel::Portable, &parts, &questions, most, 1).unwrap();
+                    assert_eq!(expected[0].len(), most.min(parts.iter().map(|part| part.count).sum()));
+                    for kernel in CodeKernel::available() {
+                        let found = bounded::search(kernel, &parts, &questions, most, threads).unwrap();
+                        assert_eq!(found, expected, "{kernel:?} {dimension} {metric:?} {most}");
+                    }
                 }
             }
         }

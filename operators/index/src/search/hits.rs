@@ -8,7 +8,7 @@ use super::fuse::{Fused, shown};
 use super::{Mode, Question, Search};
 use crate::IndexError;
 use crate::document::child_text;
-use crate::segment::{Children, Documents, Parents, Texts};
+use crate::segment::{Children, Documents, Parents};
 use crate::snapshot::{Snapshot, rows_of, value};
 use crate::words::{question_words, words};
 
@@ -85,7 +85,7 @@ impl Snapshot {
             span: parents.start.value(row)..parents.end.value(row),
             heading: parents.heading.value(row).to_owned(),
             page: value(&parents.page, row),
-            text: self.table::<Texts>(segment)?.0.value(row).to_owned(),
+            text: self.text(segment, row)?,
         };
         let family = rows_of(&children.parent, row);
         let child = match fused.child {

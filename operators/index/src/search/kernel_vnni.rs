@@ -1,10 +1,11 @@
 //! Inner products of rows and questions in 8-bit numbers with AVX-512 VNNI: four products a lane and instruction.
-#![expect(unsafe_code, reason = "vector loads, and calls into code compiled for AVX-512 VNNI")]
+//!
+//! Sixteen sums are added up across their lanes at once: one by one, that would take longer than the products.
+#![expect(unsafe_code, reason = "vector loads and stores, and calls into code compiled for AVX-512 VNNI")]
 
 use std::arch::x86_64::*;
 
-/// Bytes of a register: rows and questions are padded to whole ones.
-pub(super) const WIDTH: usize = 64;
+use super::kernel_codes::WIDTH;
 
 /// Proof that the machine has AVX-512F and VNNI.
 #[derive(Clone, Copy, Debug)]
@@ -15,13 +16,8 @@ impl Vnni {
         (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")).then_some(Self(()))
     }
 
-    /// The inner product of each row and each question: `out[question * rows + row]`.
-    ///
-    /// All rows and questions have `stride` bytes, a multiple of [`WIDTH`].
+    /// See [`CodeKernel::products`](super::kernel_codes::CodeKernel::products), which has checked the lengths.
     pub(super) fn products(self, rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
-        let (n, q) = (rows.len() / stride, questions.len() / stride);
-        assert!(stride > 0 && stride.is_multiple_of(WIDTH));
-        assert!(rows.len() == n * stride && questions.len() == q * stride && out.len() == n * q);
         // SAFETY: `self` exists only where detection found AVX-512F and VNNI.
         unsafe { products(rows, questions, stride, out) }
     }
@@ -35,7 +31,7 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
         let here = &rows[row * stride..];
         // One question alone needs many rows at a time, or each sum waits for itself.
         let taken = match n - row {
-            8.. if q == 1 => 8,
+            16.. if q == 1 => 16,
             4.. => 4,
             _ => 1,
         };
@@ -44,8 +40,8 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
             let there = &questions[question * stride..];
             let out = &mut out[question * n + row..];
             question += match (taken, q - question) {
-                (8, _) => tile::<8, 1>(here, there, stride, n, out),
-                (4, 4..) => tile::<4, 4>(here, there, stride, n, out),
+                (16, _) => sixteen::<16, 1>(here, there, stride, n, out),
+                (4, 4..) => sixteen::<4, 4>(here, there, stride, n, out),
                 (4, _) => tile::<4, 1>(here, there, stride, n, out),
                 (_, 4..) => tile::<1, 4>(here, there, stride, n, out),
                 _ => tile::<1, 1>(here, there, stride, n, out),
@@ -55,18 +51,12 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
     }
 }
 
-/// The products of `R` rows and `Q` questions; gives `Q`.
+/// The sums of `R` rows and `Q` questions, lane by lane.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-fn tile<const R: usize, const Q: usize>(
-    rows: &[u8],
-    questions: &[i8],
-    stride: usize,
-    across: usize,
-    out: &mut [i32],
-) -> usize {
+fn sums<const R: usize, const Q: usize>(rows: &[u8], questions: &[i8], stride: usize) -> [[__m512i; R]; Q] {
     let (rows, questions) = (&rows[..R * stride], &questions[..Q * stride]);
-    let mut sums = [[_mm512_setzero_si512(); Q]; R];
+    let mut sums = [[_mm512_setzero_si512(); R]; Q];
     for at in (0..stride).step_by(WIDTH) {
         let mut row = [_mm512_setzero_si512(); R];
         for r in 0..R {
@@ -79,13 +69,63 @@ fn tile<const R: usize, const Q: usize>(
             // SAFETY: the slice has a register's bytes.
             let question = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
             for r in 0..R {
-                sums[r][q] = _mm512_dpbusd_epi32(sums[r][q], row[r], question);
+                sums[q][r] = _mm512_dpbusd_epi32(sums[q][r], row[r], question);
             }
         }
     }
-    for r in 0..R {
-        for q in 0..Q {
-            out[q * across + r] = _mm512_reduce_add_epi32(sums[r][q]);
+    sums
+}
+
+/// The products of `R` rows and `Q` questions, sixteen pairs in all; gives `Q`.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+fn sixteen<const R: usize, const Q: usize>(
+    rows: &[u8],
+    questions: &[i8],
+    stride: usize,
+    across: usize,
+    out: &mut [i32],
+) -> usize {
+    const { assert!(R * Q == 16) };
+    let sums = sums::<R, Q>(rows, questions, stride);
+    let mut added = [0_i32; 16];
+    let all = across_lanes(sums.as_flattened());
+    // SAFETY: the array has a register's numbers.
+    unsafe { _mm512_storeu_si512(added.as_mut_ptr().cast(), all) };
+    for (q, added) in added.chunks_exact(R).enumerate() {
+        out[q * across..][..R].copy_from_slice(added);
+    }
+    Q
+}
+
+/// The sum of the lanes of each of sixteen registers.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn across_lanes(all: &[__m512i]) -> __m512i {
+    let mut fours = [_mm512_setzero_si512(); 4];
+    for (four, sums) in fours.iter_mut().zip(all.chunks_exact(4)) {
+        let pair = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (low, high) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
+        *four = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+    }
+    let join = |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+    join(join(fours[0], fours[1]), join(fours[2], fours[3]))
+}
+
+/// The products of `R` rows and `Q` questions; gives `Q`.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+fn tile<const R: usize, const Q: usize>(
+    rows: &[u8],
+    questions: &[i8],
+    stride: usize,
+    across: usize,
+    out: &mut [i32],
+) -> usize {
+    let sums = sums::<R, Q>(rows, questions, stride);
+    for q in 0..Q {
+        for r in 0..R {
+            out[q * across + r] = _mm512_reduce_add_epi32(sums[q][r]);
         }
     }
     Q

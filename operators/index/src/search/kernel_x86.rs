@@ -31,6 +31,12 @@ impl Avx2 {
         // SAFETY: `self` exists only where detection found AVX2 and FMA.
         unsafe { products_256(rows, questions, dimension, out) }
     }
+
+    /// See [`CodeKernel::products`](super::kernel_codes::CodeKernel::products), which has checked the lengths.
+    pub(super) fn code_products(self, rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
+        // SAFETY: `self` exists only where detection found AVX2 and FMA.
+        unsafe { code_products_256(rows, questions, stride, out) }
+    }
 }
 
 /// Goes through all tiles: many rows and many questions, then what is left at the edges.
@@ -165,4 +171,43 @@ fn sum_256(lanes: __m256) -> f32 {
     let half = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
     let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
     _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
+}
+
+/// Inner products of 8-bit numbers, widened to 16 bits: the instruction for 8 would cut off large sums.
+#[target_feature(enable = "avx2,fma")]
+fn code_products_256(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
+    let count = rows.len() / stride;
+    for (question, out) in questions.chunks_exact(stride).zip(out.chunks_exact_mut(count.max(1))) {
+        let mut places = out.iter_mut();
+        let mut fours = rows.chunks_exact(4 * stride);
+        for four in fours.by_ref() {
+            let sums = code_tile_256::<4>(four, question, stride);
+            places.by_ref().zip(sums).take(4).for_each(|(place, sum)| *place = sum);
+        }
+        for (row, place) in fours.remainder().chunks_exact(stride).zip(places) {
+            [*place] = code_tile_256::<1>(row, question, stride);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn code_tile_256<const R: usize>(rows: &[u8], question: &[i8], stride: usize) -> [i32; R] {
+    let mut sums = [_mm256_setzero_si256(); R];
+    for at in (0..stride).step_by(16) {
+        let bytes = &question[at..][..16];
+        // SAFETY: the slice has sixteen numbers.
+        let question = _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) });
+        for r in 0..R {
+            let bytes = &rows[r * stride + at..][..16];
+            // SAFETY: the slice has sixteen numbers.
+            let row = _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) });
+            sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(row, question));
+        }
+    }
+    sums.map(|lanes| {
+        let half = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+        let pair = _mm_add_epi32(half, _mm_shuffle_epi32::<0b_10_11>(half));
+        _mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32::<0b_01>(pair)))
+    })
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!   filter ─► which documents count
 //!                │
-//!   vector ─► exact scan of children (dense.rs) ──┐ best of each group: a parent, or a document
+//!   vector ─► children: all (dense.rs), or those ──┐ best of each group: a parent, or a document
+//!             in the nearest lists (lists.rs)      │
 //!   words ──► BM25 over parents (bm25.rs) ────────┤
 //!                                                 └► reciprocal rank fusion ─► k hits, with text and place (hits.rs)
 //! ```
@@ -13,42 +14,53 @@
 
 mod best;
 mod bm25;
-#[cfg(target_arch = "x86_64")]
 mod bounded;
 mod codes;
 mod dense;
 mod fuse;
 mod hits;
 mod kernel;
+mod kernel_codes;
 #[cfg(target_arch = "x86_64")]
 mod kernel_vnni;
 #[cfg(target_arch = "x86_64")]
 mod kernel_x86;
+mod lists;
+mod part;
 #[cfg(test)]
 pub(crate) mod tests;
+mod threads;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
 use crate::bits::Bits;
 use crate::filter::{Fields, Filter};
-use crate::segment::{Children, Documents, Parents, Vectors};
+use crate::segment::{Children, Documents, ListedCodes, Lists, Parents, Recalls, Vectors};
 use crate::snapshot::Snapshot;
 use crate::{IndexError, Metric};
 use best::Candidate;
-use dense::{Part, Questions};
 use fuse::{Group, List};
+use part::{Listed, Stored};
 
 pub(crate) use bm25::WordStatistics;
-pub(crate) use codes::Codes;
+pub(crate) use codes::{Codes, Meaning, Question as CodedQuestion, stride as code_bytes};
+pub(crate) use dense::{Questions, exact_rows};
 pub use hits::{ChildHit, Hit, ParentHit, Scored};
+pub(crate) use kernel_codes::CodeKernel;
+pub(crate) use lists::nearness;
+pub(crate) use part::Part;
+pub(crate) use threads::on_threads;
 
 /// More hits than this are refused: they would be an export.
 const MAX_K: usize = 100_000;
 /// Rows looked at for each group that is asked for, before more are looked at.
 const ROWS_PER_GROUP: usize = 4;
+/// Up to so many vectors all are compared with a question, unless a recall is asked for: that takes some milliseconds.
+const MAX_SCANNED: usize = 200_000;
+/// What part of the ten nearest vectors is found where nothing is asked for.
+const USUAL_RECALL: f64 = 0.97;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +72,20 @@ pub enum Mode {
     /// Both, by the ranks in either.
     #[default]
     Hybrid,
+}
+
+/// What part of the nearest vectors must be found. Scores are exact whatever is found, and words are always looked up in
+/// full.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Recall {
+    /// All of them in up to 200,000 vectors; beyond, 97 of 100 of the ten nearest where compaction has sorted the vectors
+    /// into lists.
+    #[default]
+    Auto,
+    /// All of them.
+    Exact,
+    /// So many of the ten nearest, as measured on vectors of the collection itself; more than 0 and at most 1.
+    AtLeast(f64),
 }
 
 /// What is found once.
@@ -107,6 +133,8 @@ pub struct Search {
     pub metric: Option<Metric>,
     /// How two rankings become one.
     pub fusion: Fusion,
+    /// What part of the nearest vectors must be found.
+    pub recall: Recall,
     /// Threads of the scan.
     pub threads: usize,
 }
@@ -114,7 +142,7 @@ pub struct Search {
 impl Default for Search {
     fn default() -> Self {
         let (mode, unit, fusion) = (Mode::default(), Unit::default(), Fusion::default());
-        Self { k: 10, mode, unit, filter: None, metric: None, fusion, threads: 1 }
+        Self { k: 10, mode, unit, filter: None, metric: None, fusion, recall: Recall::Auto, threads: 1 }
     }
 }
 
@@ -133,21 +161,27 @@ impl Snapshot {
         if search.k > MAX_K || search.fusion.depth > MAX_K {
             return Err(IndexError::refused("a search", format!("`k` is at most {MAX_K}; ask for less")));
         }
+        if matches!(search.recall, Recall::AtLeast(recall) if !(recall > 0.0 && recall <= 1.0)) {
+            return Err(IndexError::refused(
+                "a search",
+                "`recall` is more than 0 and at most 1; 1 looks at all vectors",
+            ));
+        }
         let parents = self.wanted(search.filter.as_ref())?;
         let depth = if search.mode == Mode::Hybrid { search.k.max(search.fusion.depth) } else { search.k };
         let dense = match search.mode {
             Mode::Words => vec![None; questions.len()],
             _ => self.dense(search, &parents, questions, depth)?.into_iter().map(Some).collect(),
         };
-        let answer = |(question, dense): (&Question, Option<List>)| {
+        let answer = |at: usize| {
             let words = match search.mode {
                 Mode::Dense => None,
-                _ => Some(self.words(search, &parents, question, depth)?),
+                _ => Some(self.words(search, &parents, &questions[at], depth)?),
             };
-            let found = fuse::fuse(search, dense, words);
-            self.hits(search, question, found)
+            let found = fuse::fuse(search, dense[at].clone(), words);
+            self.hits(search, &questions[at], found)
         };
-        questions.iter().zip(dense).map(answer).collect()
+        threads::each(search.threads, questions.len(), answer).into_iter().collect()
     }
 
     /// For each segment, the parents that count for a filter.
@@ -181,24 +215,30 @@ impl Snapshot {
         if self.live_children.get().is_none() {
             self.preload(search.threads)?;
         }
-        let parts = self.parts(parents, search.filter.is_none())?;
-        let rows = parts.iter().map(|part| part.counts.count()).sum::<usize>();
+        let parts = self.parts(search, metric, parents)?;
+        let rows = parts.iter().map(|part| part.count).sum::<usize>();
         let mut most = depth.saturating_mul(ROWS_PER_GROUP).saturating_add(1).min(rows);
         loop {
-            let found = dense::search(&parts, &vectors, most, search.threads);
-            let lasts: Vec<_> = found.iter().map(|found| found.last().copied()).collect();
-            let group = |found| self.grouped(search.unit, found, Candidate::child_of, depth);
-            let lists = found.into_iter().map(group).collect::<Result<Vec<List>, _>>()?;
+            let found = dense::search(&parts, &vectors, most, search.threads)?;
+            let group = |at: usize| {
+                // Fewer rows than were asked for: no more are in the lists.
+                let (all, last) = (found[at].len() < most, found[at].last().copied());
+                let list = self.grouped(search.unit, &found[at], Candidate::child_of, depth)?;
+                Ok((all || list.is_settled(depth, last), list))
+            };
+            let lists = threads::each(search.threads, found.len(), group);
+            let lists = lists.into_iter().collect::<Result<Vec<(bool, List)>, IndexError>>()?;
             // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left.
-            if most >= rows || lists.iter().zip(lasts).all(|(list, last)| list.is_settled(depth, last)) {
-                return Ok(lists);
+            if most >= rows || lists.iter().all(|(settled, _)| *settled) {
+                return Ok(lists.into_iter().map(|(_, list)| list).collect());
             }
             most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
         }
     }
 
-    /// The vectors of all segments; `all` says that all live parents count.
-    fn parts(&self, parents: &[Arc<Bits>], all: bool) -> Result<Vec<Part>, IndexError> {
+    /// The vectors of all segments, and how they are looked through.
+    fn parts(&self, search: &Search, metric: Metric, parents: &[Arc<Bits>]) -> Result<Vec<Part>, IndexError> {
+        let all = search.filter.is_none();
         let counts = match self.live_children.get() {
             Some(known) if all => known.clone(),
             _ => self.children_of(parents)?,
@@ -206,22 +246,46 @@ impl Snapshot {
         if all {
             self.live_children.get_or_init(|| counts.clone());
         }
-        let of = |(segment, counts)| Ok(Part { vectors: self.table::<Vectors>(segment)?, counts });
-        counts.into_iter().enumerate().map(of).collect()
+        let of = |(segment, counts)| Ok(Part::new(self.stored(segment)?, counts));
+        let mut parts = counts.into_iter().enumerate().map(of).collect::<Result<Vec<Part>, IndexError>>()?;
+        let recall = match search.recall {
+            Recall::Auto if parts.iter().map(|part| part.count).sum::<usize>() <= MAX_SCANNED => return Ok(parts),
+            Recall::Exact => return Ok(parts),
+            Recall::AtLeast(recall) => recall,
+            Recall::Auto => USUAL_RECALL,
+        };
+        // What the lists reach was measured with the collection's own metric.
+        if metric == self.settings().metric {
+            for (segment, part) in parts.iter_mut().enumerate() {
+                part.probes = self.probes(segment, part, recall)?;
+            }
+        }
+        Ok(parts)
     }
 
-    /// Reads what the first scan needs, several segments at a time: one alone would wait for the store and for digests.
+    fn stored(&self, segment: usize) -> Result<Stored, IndexError> {
+        if !self.segments[segment].footer.has_lists() {
+            return Ok(Stored::Plain(self.table::<Vectors>(segment)?));
+        }
+        let (lists, codes) = (self.table::<Lists>(segment)?, self.table::<ListedCodes>(segment)?);
+        let (cache, segment) = (Arc::clone(&self.cache), Arc::clone(&self.segments[segment]));
+        Ok(Stored::Listed(Listed { lists, codes, cache, segment }))
+    }
+
+    /// How many lists of a segment are looked into for a recall; none: all vectors are looked at.
+    fn probes(&self, segment: usize, part: &Part, recall: f64) -> Result<Option<usize>, IndexError> {
+        let Stored::Listed(listed) = &part.vectors else { return Ok(None) };
+        let probes = self.table::<Recalls>(segment)?.probes(recall);
+        Ok(lists::probes(probes, part, listed.lists.len()))
+    }
+
+    /// Reads what the first scan needs, several tables at a time: one alone would wait for the store and for digests.
     fn preload(&self, threads: usize) -> Result<(), IndexError> {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let segments = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
-            let mut segments = segments.take_while(|&segment| segment < self.segments.len());
-            segments.try_for_each(|segment| {
-                self.table::<Vectors>(segment)?;
-                self.table::<Children>(segment).map(drop)
-            })
+        let read = |at: usize| match at % 2 {
+            0 => self.stored(at / 2).map(drop),
+            _ => self.table::<Children>(at / 2).map(drop),
         };
-        dense::on_threads(threads.min(self.segments.len()).max(1), &work).into_iter().collect()
+        threads::each(threads, 2 * self.segments.len(), read).into_iter().collect()
     }
 
     fn children_of(&self, parents: &[Arc<Bits>]) -> Result<Vec<Arc<Bits>>, IndexError> {
@@ -244,7 +308,7 @@ impl Snapshot {
         loop {
             let found = bm25::search(self, parents, &question.text, most)?;
             let (all, last) = (found.len() < most || most >= rows, found.last().copied());
-            let list = self.grouped(search.unit, found, Candidate::parent_of, depth)?;
+            let list = self.grouped(search.unit, &found, Candidate::parent_of, depth)?;
             if all || list.is_settled(depth, last) {
                 return Ok(list);
             }
@@ -256,12 +320,12 @@ impl Snapshot {
     fn grouped(
         &self,
         unit: Unit,
-        found: Vec<Candidate>,
+        found: &[Candidate],
         parent_of: fn(&Candidate, &Snapshot) -> Result<u32, IndexError>,
         depth: usize,
     ) -> Result<List, IndexError> {
         let mut list = List::default();
-        for candidate in found {
+        for &candidate in found {
             let parent = parent_of(&candidate, self)?;
             let document = self.table::<Parents>(candidate.segment as usize)?.document.value(parent as usize);
             let row = if unit == Unit::Parent { parent } else { document };

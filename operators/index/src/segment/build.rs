@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, UInt32Array, UInt64Array,
 };
 use arrow_schema::{ArrowError, DataType, Field};
 use lunapark_stores::digest_of;
 
-use super::{FORMAT, Footer, MAX_ROWS, Place, Section, ipc, tables};
+use super::{BLOCK, FORMAT, Footer, MAX_ROWS, Place, Section, ipc, tables};
 use crate::document::{Action, Change, Child, Document, Parent};
+use crate::lists::Listed;
 use crate::manifest::SegmentEntry;
 use crate::words::words;
-use crate::{IndexError, Source};
+use crate::{IndexError, Metric, Source};
 
 /// A segment that is not put yet.
 pub(crate) struct Built {
@@ -22,8 +25,22 @@ pub(crate) struct Built {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// How vectors are sorted into lists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listing {
+    /// With so many vectors, or more.
+    pub(crate) from: u32,
+    pub(crate) metric: Metric,
+    pub(crate) threads: usize,
+}
+
 /// Builds the segment of these changes, one for each document.
-pub(crate) fn build(name: String, dimension: u32, changes: &BTreeMap<&str, &Change>) -> Result<Built, IndexError> {
+pub(crate) fn build(
+    name: String,
+    dimension: u32,
+    changes: &BTreeMap<&str, &Change>,
+    listing: Option<Listing>,
+) -> Result<Built, IndexError> {
     let rows = Rows::collect(changes.values());
     let counts = [rows.changes.len(), rows.parents.len(), rows.children.len()];
     if counts.iter().any(|&count| count as u64 > MAX_ROWS) {
@@ -32,7 +49,8 @@ pub(crate) fn build(name: String, dimension: u32, changes: &BTreeMap<&str, &Chan
             "it would have more than 2^32 rows; index fewer documents at once",
         ));
     }
-    let (bytes, footer) = encode(&rows, dimension).map_err(|error| IndexError::corrupt(&name, error.to_string()))?;
+    let encoded = encode(&rows, dimension, listing);
+    let (bytes, footer) = encoded.map_err(|error| IndexError::corrupt(&name, error.to_string()))?;
     let entry = SegmentEntry {
         name,
         sha256: digest_of(&bytes[bytes.len() - footer..]),
@@ -81,21 +99,56 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn encode(rows: &Rows<'_>, dimension: u32) -> Result<(Vec<u8>, usize), ArrowError> {
-    let (mut bytes, mut sections) = (Vec::new(), Vec::new());
+fn encode(rows: &Rows<'_>, dimension: u32, listing: Option<Listing>) -> Result<(Vec<u8>, usize), ArrowError> {
+    let mut encoder = Encoder { dimension, bytes: Vec::new(), sections: Vec::new() };
     let dictionary = Dictionary::of(rows);
-    for section in Section::ALL {
+    let mut values = None;
+    for section in Section::ALL.into_iter().take(Section::ALWAYS) {
         let columns = columns(section, rows, &dictionary, dimension)?;
-        let batch = RecordBatch::try_new(tables::schema(section, dimension), columns)?;
-        let encoded = ipc::encode(&batch)?;
-        let (offset, length, sha256) = (bytes.len() as u64, encoded.len() as u64, digest_of(&encoded));
-        sections.push(Place { section, offset, bytes: length, rows: batch.num_rows() as u64, sha256 });
-        bytes.extend_from_slice(&encoded);
+        if section == Section::Vectors {
+            values = Some(columns[0].as_fixed_size_list().values().as_primitive::<Float32Type>().values().clone());
+        }
+        encoder.add(section, columns)?;
     }
-    let footer = Footer { format: FORMAT, dimension, sections };
-    let footer = serde_json::to_vec(&footer).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
-    bytes.extend_from_slice(&footer);
-    Ok((bytes, footer.len()))
+    let listing = listing.filter(|listing| rows.children.len() >= listing.from as usize);
+    let listed = values
+        .zip(listing)
+        .and_then(|(values, Listing { metric, threads, .. })| Listed::of(values, dimension as usize, metric, threads));
+    if let Some(listed) = listed {
+        for (section, columns) in listed.columns(dimension as usize)? {
+            encoder.add(section, columns)?;
+        }
+    }
+    encoder.finish()
+}
+
+/// The bytes of a segment as they grow.
+struct Encoder {
+    dimension: u32,
+    bytes: Vec<u8>,
+    sections: Vec<Place>,
+}
+
+impl Encoder {
+    fn add(&mut self, section: Section, columns: Vec<ArrayRef>) -> Result<(), ArrowError> {
+        let batch = RecordBatch::try_new(tables::schema(section, self.dimension), columns)?;
+        let start = self.bytes.len();
+        ipc::encode(&batch, &mut self.bytes)?;
+        let encoded = &self.bytes[start..];
+        let (offset, bytes, rows) = (start as u64, encoded.len() as u64, batch.num_rows() as u64);
+        let cut = section.has_blocks() && bytes > BLOCK;
+        let blocks = encoded.chunks(BLOCK as usize).filter(|_| cut).map(digest_of).collect();
+        self.sections.push(Place { section, offset, bytes, rows, sha256: digest_of(encoded), blocks });
+        Ok(())
+    }
+
+    /// All bytes, and how many of them the footer has.
+    fn finish(mut self) -> Result<(Vec<u8>, usize), ArrowError> {
+        let footer = Footer { format: FORMAT, dimension: self.dimension, sections: self.sections };
+        let footer = serde_json::to_vec(&footer).map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
+        self.bytes.extend_from_slice(&footer);
+        Ok((self.bytes, footer.len()))
+    }
 }
 
 fn columns(
@@ -112,6 +165,7 @@ fn columns(
         Section::Vectors => vec![vectors(rows, dimension)],
         Section::Terms => dictionary.term_columns(),
         Section::Postings => dictionary.posting_columns(),
+        Section::Lists | Section::Codes | Section::Recalls => Vec::new(),
     })
 }
 

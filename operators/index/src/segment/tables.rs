@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{Footer, Section};
 use crate::document::Mark;
-use crate::search::Codes;
+use crate::search::{Codes, code_bytes};
 
 /// A section in memory.
 pub(crate) trait Table: Sized + Send + Sync + 'static {
@@ -35,7 +35,7 @@ fn field(name: &str, kind: DataType) -> Field {
 
 /// The columns of a section.
 pub(super) fn schema(section: Section, dimension: u32) -> SchemaRef {
-    use DataType::{Boolean, Int32, Int64, LargeUtf8, UInt32, UInt64};
+    use DataType::{Boolean, Float32, Int32, Int64, LargeUtf8, UInt32, UInt64};
     let fields = match section {
         Section::Documents => vec![
             field("id", LargeUtf8),
@@ -65,14 +65,30 @@ pub(super) fn schema(section: Section, dimension: u32) -> SchemaRef {
                 Field::new("page", UInt32, true),
             ]
         }
-        Section::Vectors => {
-            let item = Arc::new(field("item", DataType::Float32));
-            vec![field("vector", DataType::FixedSizeList(item, i32::try_from(dimension).unwrap_or(i32::MAX)))]
-        }
+        Section::Vectors => vec![field("vector", list_of(DataType::Float32, dimension as usize))],
         Section::Terms => vec![field("term", LargeUtf8), field("end", UInt64)],
         Section::Postings => vec![field("parent", UInt32), field("count", UInt32)],
+        Section::Lists => vec![
+            field("end", UInt32),
+            field("bias", Float32),
+            field("centre", list_of(DataType::Float32, dimension as usize)),
+        ],
+        Section::Codes => vec![
+            field("child", UInt32),
+            field("square", Float32),
+            field("scale", Float32),
+            field("rest", Float32),
+            field("length", Float32),
+            field("code", list_of(DataType::UInt8, code_bytes(dimension as usize))),
+        ],
+        Section::Recalls => vec![field("probes", UInt32), field("recall", Float32)],
     };
     Arc::new(Schema::new(fields))
+}
+
+/// A vector's type.
+pub(super) fn list_of(item: DataType, length: usize) -> DataType {
+    DataType::FixedSizeList(Arc::new(field("item", item)), i32::try_from(length).unwrap_or(i32::MAX))
 }
 
 /// Documents and deletions, sorted by id, each id once.
@@ -227,15 +243,13 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    #[cfg(test)]
-    pub(crate) fn new(values: Vec<f32>, dimension: usize) -> Self {
-        Self { values: values.into(), dimension, squares: OnceLock::new(), codes: OnceLock::new() }
+    pub(crate) fn new(values: ScalarBuffer<f32>, dimension: usize) -> Self {
+        Self { values, dimension, squares: OnceLock::new(), codes: OnceLock::new() }
     }
 
     /// The vectors in 8-bit numbers, computed once.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no kernel reads codes there yet"))]
-    pub(crate) fn codes(&self, width: usize) -> &Codes {
-        self.codes.get_or_init(|| Codes::of(&self.values, self.dimension, width))
+    pub(crate) fn codes(&self) -> &Codes {
+        self.codes.get_or_init(|| Codes::of(&self.values, self.dimension))
     }
 
     pub(crate) fn row(&self, row: usize) -> &[f32] {
@@ -243,7 +257,6 @@ impl Vectors {
     }
 
     /// True where the codes are made.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no kernel reads codes there yet"))]
     pub(crate) fn has_codes(&self) -> bool {
         self.codes.get().is_some()
     }
@@ -270,7 +283,7 @@ impl Table for Vectors {
         if values.len() != batch.num_rows() * dimension || !values.iter().all(|x| x.is_finite()) {
             return Err("its vectors are not finite numbers of the collection's dimension".to_owned());
         }
-        Ok(Self { values, dimension, squares: OnceLock::new(), codes: OnceLock::new() })
+        Ok(Self::new(values, dimension))
     }
 }
 

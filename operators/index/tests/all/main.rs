@@ -6,6 +6,7 @@ mod contract;
 mod exactly_once;
 mod faulty;
 mod hostile;
+mod lists;
 mod made;
 mod ndcg;
 mod property;

@@ -98,8 +98,8 @@ fn open(store: &Arc<ArtifactStore>, number: usize) -> Writer {
 
 fn upkeep(store: &Arc<ArtifactStore>, dice: &mut Dice) {
     let compaction = match dice.below(3) {
-        0 => Compaction::whole(),
-        1 => Compaction { max_bytes: 60_000, ..Compaction::default() },
+        0 => Compaction { lists_from: 10, ..Compaction::whole() },
+        1 => Compaction { max_bytes: 60_000, lists_from: 1, threads: 2, ..Compaction::default() },
         _ => Compaction::default(),
     };
     match compact(store, "c", &compaction, "compactor") {
