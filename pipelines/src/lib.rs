@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod encoders;
 pub mod health;
 pub mod http;
 pub mod jobs;

@@ -296,8 +296,8 @@ fn documents_fit(documents: &DocumentsConfig, search_threads: usize) -> Result<(
     let refused = |what: &str| Err(ConfigError(what.to_owned()));
     if documents.threads + search_threads > 0 && documents.encoder.is_empty() {
         return refused(
-            "`documents.encoder` is empty: name the folder of a text encoder, for example the one that \
-             `deploy/models/minilm` prints",
+            "`documents.encoder` is empty: write \"minilm\", which `lunapark models pull minilm` gets, or name the \
+             folder of a text encoder",
         );
     }
     match documents.child_overlap * 2 > documents.child_tokens || documents.child_tokens > documents.parent_tokens {

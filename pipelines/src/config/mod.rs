@@ -15,6 +15,8 @@ use lunapark_topics::log::Start;
 
 /// The documented defaults, as `lunapark config` prints them.
 pub const DEFAULT: &str = include_str!("default.toml");
+/// The text encoder that it names.
+pub const DEFAULT_ENCODER: &str = "minilm";
 
 /// A configuration that is not valid; the message names the key and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -215,6 +217,7 @@ mod tests {
         let config = load("", &[]).unwrap();
         assert_eq!(config.score.models[0].path, "builtin:higgs-xgb");
         assert!(config.kafka.is_none());
+        assert_eq!(config.documents.encoder, DEFAULT_ENCODER);
     }
 
     #[test]
