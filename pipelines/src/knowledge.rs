@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lunapark_documents::pdf::ChildReader;
 use lunapark_documents::{ChunkOptions, Limits};
 use lunapark_embed::{Encoder, EncoderOptions, Precision, PrecisionChoice};
 use lunapark_index::{Bm25, Chunking, IndexError, Metric, Settings};
@@ -18,6 +17,7 @@ use crate::encoders::{self, Found};
 use crate::jobs::Allowed;
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::s3_options;
+use crate::pdf;
 use crate::pipelines::documents::{Documents, documents};
 use crate::pipelines::search::{Search, search};
 use crate::service::check_knowledge_topics;
@@ -51,6 +51,14 @@ pub enum KnowledgeError {
     /// A size in the configuration makes no sense.
     #[error("configuration: documents.{0}")]
     Sizes(String),
+    /// The configured pdfium does not work.
+    #[error("documents.pdfium `{path}`: {what}; name the library of pdfium, or write \"auto\" or \"off\"")]
+    Pdfium {
+        /// As configured.
+        path: String,
+        /// What came of it.
+        what: String,
+    },
     /// This program cannot be found again, for reading PDFs.
     #[error("the path of this program: {0}")]
     Program(std::io::Error),
@@ -136,7 +144,7 @@ impl Library {
                 allowed: Allowed::parse(&documents.sources),
                 s3: s3_options(&config.store),
             }),
-            pdf: Box::new(pdf_reader(config)?),
+            pdf: Box::new(pdf::reader(config)?.child),
             limits: limits(documents),
             chunks,
         })
@@ -152,16 +160,6 @@ impl Library {
 /// The store of the collections: that of the artifacts.
 pub fn store(config: &Config) -> Result<ArtifactStore, StoreError> {
     ArtifactStore::open(&config.artifacts, &s3_options(&config.store))
-}
-
-/// What reads PDFs: this program again, as a child process.
-pub fn pdf_reader(config: &Config) -> Result<ChildReader, KnowledgeError> {
-    Ok(ChildReader {
-        program: std::env::current_exe().map_err(KnowledgeError::Program)?,
-        arguments: vec![READ_PDF.to_owned()],
-        memory: config.documents.pdf_memory,
-        time: config.documents.pdf_timeout,
-    })
 }
 
 /// What a document may cost.

@@ -15,6 +15,7 @@ pub mod knowledge;
 pub mod labels;
 pub mod metrics;
 pub mod models;
+pub mod pdf;
 pub mod pipelines;
 pub mod runner;
 pub mod service;

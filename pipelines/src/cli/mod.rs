@@ -103,7 +103,11 @@ enum Command {
     Collections(collections::Args),
     /// Read one PDF from standard input, as the child process of a service.
     #[command(name = crate::knowledge::READ_PDF, hide = true)]
-    ReadPdf,
+    ReadPdf {
+        /// The library of pdfium.
+        #[arg(long)]
+        pdfium: Option<PathBuf>,
+    },
     /// Score recorded events again, with the same model or another one.
     Replay(replay::Args),
     /// Show what this machine has and what is missing, with the way out.
@@ -140,7 +144,10 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Catalog(args) => catalog::run(&config, args, cli.json),
         Command::Search(args) => search::run(&config, args, cli.json),
         Command::Collections(args) => collections::run(&config, args, cli.json),
-        Command::ReadPdf => Ok(lunapark_documents::pdf::child_main(&crate::knowledge::limits(&config.documents))),
+        Command::ReadPdf { pdfium } => {
+            let limits = crate::knowledge::limits(&config.documents);
+            Ok(lunapark_documents::pdf::child_main(&limits, pdfium.as_deref()))
+        }
         command => data_command(&config, command, cli.json),
     }
 }

@@ -188,9 +188,18 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
         max_pages: section.number("max_pages", 1)?,
         pdf_timeout: section.duration("pdf_timeout")?,
         pdf_memory: section.number("pdf_memory", 64 << 20)?,
+        pdfium: pdfium(section)?,
         batch_messages: section.number("batch_messages", 1)?,
         batch_bytes: section.number("batch_bytes", 1024)?,
     })
+}
+
+/// A path of its own, or a word: an empty text means neither.
+fn pdfium(section: &Section<'_>) -> Result<String, ConfigError> {
+    match section.text("pdfium")? {
+        "" => Err(section.refuse("pdfium", "is empty: write \"auto\", \"off\" or the path of pdfium's library")),
+        text => Ok(text.to_owned()),
+    }
 }
 
 fn search(section: &Section<'_>) -> Result<SearchConfig, ConfigError> {

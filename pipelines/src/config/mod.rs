@@ -151,6 +151,8 @@ pub struct DocumentsConfig {
     pub pdf_timeout: Duration,
     /// Memory for one PDF, in bytes.
     pub pdf_memory: u64,
+    /// The library of pdfium: a path, `auto` or `off`.
+    pub pdfium: String,
     /// Documents of a batch.
     pub batch_messages: usize,
     /// Bytes of a batch.
@@ -271,6 +273,8 @@ mod tests {
             ("[store]\nurl = \"relative\"", "store.url"),
             ("[catalog]\nmongodb = \"http://host\"", "catalog.mongodb"),
             ("[train]\nmax_crashes = 0", "train.max_crashes"),
+            ("[documents]\npdfium = \"\"", "documents.pdfium"),
+            ("[documents]\nthreads = 1\nencoder = \"\"", "documents.encoder"),
         ] {
             let error = load(text, &[]).unwrap_err();
             assert!(error.contains(key), "{text}: {error}");

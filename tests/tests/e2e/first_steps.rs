@@ -64,6 +64,14 @@ fn with_hub(place: &Workplace, hub: &str, arguments: &[&str]) -> Outcome {
     place.cli_with_env(arguments, &[("HF_ENDPOINT", hub), ("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")])
 }
 
+/// Standard output has all of these.
+#[track_caller]
+fn shows(outcome: &Outcome, words: &[&str]) {
+    for word in words {
+        assert!(outcome.stdout.contains(word), "no `{word}` in:\n{}", outcome.stdout);
+    }
+}
+
 fn demo(place: &Workplace) -> Outcome {
     let data = place.dir().join("demo");
     place.cli(&["demo", "search", "--data", &data.to_string_lossy(), "--json"])
@@ -86,7 +94,7 @@ fn an_encoder_is_pulled_and_papers_are_found_with_it() {
     assert_eq!((&again["model"], &again["new"]), (&json!("tiny/1"), &json!(false)), "{again:#}");
     let shown = place.cli_json(&["models", "show", "tiny"]);
     assert_eq!(shown["format"], "sentence-transformers", "{shown:#}");
-    place.cli(&["models", "card", "tiny/1"]).ok().says(&["encoder = \"hf://lab/tiny\""]);
+    shows(&place.cli(&["models", "card", "tiny/1"]).ok(), &["encoder = \"hf://lab/tiny\""]);
     place.cli(&["models", "pull", "maxilm"]).failed().says(&["minilm"]);
 
     let told = last_line(&demo(&place).ok());
@@ -115,7 +123,8 @@ fn without_json_the_demo_shows_passages_with_their_words_marked() {
     let place = place().with("documents.encoder", json!(fixture()));
     let data = place.dir().join("demo");
     let printed = place.cli(&["demo", "search", "--data", &data.to_string_lossy()]).ok();
-    printed.says(&["200 abstracts sent", "*sonic*", "in 200 = results 200", "lost 0, duplicated 0", "proven", "try next"]);
+    let lines = ["200 abstracts sent", "*sonic*", "in 200 = results 200", "lost 0, duplicated 0", "proven", "try next"];
+    shows(&printed, &lines);
 }
 
 fn checks(outcome: &Outcome) -> BTreeMap<String, String> {
@@ -148,7 +157,7 @@ fn the_doctor_tells_what_works_what_is_missing_and_what_is_broken() {
     let found = checks(&place.cli(&["doctor", "--json"]).ok());
     assert_eq!(found["text encoder"], "ok");
     place.set("documents.encoder", quoted("/no/such/folder"));
-    place.cli(&["doctor"]).failed().says(&["FAILED", "/no/such/folder", "models pull minilm"]);
+    shows(&place.cli(&["doctor"]).failed(), &["FAILED", "/no/such/folder", "models pull minilm"]);
     place.set("score.thraeds", 1);
-    place.cli(&["doctor"]).failed().says(&["score.threads"]);
+    shows(&place.cli(&["doctor"]).failed(), &["FAILED", "score.threads"]);
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lunapark_documents::pdf::PdfReader;
 use lunapark_index::probe;
 use lunapark_models::Device;
 use lunapark_stores::ArtifactStore;
@@ -16,11 +15,8 @@ use crate::config::Config;
 use crate::encoders::{Card, Place};
 use crate::knowledge;
 use crate::models::{self, Places, s3_options};
+use crate::pdf;
 use crate::service::reach_log;
-
-/// A page with a sentence.
-const PDF: &[u8] = include_bytes!("../../../assets/one-page.pdf");
-const SENTENCE: &str = "Lunapark reads PDF.";
 
 /// All of them, in the order in which a service meets them.
 pub(super) fn all(config: &Config) -> Vec<Check> {
@@ -131,15 +127,24 @@ fn bytes(encoder: &str, store: Option<&ArtifactStore>) -> String {
 }
 
 fn pdf(config: &Config) -> Check {
-    let limits = knowledge::limits(&config.documents);
-    let read = knowledge::pdf_reader(config).map_err(anyhow::Error::from).and_then(|reader| {
-        let pages = reader.read(PDF, &limits)?;
-        match pages.pages.first().map(|page| page.trim()) {
-            Some(SENTENCE) => Ok("the pure-Rust reader, in a child process".to_owned()),
-            other => anyhow::bail!("a page of a sentence is read as {other:?}"),
-        }
+    let read = pdf::reader(config).map_err(|error| error.to_string()).and_then(|reader| {
+        pdf::tried(&reader.child, config)?;
+        Ok(reader.pdfium)
     });
-    tried("PDF", read, "raise documents.pdf_memory and documents.pdf_timeout; /bin/sh must be there")
+    match read {
+        Ok(Some(path)) => Check::ok("PDF", format!("pdfium ({}), in a child process", path.display())),
+        Ok(None) => {
+            let fix = match config.documents.pdfium.as_str() {
+                "off" => "",
+                _ => "pdfium reads more: pip install pypdfium2, or name its library in documents.pdfium",
+            };
+            Check::new("PDF", State::Ok, "the pure-Rust reader, in a child process", fix)
+        }
+        Err(error) => {
+            let fix = "correct documents.pdfium, or raise documents.pdf_memory; /bin/sh must be there";
+            Check::new("PDF", State::Failed, error, fix)
+        }
+    }
 }
 
 fn gpu() -> Check {
