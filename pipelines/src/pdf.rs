@@ -32,8 +32,10 @@ pub fn reader(config: &Config) -> Result<Reader, KnowledgeError> {
     match wanted.as_str() {
         "off" => with(config, None),
         "auto" => {
-            let works = |path: &PathBuf| with(config, Some(path)).is_ok_and(|reader| tried(&reader.child, config).is_ok());
-            let found = candidates(std::env::var).into_iter().filter(|path| path.is_file()).find(works);
+            let works =
+                |path: &PathBuf| with(config, Some(path)).is_ok_and(|reader| tried(&reader.child, config).is_ok());
+            let found =
+                candidates(|name| std::env::var(name).ok()).into_iter().filter(|path| path.is_file()).find(works);
             with(config, found.as_ref())
         }
         path => {
@@ -65,11 +67,11 @@ pub fn tried(reader: &ChildReader, config: &Config) -> Result<(), String> {
 }
 
 /// Where the library may be: beside this program, with Python's packages, with the system's libraries.
-fn candidates<E>(variable: impl Fn(&str) -> Result<String, E>) -> Vec<PathBuf> {
+fn candidates(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
     let roots = [
-        variable("VIRTUAL_ENV").ok().map(PathBuf::from),
-        variable("HOME").ok().map(|home| Path::new(&home).join(".local")),
+        variable("VIRTUAL_ENV").map(PathBuf::from),
+        variable("HOME").map(|home| Path::new(&home).join(".local")),
         Some(PathBuf::from("/usr/local")),
         Some(PathBuf::from("/usr")),
     ];
@@ -98,8 +100,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let packages = folder.path().join("lib/python3.12/site-packages");
         std::fs::create_dir_all(&packages).unwrap();
-        let set = |name: &str| (name == "VIRTUAL_ENV").then(|| folder.path().to_str().unwrap().to_owned()).ok_or(());
+        let set = |name: &str| (name == "VIRTUAL_ENV").then(|| folder.path().to_str().unwrap().to_owned());
         assert!(candidates(set).contains(&packages.join(PACKAGE).join(LIBRARY)));
-        assert!(candidates(|_| Ok::<_, ()>("relative".to_owned())).iter().all(|path| path.is_absolute()));
+        assert!(candidates(|_| Some("relative".to_owned())).iter().all(|path| path.is_absolute()));
     }
 }

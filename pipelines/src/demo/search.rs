@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use lunapark_schemas::documents::{IndexedRecord, IngestRecord};
 use lunapark_schemas::search::{SearchMode, SearchReply, SearchRequest, SearchUnit, Texts};
 use lunapark_schemas::{Event, TopicPartition};
-use lunapark_topics::{Catalog, Log, Topic, embedded};
+use lunapark_topics::{Log, Topic, embedded};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -110,8 +110,7 @@ fn play(config: &Config, log: Arc<dyn Log>, out: &mut Output<'_>) -> anyhow::Res
     service.join()?;
     let name = |group: &str| format!("{}{group}", catalog.prefix());
     let (documents, search) = (name(&config.documents.name), name(&config.search.name));
-    let documents =
-        AuditRequest::plain(&catalog, &documents, &catalog.documents_ingest, &catalog.documents_indexed);
+    let documents = AuditRequest::plain(&catalog, &documents, &catalog.documents_ingest, &catalog.documents_indexed);
     let questions = AuditRequest::plain(&catalog, &search, &catalog.search_requests, &catalog.search_results);
     let proof = |request: AuditRequest| audit(&*log, &AuditRequest { deep: true, ..request });
     Ok(Played { indexed, replies, documents: proof(documents)?, questions: proof(questions)?, indexing, answering })

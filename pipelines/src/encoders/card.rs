@@ -59,7 +59,9 @@ impl Card {
         let name = format!("{}/{CARD}", folder(name));
         let Some(bytes) = store.get_named(&name)? else { return Ok(None) };
         let failed = |cause: String| StoreError::Failed { address: format!("{}/{name}", store.describe()), cause };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(format!("it is no card: {error}; pull it again")))
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| failed(format!("it is no card: {error}; pull it again")))
     }
 
     /// Stores the card; the address and the digest of its bytes.

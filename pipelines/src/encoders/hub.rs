@@ -137,7 +137,8 @@ mod tests {
         for name in ["config.json", "model-00001-of-00002.safetensors", "1_Pooling/config.json"] {
             assert!(belongs(name), "{name}");
         }
-        for name in ["README.md", "onnx/config.json", "../config.json", "1_Pooling/../x.json", ".a.json", "1/2/a.json"] {
+        for name in ["README.md", "onnx/config.json", "../config.json", "1_Pooling/../x.json", ".a.json", "1/2/a.json"]
+        {
             assert!(!belongs(name), "{name}");
         }
     }

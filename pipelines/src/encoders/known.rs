@@ -70,9 +70,8 @@ impl Known {
 
     /// Its files with their digests.
     pub(super) fn files(&self) -> BTreeMap<String, FileOf> {
-        let file = |&(name, bytes, sha256): &(&str, u64, &str)| {
-            (name.to_owned(), FileOf { bytes, sha256: sha256.to_owned() })
-        };
+        let file =
+            |&(name, bytes, sha256): &(&str, u64, &str)| (name.to_owned(), FileOf { bytes, sha256: sha256.to_owned() });
         self.files.iter().map(file).collect()
     }
 }

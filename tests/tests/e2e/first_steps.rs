@@ -107,7 +107,8 @@ fn an_encoder_is_pulled_and_papers_are_found_with_it() {
         assert_eq!(question["results"].as_array().unwrap().len(), 3, "{question:#}");
     }
     // By words alone even an encoder of nonsense finds papers on sonic booms.
-    let found: Vec<_> = questions[0]["results"].as_array().unwrap().iter().map(|hit| hit["title"].to_string()).collect();
+    let found: Vec<_> =
+        questions[0]["results"].as_array().unwrap().iter().map(|hit| hit["title"].to_string()).collect();
     assert!(found.iter().any(|title| title.contains("boom")), "{found:?}");
 
     // What it suggests works on its folder alone.

@@ -20,15 +20,7 @@ use crate::service::reach_log;
 
 /// All of them, in the order in which a service meets them.
 pub(super) fn all(config: &Config) -> Vec<Check> {
-    vec![
-        log(config),
-        store(config),
-        mongodb(config),
-        scoring(config),
-        encoder(config),
-        pdf(config),
-        gpu(),
-    ]
+    vec![log(config), store(config), mongodb(config), scoring(config), encoder(config), pdf(config), gpu()]
 }
 
 /// Something that works or does not.
@@ -68,7 +60,11 @@ fn store(config: &Config) -> Check {
         probe(&store)?;
         Ok(format!("{}, puts if absent", store.describe()))
     });
-    tried("object store", probed, "correct [store]: address, s3_endpoint, keys; the server must honour If-None-Match: *")
+    tried(
+        "object store",
+        probed,
+        "correct [store]: address, s3_endpoint, keys; the server must honour If-None-Match: *",
+    )
 }
 
 fn mongodb(config: &Config) -> Check {
@@ -152,7 +148,8 @@ fn gpu() -> Check {
         let fix = "networks of dense layers run on NVIDIA GPUs in a binary that `deploy/cuda` builds";
         return Check::new("GPU", State::Off, "this binary is built without CUDA", fix);
     }
-    let loaded = models::load_on(Device::Cuda(0), "builtin:higgs-mlp", None, &lunapark_stores::S3Options::default().into());
+    let loaded =
+        models::load_on(Device::Cuda(0), "builtin:higgs-mlp", None, &lunapark_stores::S3Options::default().into());
     match loaded {
         Ok(_) => Check::ok("GPU", "cuda:0 scores networks"),
         Err(error) => Check::new("GPU", State::Missing, error, "install the NVIDIA driver (580 or later)"),

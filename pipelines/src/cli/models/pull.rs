@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
-use lunapark_schemas::{Datatype, TensorSpec};
 use lunapark_schemas::catalog::{Lineage, ModelVersion, Stage, check_name};
+use lunapark_schemas::{Datatype, TensorSpec};
 use lunapark_stores::catalog::{Catalog, Registered};
 use serde_json::json;
 
@@ -52,7 +52,8 @@ pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyho
 fn entry(name: String, version: u32, pulled: &Pulled) -> ModelVersion {
     let (decision, created_at) = stamp();
     let Pulled { card, address, digest, .. } = pulled;
-    let tensor = |name: &str, datatype, width| TensorSpec { name: name.into(), datatype, width, shape: vec![], fields: vec![] };
+    let tensor =
+        |name: &str, datatype, width| TensorSpec { name: name.into(), datatype, width, shape: vec![], fields: vec![] };
     ModelVersion {
         name,
         version,
