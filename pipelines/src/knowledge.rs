@@ -162,6 +162,15 @@ pub fn store(config: &Config) -> Result<ArtifactStore, StoreError> {
     ArtifactStore::open(&config.artifacts, &s3_options(&config.store))
 }
 
+/// The same, where it is made already: a look into a folder that is not there must not make it.
+pub fn store_if_made(config: &Config) -> Result<Option<ArtifactStore>, StoreError> {
+    let folder = config.artifacts.strip_prefix("file://").unwrap_or(&config.artifacts);
+    match config.artifacts.starts_with("s3://") || Path::new(folder).exists() {
+        true => store(config).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// What a document may cost.
 pub fn limits(documents: &DocumentsConfig) -> Limits {
     Limits {

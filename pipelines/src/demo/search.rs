@@ -72,7 +72,7 @@ pub(super) fn run(config: &Config, data: Option<PathBuf>, json: bool) -> anyhow:
     let own = settings(config, &data);
     let encoder = &config.documents.encoder;
     // The demo's log and store can then be asked without the configuration's.
-    encoders::copy(encoder, &knowledge::store(config)?, &knowledge::store(&own)?)
+    encoders::copy(encoder, knowledge::store_if_made(config)?.as_ref(), &knowledge::store(&own)?)
         .with_context(|| format!("documents.encoder `{encoder}`"))?;
     let log = embedded::open(&data, &Default::default())?;
     output::on_stdout(json, |out| {

@@ -99,20 +99,24 @@ pub fn find(text: &str, store: Option<&ArtifactStore>, s3: &S3Options) -> Result
             Ok(Found { name: last_part(&prefix), files: Box::new(Bucket { prefix, s3: s3.clone() }) })
         }
         Place::Pulled(name) => {
-            let store = store.ok_or_else(|| not_pulled(&name, "which is not made yet"))?;
+            let store = store.ok_or_else(|| not_pulled(&name, UNMADE))?;
             let card = Card::find(store, &name)?.ok_or_else(|| not_pulled(&name, store.describe()))?;
             Ok(Found { files: Box::new(card.read(store)?), name: card.model })
         }
     }
 }
 
+/// In the place of a store's address.
+const UNMADE: &str = "(which the first pull makes)";
+
 fn not_pulled(name: &str, store: &str) -> Missing {
     Missing::NotPulled { name: name.to_owned(), store: store.to_owned() }
 }
 
 /// Copies a pulled encoder into another store, which then needs the first no more; what is no pulled encoder needs no copy.
-pub fn copy(text: &str, from: &ArtifactStore, to: &ArtifactStore) -> Result<(), Missing> {
-    let Place::Pulled(name) = Place::parse(text, Some(from))? else { return Ok(()) };
+pub fn copy(text: &str, from: Option<&ArtifactStore>, to: &ArtifactStore) -> Result<(), Missing> {
+    let Place::Pulled(name) = Place::parse(text, from)? else { return Ok(()) };
+    let from = from.ok_or_else(|| not_pulled(&name, UNMADE))?;
     let card = Card::find(from, &name)?.ok_or_else(|| not_pulled(&name, from.describe()))?;
     for (file, bytes) in card.read(from)? {
         card::put(to, &name, &file, &bytes)?;

@@ -14,9 +14,12 @@ use crate::cli::output::size;
 use crate::config::Config;
 use crate::encoders::{Card, Place};
 use crate::knowledge;
-use crate::models::{self, Places, s3_options};
+use crate::models::{self, Places};
 use crate::pdf;
 use crate::service::reach_log;
+
+/// The embedded log.
+const LOG: &str = "log.redb";
 
 /// All of them, in the order in which a service meets them.
 pub(super) fn all(config: &Config) -> Vec<Check> {
@@ -32,7 +35,7 @@ fn tried<E: std::fmt::Display>(what: &'static str, outcome: Result<String, E>, f
 }
 
 fn log(config: &Config) -> Check {
-    if config.kafka.is_none() && !config.data.exists() {
+    if config.kafka.is_none() && !config.data.join(LOG).exists() {
         let found = format!("the embedded log; `lunapark run` makes its folder {}", config.data.display());
         return Check::ok("log", found);
     }
@@ -44,17 +47,14 @@ fn log(config: &Config) -> Check {
     tried("log", reached, fix)
 }
 
-/// The folder of a store on this machine, if it is not there yet: a look must not make it.
-fn unmade(config: &Config) -> Option<&str> {
-    let folder = config.artifacts.strip_prefix("file://").unwrap_or(&config.artifacts);
-    (!config.artifacts.starts_with("s3://") && !Path::new(folder).exists()).then_some(folder)
-}
-
 fn store(config: &Config) -> Check {
-    if let Some(folder) = unmade(config) {
-        return Check::ok("object store", format!("a folder; the first artifact makes it: {folder}"));
-    }
-    let opened = ArtifactStore::open(&config.artifacts, &s3_options(&config.store));
+    let opened = match knowledge::store_if_made(config) {
+        Ok(None) => {
+            return Check::ok("object store", format!("a folder; the first artifact makes it: {}", config.artifacts));
+        }
+        Ok(Some(store)) => Ok(store),
+        Err(error) => Err(error),
+    };
     let probed = opened.map_err(anyhow::Error::from).and_then(|store| {
         let store = store.with_patience(Duration::ZERO);
         probe(&store)?;
@@ -92,7 +92,7 @@ fn encoder(config: &Config) -> Check {
     let wanted = config.documents.threads + config.search.threads > 0;
     let state = if wanted { State::Failed } else { State::Missing };
     let name = &config.documents.encoder;
-    let opened = unmade(config).is_none().then(|| knowledge::store(config).ok()).flatten();
+    let opened = knowledge::store_if_made(config).ok().flatten();
     match knowledge::encoder(config, opened.as_ref()) {
         Ok((encoder, model)) => {
             let found = format!(
