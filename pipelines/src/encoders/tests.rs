@@ -14,7 +14,9 @@ use zip::{CompressionMethod, ZipWriter};
 use super::known::Wheel;
 use super::*;
 
-/// What a server is asked: a path, and from which byte on.
+/// What a server was asked: paths, and from which byte on.
+type Asked = Mutex<Vec<(String, Option<usize>)>>;
+/// How it answers.
 type Answer = dyn Fn(&str, Option<usize>) -> Reply + Send + Sync;
 
 /// What it answers: so much of a body is sent, whatever was announced.
@@ -54,7 +56,7 @@ impl Reply {
 /// A server for the life of the test process, and what it was asked.
 struct Server {
     url: String,
-    asked: Arc<Mutex<Vec<(String, Option<usize>)>>>,
+    asked: Arc<Asked>,
 }
 
 impl Server {
@@ -77,11 +79,7 @@ impl Server {
     }
 }
 
-fn converse(
-    mut stream: TcpStream,
-    answer: &Answer,
-    heard: &Mutex<Vec<(String, Option<usize>)>>,
-) -> std::io::Result<()> {
+fn converse(mut stream: TcpStream, answer: &Answer, heard: &Asked) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
