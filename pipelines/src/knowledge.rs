@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunapark_documents::pdf::ChildReader;
 use lunapark_documents::{ChunkOptions, Limits};
-use lunapark_embed::{EmbedError, Encoder, EncoderOptions, Folder, ModelFiles, Precision, PrecisionChoice};
+use lunapark_embed::{Encoder, EncoderOptions, Precision, PrecisionChoice};
 use lunapark_index::{Bm25, Chunking, Compaction, IndexError, Metric, Settings, Sweep, UpkeepPlan};
 use lunapark_knowledge::ingest::Ingestor;
 use lunapark_knowledge::reindex::Reindexer;
@@ -16,10 +15,12 @@ use lunapark_stores::{Address, ArtifactStore, S3Options, StoreError};
 use lunapark_topics::{Catalog, Log, LogError};
 
 use crate::config::{Config, DocumentsConfig};
+use crate::encoders::{self, Found};
 use crate::jobs::Allowed;
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::s3_options;
 use crate::offsets::{self, AheadOfTopic};
+use crate::pdf;
 use crate::pipelines::documents::{Documents, documents};
 use crate::pipelines::search::{Search, search};
 use crate::runner::Homes;
@@ -58,6 +59,14 @@ pub enum KnowledgeError {
     /// A size in the configuration makes no sense.
     #[error("configuration: documents.{0}")]
     Sizes(String),
+    /// The configured pdfium does not work.
+    #[error("documents.pdfium `{path}`: {what}; name the library of pdfium, or write \"auto\" or \"off\"")]
+    Pdfium {
+        /// As configured.
+        path: String,
+        /// What came of it.
+        what: String,
+    },
     /// This program cannot be found again, for reading PDFs.
     #[error("the path of this program: {0}")]
     Program(std::io::Error),
@@ -129,9 +138,10 @@ pub struct Library {
 impl Library {
     /// As the configuration says.
     pub fn open(config: &Config) -> Result<Self, KnowledgeError> {
-        let encoder = Arc::new(encoder(&config.documents, &s3_options(&config.store))?);
         let store = Arc::new(store(config)?);
-        let settings = settings(&config.documents, &encoder);
+        let (encoder, name) = encoder(config, Some(&store))?;
+        let encoder = Arc::new(encoder);
+        let settings = settings(&config.documents, &encoder, name);
         let collections = Collections::new(store, settings, &config.instance, config.search.cache_bytes);
         Ok(Self { encoder, collections: Arc::new(collections) })
     }
@@ -139,12 +149,6 @@ impl Library {
     /// What puts documents into collections.
     pub fn ingestor(&self, config: &Config) -> Result<Ingestor, KnowledgeError> {
         let documents = &config.documents;
-        let pdf = ChildReader {
-            program: std::env::current_exe().map_err(KnowledgeError::Program)?,
-            arguments: vec![READ_PDF.to_owned()],
-            memory: documents.pdf_memory,
-            time: documents.pdf_timeout,
-        };
         Ok(Ingestor {
             encoder: self.encoder.clone(),
             collections: self.collections.clone(),
@@ -152,7 +156,7 @@ impl Library {
                 allowed: Allowed::parse(&documents.sources),
                 s3: s3_options(&config.store),
             }),
-            pdf: Box::new(pdf),
+            pdf: Box::new(pdf::reader(config)?.child),
             limits: limits(documents),
             chunks: chunks(documents)?,
         })
@@ -204,6 +208,15 @@ pub fn store(config: &Config) -> Result<ArtifactStore, StoreError> {
     ArtifactStore::open(&config.artifacts, &s3_options(&config.store))
 }
 
+/// The same, where it is made already: a look into a folder that is not there must not make it.
+pub fn store_if_made(config: &Config) -> Result<Option<ArtifactStore>, StoreError> {
+    let folder = config.artifacts.strip_prefix("file://").unwrap_or(&config.artifacts);
+    match config.artifacts.starts_with("s3://") || Path::new(folder).exists() {
+        true => store(config).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// What a document may cost.
 pub fn limits(documents: &DocumentsConfig) -> Limits {
     Limits {
@@ -223,9 +236,9 @@ fn chunks(documents: &DocumentsConfig) -> Result<ChunkOptions, KnowledgeError> {
     Ok(chunks)
 }
 
-fn settings(documents: &DocumentsConfig, encoder: &Encoder) -> Settings {
+fn settings(documents: &DocumentsConfig, encoder: &Encoder, model: String) -> Settings {
     Settings {
-        model: name_of(&documents.encoder),
+        model,
         model_digest: encoder.digest().to_owned(),
         dimension: encoder.dimension() as u32,
         precision: match encoder.precision() {
@@ -242,18 +255,13 @@ fn settings(documents: &DocumentsConfig, encoder: &Encoder) -> Settings {
     }
 }
 
-/// The last part of the path: what people call the model.
-fn name_of(path: &str) -> String {
-    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned()
-}
-
-/// Loads the text encoder.
-fn encoder(documents: &DocumentsConfig, s3: &S3Options) -> Result<Encoder, KnowledgeError> {
+/// Loads the text encoder, and says what people call it; `store` is where pulled encoders are, if it is made already.
+pub fn encoder(config: &Config, store: Option<&ArtifactStore>) -> Result<(Encoder, String), KnowledgeError> {
+    let documents = &config.documents;
     let path = &documents.encoder;
     let failed = |what: String| KnowledgeError::Encoder { path: path.clone(), what };
-    if path.is_empty() {
-        return Err(failed("it is empty: name a folder in sentence-transformers layout".to_owned()));
-    }
+    let found = encoders::find(path, store, &s3_options(&config.store));
+    let Found { files, name } = found.map_err(|error| failed(error.to_string()))?;
     let precision = match documents.precision.as_str() {
         "f32" => PrecisionChoice::F32,
         "bf16" => PrecisionChoice::Bf16,
@@ -262,34 +270,11 @@ fn encoder(documents: &DocumentsConfig, s3: &S3Options) -> Result<Encoder, Knowl
     let options = EncoderOptions {
         precision,
         threads: documents.encoder_threads,
-        name: Some(name_of(path)),
+        name: Some(name.clone()),
         ..EncoderOptions::default()
     };
-    let folder = path.strip_prefix("file://").unwrap_or(path);
-    let loaded = match path.starts_with("s3://") {
-        true => Encoder::load(&Bucket { prefix: path.trim_end_matches('/').to_owned(), s3: s3.clone() }, &options),
-        false if !Path::new(folder).is_dir() => return Err(failed("there is no such folder".to_owned())),
-        false => Encoder::load(&Folder::new(folder), &options),
-    };
-    loaded.map_err(|error| failed(error.to_string()))
-}
-
-/// A model's files under a prefix of a bucket.
-struct Bucket {
-    prefix: String,
-    s3: S3Options,
-}
-
-impl ModelFiles for Bucket {
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, EmbedError> {
-        let failed = |error: StoreError| EmbedError::unreachable(name, error.to_string());
-        let address = Address::parse(&format!("{}/{name}", self.prefix), Path::new("")).map_err(failed)?;
-        match lunapark_stores::read(&address, &self.s3) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(StoreError::Unreadable { .. }) => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
-    }
+    let encoder = Encoder::load(&*files, &options).map_err(|error| failed(error.to_string()))?;
+    Ok((encoder, name))
 }
 
 /// Reads what lies in the configured folders and prefixes, and nothing else.

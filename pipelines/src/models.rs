@@ -13,6 +13,7 @@ use lunapark_stores::{Address, S3Options};
 
 use crate::catalog::library::{Library, SCHEME};
 use crate::config::{Config, ModelConfig};
+use crate::encoders;
 
 /// Models that travel inside the binary, trained on HIGGS events by `operators/models/fixtures/make.py`.
 const BUILTIN: [(&str, &[u8]); 2] = [
@@ -192,6 +193,9 @@ fn load_listed(
     let entry = places.library.find(path)?;
     if entry.artifact.starts_with(SCHEME) {
         return Err(format!("{path}: its entry names another entry, `{}`; register it again", entry.artifact));
+    }
+    if entry.format == encoders::FORMAT {
+        return Err(format!("{path}: it is a text encoder, which scores no events; `documents.encoder` takes it"));
     }
     if let Some(expected) = sha256.filter(|expected| !expected.eq_ignore_ascii_case(&entry.digest)) {
         return Err(format!(

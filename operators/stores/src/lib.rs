@@ -1,10 +1,11 @@
-//! Object stores: artifacts by address, from a plain path, `file://` or `s3://`; artifacts under their digests; the
-//! trait of the model catalog, and MongoDB behind it.
+//! Object stores: artifacts by address, from a plain path, `file://` or `s3://`; artifacts under their digests; files of
+//! HTTP servers; the trait of the model catalog, and MongoDB behind it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod artifacts;
 mod bucket;
 pub mod catalog;
+pub mod fetch;
 mod retry;
 
 use std::path::{Path, PathBuf};

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use lunapark_schemas::headers::{MODEL, SOURCE};
 use lunapark_schemas::{Message, TopicPartition};
-use lunapark_topics::{Catalog, Log, LogError, LogErrorKind};
+use lunapark_topics::{Catalog, Log, LogError, LogErrorKind, Topic};
 
 use chain::{Chain, Entry, Scope};
 use ledger::Ledger;
@@ -101,6 +101,17 @@ impl AuditRequest {
             interim: false,
             second: None,
             from_beginning: false,
+        }
+    }
+
+    /// The quick audit of a pipeline without models to switch: of documents, of questions.
+    pub fn plain<I, O>(catalog: &Catalog, pipeline: &str, input: &Topic<I>, results: &Topic<O>) -> Self {
+        Self {
+            topic: input.name().clone(),
+            results: results.name().clone(),
+            dead: input.dead().name().clone(),
+            cuts: None,
+            ..Self::scorer(catalog, pipeline, pipeline)
         }
     }
 

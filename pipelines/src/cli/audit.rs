@@ -19,7 +19,7 @@ use crate::audit::{AuditRequest, audit_with};
 /// retention has deleted records that would be needed for the proof.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  lunapark audit\n  lunapark audit --pipeline train --deep\n  lunapark audit --deep --json | jq .findings"
+    after_help = "Examples:\n  lunapark audit\n  lunapark audit --pipeline train --deep\n  lunapark audit --pipeline documents --deep\n  lunapark audit --deep --json | jq .findings"
 )]
 pub struct Args {
     /// Input topic; results and dead letters are looked for where the catalog says, or in TOPIC.dead
@@ -68,9 +68,8 @@ fn request(context: &Context, args: &Args) -> AuditRequest {
         Some(name) => format!("{prefix}{name}"),
         None => group.clone(),
     };
-    let training = pipeline == context.group_of_training;
-    let mut request = match training && args.topic.is_none() {
-        true => AuditRequest::training(&context.catalog, &pipeline),
+    let mut request = match args.topic.is_none() {
+        true => of_pipeline(context, &pipeline),
         false => AuditRequest::scorer(&context.catalog, &pipeline, &pipeline),
     };
     if let Some(topic) = &args.topic {
@@ -82,6 +81,20 @@ fn request(context: &Context, args: &Args) -> AuditRequest {
         request.results = Arc::from(results.as_str());
     }
     AuditRequest { deep: args.deep, from_beginning: args.from_beginning, ..request }
+}
+
+/// Each pipeline has its own topics.
+fn of_pipeline(context: &Context, pipeline: &str) -> AuditRequest {
+    let catalog = &context.catalog;
+    if pipeline == context.group_of_training {
+        AuditRequest::training(catalog, pipeline)
+    } else if pipeline == context.group_of_documents {
+        AuditRequest::plain(catalog, pipeline, &catalog.documents_ingest, &catalog.documents_indexed)
+    } else if pipeline == context.group_of_search {
+        AuditRequest::plain(catalog, pipeline, &catalog.search_requests, &catalog.search_results)
+    } else {
+        AuditRequest::scorer(catalog, pipeline, pipeline)
+    }
 }
 
 fn exit_code(report: &AuditReport) -> ExitCode {

@@ -14,6 +14,10 @@ pub struct Context {
     pub group_of_pipeline: String,
     /// Consumer group of the training pipeline, for example `train`.
     pub group_of_training: String,
+    /// Consumer group of the pipeline of documents, for example `documents`.
+    pub group_of_documents: String,
+    /// Consumer group of the pipeline of questions, for example `search`.
+    pub group_of_search: String,
     /// Print JSON instead of tables.
     pub json: bool,
 }

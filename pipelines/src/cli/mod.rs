@@ -9,6 +9,7 @@ mod condition;
 pub mod consume;
 pub mod context;
 pub mod dlq;
+pub mod doctor;
 pub mod ingest;
 pub mod model;
 pub mod models;
@@ -45,10 +46,12 @@ use lunapark_topics::Catalog;
     max_term_width = 110,
     after_help = "Examples:
   lunapark demo                              see it work, on this machine alone
+  lunapark models pull minilm                a text encoder; then `lunapark demo search`
   lunapark run                               the scorer as a service, on the embedded log
   lunapark produce inference.events events.ndjson
   lunapark consume inference.results --follow
   lunapark audit --deep                      prove that nothing was lost or doubled
+  lunapark doctor                            what this machine has, and what is missing
 
 Every command takes --config FILE; `lunapark config` prints all settings."
 )]
@@ -89,7 +92,7 @@ enum Command {
     Train(train::Args),
     /// Look into a model file.
     Model(model::Args),
-    /// List, add, compare, promote and retire models of the catalog.
+    /// List, add, pull, compare, promote and retire models of the catalog.
     Models(models::Args),
     /// Rebuild MongoDB's copy of the catalog.
     Catalog(catalog::Args),
@@ -101,9 +104,15 @@ enum Command {
     Collections(collections::Args),
     /// Read one PDF from standard input, as the child process of a service.
     #[command(name = crate::knowledge::READ_PDF, hide = true)]
-    ReadPdf,
+    ReadPdf {
+        /// The library of pdfium.
+        #[arg(long)]
+        pdfium: Option<PathBuf>,
+    },
     /// Score recorded events again, with the same model or another one.
     Replay(replay::Args),
+    /// Show what this machine has and what is missing, with the way out.
+    Doctor(doctor::Args),
 }
 
 /// Parses, runs, and turns errors into one line and an exit code.
@@ -121,6 +130,9 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
     if let (Command::Config, None) = (&cli.command, &cli.config) {
         return output::on_stdout(false, |out| Ok(out.bytes(DEFAULT.as_bytes()).map(|()| ExitCode::SUCCESS)?));
     }
+    if let Command::Doctor(_) = &cli.command {
+        return doctor::run(cli.config.as_deref(), cli.json);
+    }
     let config = Config::load(cli.config.as_deref(), std::env::vars())?;
     start_logging(&config, cli.verbose || matches!(cli.command, Command::Run(_)));
     match &cli.command {
@@ -133,7 +145,10 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Catalog(args) => catalog::run(&config, args, cli.json),
         Command::Search(args) => search::run(&config, args, cli.json),
         Command::Collections(args) => collections::run(&config, args, cli.json),
-        Command::ReadPdf => Ok(lunapark_documents::pdf::child_main(&crate::knowledge::limits(&config.documents))),
+        Command::ReadPdf { pdfium } => {
+            let limits = crate::knowledge::limits(&config.documents);
+            Ok(lunapark_documents::pdf::child_main(&limits, pdfium.as_deref()))
+        }
         command => data_command(&config, command, cli.json),
     }
 }
@@ -141,13 +156,15 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Commands that need the log: the owner's, where the embedded log has one.
 fn data_command(config: &Config, command: &Command, json: bool) -> anyhow::Result<ExitCode> {
     let catalog = Catalog::new(&config.topics);
-    let [group_of_pipeline, group_of_training] =
-        [&config.score.name, &config.train.name].map(|name| format!("{}{name}", catalog.prefix()));
+    let names = [&config.score.name, &config.train.name, &config.documents.name, &config.search.name];
+    let [group_of_pipeline, group_of_training, group_of_documents, group_of_search] =
+        names.map(|name| format!("{}{name}", catalog.prefix()));
     let log = match command {
         Command::Train(args) if args.follows() => train::reach(config)?,
         _ => service::reach_log(config)?,
     };
-    let context = Context { log, catalog, group_of_pipeline, group_of_training, json };
+    let context =
+        Context { log, catalog, group_of_pipeline, group_of_training, group_of_documents, group_of_search, json };
     match command {
         Command::Topics(args) => topics::run(&context, args),
         Command::Produce(args) => produce::run(&context, args),

@@ -123,7 +123,14 @@ fn one(searcher: &Searcher, args: &Args, out: &mut Output<'_>, json: bool) -> an
     Ok(ExitCode::SUCCESS)
 }
 
-fn passage(out: &mut Output<'_>, number: usize, hit: &Hit, words: &[String], explain: bool) -> anyhow::Result<()> {
+/// One passage, with its number, its source and the found words marked.
+pub(crate) fn passage(
+    out: &mut Output<'_>,
+    number: usize,
+    hit: &Hit,
+    words: &[String],
+    explain: bool,
+) -> anyhow::Result<()> {
     let bold = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let title = hit.title.as_deref().unwrap_or(&hit.document);
     let place: Vec<String> = [

@@ -188,6 +188,7 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
         max_pages: section.number("max_pages", 1)?,
         pdf_timeout: section.duration("pdf_timeout")?,
         pdf_memory: section.number("pdf_memory", 64 << 20)?,
+        pdfium: pdfium(section)?,
         batch_messages: section.number("batch_messages", 1)?,
         batch_bytes: section.number("batch_bytes", 1024)?,
         compact_every: section.duration("compact_every")?,
@@ -205,6 +206,14 @@ fn kept(section: &Section<'_>) -> Result<Duration, ConfigError> {
     let kept = section.duration("keep_versions")?;
     let refused = || section.refuse("keep_versions", "is too short: keep old versions for at least \"5m\"");
     (kept >= KEPT_AT_LEAST).then_some(kept).ok_or_else(refused)
+}
+
+/// A path of its own, or a word: an empty text means neither.
+fn pdfium(section: &Section<'_>) -> Result<String, ConfigError> {
+    match section.text("pdfium")? {
+        "" => Err(section.refuse("pdfium", "is empty: write \"auto\", \"off\" or the path of pdfium's library")),
+        text => Ok(text.to_owned()),
+    }
 }
 
 fn search(section: &Section<'_>) -> Result<SearchConfig, ConfigError> {
@@ -310,8 +319,8 @@ fn documents_fit(documents: &DocumentsConfig, search_threads: usize) -> Result<(
     let refused = |what: &str| Err(ConfigError(what.to_owned()));
     if documents.threads + search_threads > 0 && documents.encoder.is_empty() {
         return refused(
-            "`documents.encoder` is empty: name the folder of a text encoder, for example the one that \
-             `deploy/models/minilm` prints",
+            "`documents.encoder` is empty: write \"minilm\", which `lunapark models pull minilm` gets, or name the \
+             folder of a text encoder",
         );
     }
     match documents.child_overlap * 2 > documents.child_tokens || documents.child_tokens > documents.parent_tokens {

@@ -15,6 +15,8 @@ use lunapark_topics::log::Start;
 
 /// The documented defaults, as `lunapark config` prints them.
 pub const DEFAULT: &str = include_str!("default.toml");
+/// The text encoder that it names.
+pub const DEFAULT_ENCODER: &str = "minilm";
 
 /// A configuration that is not valid; the message names the key and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +151,8 @@ pub struct DocumentsConfig {
     pub pdf_timeout: Duration,
     /// Memory for one PDF, in bytes.
     pub pdf_memory: u64,
+    /// The library of pdfium: a path, `auto` or `off`.
+    pub pdfium: String,
     /// Documents of a batch.
     pub batch_messages: usize,
     /// Bytes of a batch.
@@ -223,6 +227,7 @@ mod tests {
         let config = load("", &[]).unwrap();
         assert_eq!(config.score.models[0].path, "builtin:higgs-xgb");
         assert!(config.kafka.is_none());
+        assert_eq!(config.documents.encoder, DEFAULT_ENCODER);
     }
 
     #[test]
@@ -276,6 +281,8 @@ mod tests {
             ("[store]\nurl = \"relative\"", "store.url"),
             ("[catalog]\nmongodb = \"http://host\"", "catalog.mongodb"),
             ("[train]\nmax_crashes = 0", "train.max_crashes"),
+            ("[documents]\npdfium = \"\"", "documents.pdfium"),
+            ("[documents]\nthreads = 1\nencoder = \"\"", "documents.encoder"),
         ] {
             let error = load(text, &[]).unwrap_err();
             assert!(error.contains(key), "{text}: {error}");

@@ -10,6 +10,7 @@ mod detector;
 mod observer;
 mod report;
 mod sample;
+mod search;
 mod switched;
 mod train;
 mod view;
@@ -39,6 +40,7 @@ use sample::Sample;
   lunapark demo                     about eight seconds, then the audit
   lunapark demo --forever           until Ctrl-C
   lunapark demo train               train a model on such events, shadow it, promote it
+  lunapark demo search              papers on a topic become searchable (after `lunapark models pull minilm`)
   lunapark demo --json | tail -n 1  the figures, for a program")]
 pub struct Args {
     #[command(subcommand)]
@@ -56,6 +58,10 @@ enum What {
     /// Train a model on the shipped events, through the topics, and let it take over a stream; ends within a minute.
     #[command(after_help = "Examples:\n  lunapark demo train\n  lunapark demo train --json | tail -n 1")]
     Train,
+    /// Index 200 abstracts of papers by way of the topics, and answer three questions; ends within a minute.
+    #[command(after_help = "Examples:\n  lunapark models pull minilm && lunapark demo search\n  \
+                            lunapark demo search --json | tail -n 1")]
+    Search,
 }
 
 /// How long the stream runs: with start, drain and audit the demo stays within ten seconds.
@@ -68,8 +74,10 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs the demo.
 pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
-    if let Some(What::Train) = args.what {
-        return train::run(config, args.data.clone(), json);
+    match args.what {
+        Some(What::Train) => return train::run(config, args.data.clone(), json),
+        Some(What::Search) => return search::run(config, args.data.clone(), json),
+        None => {}
     }
     let data = args.data.clone().unwrap_or_else(|| std::env::temp_dir().join("lunapark-demo"));
     empty(&data)?;

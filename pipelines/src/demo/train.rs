@@ -131,6 +131,8 @@ fn stream(
         catalog: catalog.clone(),
         group_of_pipeline: name(&config.score.name),
         group_of_training: name(&config.train.name),
+        group_of_documents: name(&config.documents.name),
+        group_of_search: name(&config.search.name),
         json: true,
     };
     let (topic, ended) = (catalog.inference_events.name().clone(), Stop::new());

@@ -287,6 +287,13 @@ impl Workplace {
         run_to_end(command.args(arguments), base, None)
     }
 
+    /// As [`cli`](Self::cli), with these variables in its environment.
+    #[track_caller]
+    pub fn cli_with_env(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
+        let (mut command, base) = self.patient_command();
+        run_to_end(command.args(arguments).envs(variables.iter().copied()), base, None)
+    }
+
     /// As [`cli`](Self::cli), with this on standard input.
     #[track_caller]
     pub fn cli_with_input(&self, arguments: &[&str], input: &[u8]) -> Outcome {

@@ -80,6 +80,7 @@ fn topic_names_stand_in_the_catalog_alone() {
 #[test]
 fn unsafe_code_is_in_the_kernels_and_at_librdkafkas_door_alone() {
     let allowed = [
+        "operators/documents/src/pdf/pdfium.rs",
         "operators/embed/src/kernel/avx",
         "operators/index/src/search/kernel_",
         "operators/models/src/lanes/kernel_",

@@ -10,6 +10,7 @@ mod commands;
 mod compare;
 mod dead_letters;
 mod drain;
+mod first_steps;
 mod help;
 mod higgs;
 mod ingest;

@@ -3,19 +3,21 @@
 use std::any::Any;
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 
 use pdf_extract::{Document, Error, Object, OutputError, PlainTextOutput, output_doc_page};
 
-use super::answer;
+use super::{Pdfium, answer};
 use crate::{ExtractError, Limits, Pages};
 
-/// The whole life of a child process: a file from standard input, its pages to standard output.
-pub fn child_main(limits: &Limits) -> ExitCode {
+/// The whole life of a child process: a file from standard input, its pages to standard output. Where a library of pdfium
+/// is named it reads, and nothing else does.
+pub fn child_main(limits: &Limits, pdfium: Option<&Path>) -> ExitCode {
     let mut bytes = Vec::new();
     let most = u64::try_from(limits.max_bytes).unwrap_or(u64::MAX).saturating_add(1);
     let result = match std::io::stdin().lock().take(most).read_to_end(&mut bytes) {
-        Ok(_) => read_here(&bytes, limits),
+        Ok(_) => read(&bytes, limits, pdfium),
         Err(error) => Err(ExtractError::Broken(format!("its bytes did not arrive: {error}"))),
     };
     let mut output = std::io::stdout().lock();
@@ -24,6 +26,12 @@ pub fn child_main(limits: &Limits) -> ExitCode {
         // Whoever asked is gone.
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+fn read(bytes: &[u8], limits: &Limits, pdfium: Option<&Path>) -> Result<Pages, ExtractError> {
+    let Some(path) = pdfium else { return read_here(bytes, limits) };
+    let unusable = |what: String| ExtractError::Unsupported(format!("pdfium at {}: {what}", path.display()));
+    Pdfium::open(path).map_err(unusable)?.read(bytes, limits)
 }
 
 /// The pages of a PDF, read in this process. On odd files the library panics (an error here), but it may also loop, or

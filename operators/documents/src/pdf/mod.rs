@@ -1,8 +1,9 @@
 //! PDF: its pages come from another process, because readers of PDF panic, loop and ask for memory on odd files.
 //!
 //! ```text
-//!   ChildReader ──stdin: the file──▶ child_main ─▶ read_here (the pure-Rust reader)
-//!        ▲                           ulimit -v, ulimit -t
+//!   ChildReader ──stdin: the file──▶ child_main ─┬▶ Pdfium (where its library is found)
+//!        ▲                                       └▶ read_here (the pure-Rust reader)
+//!        │                           ulimit -v, ulimit -t
 //!        └──stdout: one line of JSON──┘
 //!   killed at its time limit; what it answers is bounded too
 //! ```
@@ -11,9 +12,11 @@ mod answer;
 mod child;
 mod headings;
 mod here;
+mod pdfium;
 
 pub use child::ChildReader;
 pub use here::{child_main, read_here};
+pub use pdfium::Pdfium;
 
 use crate::{ExtractError, Extracted, Kind, Limits, Section};
 

@@ -1,5 +1,6 @@
 //! PDFs, in this process and in another.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -68,7 +69,14 @@ fn with_reader(bytes: &[u8], reader: &ChildReader) -> Result<crate::Extracted, E
 #[test]
 #[ignore = "is the child process of other tests"]
 fn child() {
-    assert_eq!(format!("{:?}", child_main(&Limits::default())), format!("{:?}", ExitCode::SUCCESS));
+    assert_eq!(format!("{:?}", child_main(&Limits::default(), None)), format!("{:?}", ExitCode::SUCCESS));
+}
+
+#[test]
+#[ignore = "is the child process of other tests"]
+fn child_with_pdfium() {
+    let library = pdfium().expect("the parent found it");
+    assert_eq!(format!("{:?}", child_main(&Limits::default(), Some(&library))), format!("{:?}", ExitCode::SUCCESS));
 }
 
 #[test]
@@ -93,10 +101,49 @@ fn child_that_dies() {
     panic!("an odd file");
 }
 
+/// pdfium's library: the one that is named, or that of the Python packages which `tests/run` installs.
+fn pdfium() -> Option<PathBuf> {
+    if let Ok(named) = std::env::var("LUNAPARK_TEST_PDFIUM") {
+        return Some(PathBuf::from(named));
+    }
+    let python = PathBuf::from(std::env::var("LUNAPARK_PYTHON").ok()?);
+    let versions = python.parent()?.parent()?.join("lib").read_dir().ok()?;
+    let library = "site-packages/pypdfium2_raw/libpdfium.so";
+    versions.flatten().map(|version| version.path().join(library)).find(|path| path.is_file())
+}
+
 #[test]
 fn pages_and_title_come_through_the_child() {
+    a_paper_is_read(&reader("tests::pdfs::child"));
+}
+
+#[test]
+fn pdfium_reads_what_the_other_reader_does_and_refuses_for_the_same_reasons() {
+    if pdfium().is_none() {
+        println!("SKIPPED: no libpdfium.so: tests/run installs one, or name it in LUNAPARK_TEST_PDFIUM");
+        return;
+    }
+    let reader = reader("tests::pdfs::child_with_pdfium");
+    a_paper_is_read(&reader);
+    let reason = |bytes: &[u8]| with_reader(bytes, &reader).map(|_| ()).map_err(|error| error.reason());
+    assert_eq!(reason(&pdf(&objects(&[&words("secret")], "null"), ENCRYPT)), Err("encrypted"));
+    assert_eq!(reason(&pdf(&objects(&["/I Do"], IMAGE), "")), Err("scanned"));
+    assert_eq!(reason(&pdf(&objects(&["q Q"], "null"), "")), Err("empty"));
+    assert_eq!(reason(b"%PDF-1.4\nno more"), Err("broken"));
+    let lines = "BT /F1 12 Tf 14 TL 72 720 Td (the manip-) Tj T* (ulation of Rossi-) Tj T* (Bianchi) Tj ET";
+    let hyphens = with_reader(&pdf(&objects(&[lines], "null"), ""), &reader).expect("a page");
+    assert_eq!(hyphens.text.trim(), "the manipulation of Rossi-\nBianchi");
+}
+
+#[test]
+fn a_library_that_is_none_is_told_and_nothing_else_reads() {
+    let missing = std::path::Path::new("/no/such/libpdfium.so");
+    assert!(crate::pdf::Pdfium::open(missing).is_err_and(|what| what.contains("libpdfium")));
+}
+
+fn a_paper_is_read(reader: &ChildReader) {
     let paper = paper();
-    let document = with_reader(&paper, &reader("tests::pdfs::child")).expect("a paper");
+    let document = with_reader(&paper, reader).expect("a paper");
     assert_eq!((document.kind, document.title.as_deref()), (Kind::Pdf, Some("A short paper")));
     let pages: Vec<_> = document.text.split("\n\n").map(str::trim).filter(|page| !page.is_empty()).collect();
     assert_eq!(pages, ["The mass of the Higgs", "is 125 GeV"]);
@@ -105,12 +152,14 @@ fn pages_and_title_come_through_the_child() {
     assert_eq!(document.sections.len(), 3);
 }
 
+/// Of a file that no empty password opens.
+const ENCRYPT: &str = "/Encrypt << /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O <28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A> /U <00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF> >> /ID [<00> <00>]";
+
 #[test]
 fn each_odd_file_has_its_reason() {
     let limits = Limits::default();
     let reason = |bytes: &[u8]| read_here(bytes, &limits).map(|_| ()).map_err(|error| error.reason());
-    let encrypt = "/Encrypt << /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O <28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A> /U <00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF> >> /ID [<00> <00>]";
-    assert_eq!(reason(&pdf(&objects(&[&words("secret")], "null"), encrypt)), Err("encrypted"));
+    assert_eq!(reason(&pdf(&objects(&[&words("secret")], "null"), ENCRYPT)), Err("encrypted"));
     assert_eq!(reason(&pdf(&objects(&["/I Do"], IMAGE), "")), Err("scanned"));
     assert_eq!(reason(&pdf(&objects(&["q Q"], "null"), "")), Err("empty"));
     assert_eq!(reason(&pdf(&objects(&[], "null"), "")), Err("empty"));

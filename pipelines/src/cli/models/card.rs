@@ -12,6 +12,7 @@ use serde_json::json;
 use super::origin::{self, Picture};
 use super::{Reference, Shelf, show};
 use crate::cli::output::{Output, printable};
+use crate::encoders;
 
 /// The page of a folder: what code forges show when it is opened.
 const PAGE: &str = "README.md";
@@ -98,7 +99,7 @@ fn card(version: &ModelVersion, status: Option<&TrainingStatus>, pictures: &[Pic
     text.extend(version.outputs.iter().map(|spec| tensor("output", spec)));
     text.extend(status.map(training));
     text.extend(status.and_then(|status| status.dataset.as_ref()).map(data_set));
-    text + &format!("\n## Use\n\n```toml\n[[score.models]]\n{}```\n", usage(version))
+    text + &format!("\n## Use\n\n```toml\n{}```\n", usage(version))
 }
 
 /// When and how long it was trained.
@@ -140,8 +141,11 @@ fn data_set(report: &DatasetReport) -> String {
 }
 
 fn usage(version: &ModelVersion) -> String {
+    if let Some(encoder) = encoders::of_version(version) {
+        return format!("[documents]\nencoder = \"{encoder}\"\n");
+    }
     let (name, number) = (&version.name, version.version);
-    format!("name = \"{name}\"\nversion = \"{number}\"\npath = \"catalog:{name}/{number}\"\n")
+    format!("[[score.models]]\nname = \"{name}\"\nversion = \"{number}\"\npath = \"catalog:{name}/{number}\"\n")
 }
 
 fn tensor(role: &str, spec: &TensorSpec) -> String {

@@ -7,6 +7,7 @@ pub(super) mod distribution;
 mod gc;
 mod list;
 mod origin;
+mod pull;
 mod retire;
 mod show;
 
@@ -23,10 +24,11 @@ use crate::catalog::TopicCatalog;
 use crate::config::Config;
 use crate::service::reach_log;
 
-/// List, add, compare, promote and retire models of the catalog
+/// List, add, pull, compare, promote and retire models of the catalog
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         lunapark models add higgs.json --name higgs --metric auc=0.81\n  \
+        lunapark models pull minilm\n  \
         lunapark models list\n  \
         lunapark models diff higgs/1 higgs/2 --sample events.parquet\n  \
         lunapark models compare live higgs/2 --from 1h\n  \
@@ -42,6 +44,7 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Add(add::Args),
+    Pull(pull::Args),
     Diff(diff::Args),
     Compare(compare::Args),
     Retire(retire::Args),
@@ -67,6 +70,7 @@ pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<Ex
         Command::List(args) => list::run(out, args, &shelf),
         Command::Show(args) => show::run(out, args, &shelf),
         Command::Add(args) => add::run(out, args, &shelf),
+        Command::Pull(args) => pull::run(out, args, &shelf),
         Command::Diff(args) => diff::run(out, args, &shelf),
         Command::Retire(args) => retire::run(out, args, &shelf),
         Command::Card(args) => card::run(out, args, &shelf),

@@ -62,8 +62,18 @@ impl Fixture {
         for spec in catalog.specs() {
             log.create_topic(&spec).unwrap();
         }
-        let [group_of_pipeline, group_of_training] = ["lab.score", "lab.train"].map(str::to_owned);
-        Self { context: Context { log, catalog, group_of_pipeline, group_of_training, json: false }, folder }
+        let names = ["lab.score", "lab.train", "lab.documents", "lab.search"];
+        let [group_of_pipeline, group_of_training, group_of_documents, group_of_search] = names.map(str::to_owned);
+        let context = Context {
+            log,
+            catalog,
+            group_of_pipeline,
+            group_of_training,
+            group_of_documents,
+            group_of_search,
+            json: false,
+        };
+        Self { context, folder }
     }
 
     /// Produces lines to the input topic by way of a file.
