@@ -213,7 +213,8 @@ impl Rebuild<'_> {
     fn put(&mut self, changes: &[Change]) -> Result<(), IndexError> {
         changes.iter().try_for_each(|change| change.check(self.settings.dimension as usize))?;
         let changes: BTreeMap<&str, &Change> = changes.iter().map(|change| (change.document(), change)).collect();
-        let built = build(format!("{:013}-{}", now(), random()), self.settings.dimension, &changes)?;
+        // Too few vectors for lists: a compaction sorts them.
+        let built = build(format!("{:013}-{}", now(), random()), self.settings.dimension, &changes, None)?;
         self.history.put_segment(&built.entry.name, &built.bytes)?;
         self.segments.push(built.entry);
         self.write_draft()

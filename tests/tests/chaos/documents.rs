@@ -164,7 +164,13 @@ fn compact_and_kill(place: &Workplace, random: &mut Random, ends: &AtomicBool) {
 }
 
 /// One round of faults: the store in one kind of trouble, an indexer killed in the middle of it, or after it.
-fn break_things(round: usize, shop: &Shop, place: &Workplace, services: &mut [Option<Service>; 2], random: &mut Random) {
+fn break_things(
+    round: usize,
+    shop: &Shop,
+    place: &Workplace,
+    services: &mut [Option<Service>; 2],
+    random: &mut Random,
+) {
     any_moment(random, MOMENT);
     let victim = random.below(2);
     let kill = |services: &mut [Option<Service>; 2]| services[victim].take().expect("it runs").kill9();
