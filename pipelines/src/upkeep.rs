@@ -179,7 +179,8 @@ mod tests {
         caretaker(&[]).round(&mut HashMap::new(), &Stop::new()).unwrap();
         assert!(names.iter().all(|name| segments(name) == 5));
         caretaker(&[1]).round(&mut HashMap::new(), &Stop::new()).unwrap();
-        let (ours, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| partition_of(name.as_bytes(), 2) == 1);
+        let (ours, others): (Vec<&str>, Vec<&str>) =
+            names.iter().partition(|name| partition_of(name.as_bytes(), 2) == 1);
         assert!(!ours.is_empty() && !others.is_empty(), "the names are of both partitions: {ours:?} {others:?}");
         assert!(ours.iter().all(|name| segments(name) == 1) && others.iter().all(|name| segments(name) == 5));
         let both = caretaker(&[0, 1]);

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use lunapark_stores::ArtifactStore;
 
+use crate::IndexError;
 use crate::compact::{Compaction, compact};
 use crate::history::History;
 use crate::manifest::Manifest;
 use crate::sweep::{Sweep, Swept, sweep};
-use crate::IndexError;
 
 /// What is due when.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -18,8 +18,8 @@ use lunapark_stores::digest_of;
 use lunapark_topics::Writer;
 use serde::Serialize;
 
-use super::output::{self, Output, Table, number};
 use super::Context;
+use super::output::{self, Output, Table, number};
 use super::settled::wait_settled;
 use crate::config::Config;
 use crate::knowledge;

@@ -48,7 +48,8 @@ pub fn wait_settled(
 
 fn spans(log: &dyn Log, topic: &str) -> anyhow::Result<Vec<Span>> {
     let found = topics::ends(log, &log.topic(topic)?)?;
-    let span = |(at, ends): (TopicPartition, Watermarks)| Ok(Span { next: after_last(log, &at, ends)?, low: ends.low, at });
+    let span =
+        |(at, ends): (TopicPartition, Watermarks)| Ok(Span { next: after_last(log, &at, ends)?, low: ends.low, at });
     found.into_iter().map(span).collect()
 }
 

@@ -20,11 +20,18 @@ use crate::stop::Stop;
 /// Where one message stands while its batch is processed.
 enum Fate<Out> {
     Undecided,
-    Scored { model: usize, member: Member, out: Out },
+    Scored {
+        model: usize,
+        member: Member,
+        out: Out,
+    },
     Skipped(SkipReason),
     /// It belongs to another partition.
     Moved(Home),
-    Rejected { rejection: Rejection, attempts: u32 },
+    Rejected {
+        rejection: Rejection,
+        attempts: u32,
+    },
 }
 
 /// What is known of messages before they are decoded.
