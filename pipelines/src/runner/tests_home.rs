@@ -26,7 +26,10 @@ struct Keyed(Text);
 
 impl Codec<Echo> for Keyed {
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded {
-        self.0.decode(messages, indices)
+        let decoded = self.0.decode(messages, indices);
+        // By number of the message, of which those that are moved have one too.
+        *self.0.seen.lock().unwrap() = messages.iter().map(|message| text(message.value)).collect();
+        decoded
     }
 
     fn home_key(&self, message: &Message<'_>) -> Option<Vec<u8>> {

@@ -223,6 +223,7 @@ fn a_topic_that_was_made_anew_is_refused(backend: Backend) {
     service.terminate().ok();
     place.cli(&["collections", "verify", "papers"]).ok();
     place.cli(&["topics", "delete", &place.topic("documents.ingest"), "--yes"]).ok();
+    until(PATIENCE, "the topic is gone", || place.log().topic(&place.topic("documents.ingest")).is_err().then_some(()));
     let refused = until(PATIENCE, "the topic is made anew", || {
         // Kafka may still say that it is being deleted.
         let outcome = place.run_to_end(&settings).failed();
