@@ -3,7 +3,6 @@
 //! It is C++ that reads bytes of strangers, so it is only ever loaded into a child process, as the other reader is.
 #![expect(unsafe_code, reason = "functions of a C library that is loaded at run time; nothing else calls them")]
 
-use std::error::Error;
 use std::ffi::{c_char, c_int, c_ulong, c_ushort, c_void};
 use std::path::Path;
 use std::ptr::{NonNull, null, null_mut};
@@ -49,12 +48,7 @@ fn function<F: Copy>(library: &Library, name: &str) -> Result<F, String> {
     // SAFETY: every caller gives the type that pdfium's public headers have for this name; the library stays loaded
     // for as long as the pointer is kept beside it.
     let found = unsafe { library.get::<F>(name.as_bytes()) };
-    found.map(|symbol| *symbol).map_err(|error| told(&error))
-}
-
-/// What the system's loader says; the error itself only names the call.
-fn told(error: &libloading::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+    found.map(|symbol| *symbol).map_err(|error| error.to_string())
 }
 
 impl Pdfium {
@@ -62,7 +56,7 @@ impl Pdfium {
     pub fn open(path: &Path) -> Result<Self, String> {
         // SAFETY: whoever configures the path trusts that library with this process; pdfium has no initialisers that
         // need anything of us.
-        let library = unsafe { Library::new(path) }.map_err(|error| told(&error))?;
+        let library = unsafe { Library::new(path) }.map_err(|error| error.to_string())?;
         let start: unsafe extern "C" fn() = function(&library, "FPDF_InitLibrary")?;
         let pdfium = Self {
             load: function(&library, "FPDF_LoadMemDocument64")?,
