@@ -251,6 +251,8 @@ impl Snapshot {
         let recall = match search.recall {
             Recall::Auto if parts.iter().map(|part| part.count).sum::<usize>() <= MAX_SCANNED => return Ok(parts),
             Recall::Exact => return Ok(parts),
+            // A sample of which everything was found does not say that everything is.
+            Recall::AtLeast(recall) if recall >= 1.0 => return Ok(parts),
             Recall::AtLeast(recall) => recall,
             Recall::Auto => USUAL_RECALL,
         };
