@@ -2,7 +2,7 @@
 
 python search.py FOLDER; FOLDER has rows-N.f32 and questions-N.f32, vectors of 384 numbers of length 1. A line is
 {"rows": N, "index": …, "probes": …, "refine": …, "threads": …, "together": …, "seconds": …}, the answer {"rate": questions
-a second, "ids": what was found for each question}. Indexes are built once and kept beside the vectors.
+a second}, or for 0 seconds {"ids": what was found for each question}. Indexes are built once and kept beside the vectors.
 """
 
 import json
@@ -69,13 +69,16 @@ def measure(rows, index, probes, refine, threads, together, seconds):
         found = refined(found, rows)
         found.k_factor = refine
     batches = [questions[at : at + together] for at in range(0, len(questions), together)]
-    ids = np.concatenate([found.search(batch, NEAREST)[1] for batch in batches])
+    if not seconds:
+        return {"rate": 0.0, "ids": np.concatenate([found.search(batch, NEAREST)[1] for batch in batches]).tolist()}
+    for batch in batches[:20]:  # warm
+        found.search(batch, NEAREST)
     start, done = time.perf_counter(), 0
     while time.perf_counter() < start + seconds:
         batch = batches[done // together % len(batches)]
         found.search(batch, NEAREST)
         done += together
-    return {"rate": done / (time.perf_counter() - start), "ids": ids.tolist()}
+    return {"rate": done / (time.perf_counter() - start), "ids": []}
 
 
 for line in sys.stdin:

@@ -34,7 +34,7 @@ pub(super) fn measure(
     let rows = Codes::of(&centres.values, vectors.dimension);
     let needed = asked.iter().zip(&found).map(|(&asked, found)| {
         let question = CodedQuestion::of(vectors.row(asked as usize));
-        ranks(&nearness(kernel, &rows, &centres.biases, &question), found, lists)
+        ranks(&nearness(kernel, &rows, &centres.biases, &[question]).concat(), found, lists)
     });
     let needed: Vec<Vec<u32>> = needed.collect();
     let mut table: Vec<(u32, f32)> = Vec::new();

@@ -117,8 +117,7 @@ fn items(kernel: CodeKernel, parts: &[Part], coded: &[Question], threads: usize)
     for (number, part) in parts.iter().enumerate() {
         match (&part.vectors, part.probes) {
             (Stored::Listed(listed), Some(probes)) => {
-                let choose = |question: usize| lists::choose(kernel, part, listed, probes, &coded[question]);
-                let chosen = each(if coded.len() > 1 { threads } else { 1 }, coded.len(), choose);
+                let chosen = lists::choose_all(kernel, part, listed, probes, coded, threads);
                 let cut = |list: u32| (number, listed.lists.range(list as usize));
                 first.extend(by_list(&chosen, 0..1, cut));
                 others.extend(by_list(&chosen, 1..usize::MAX, cut));

@@ -63,11 +63,11 @@ pub(crate) fn stride(dimension: usize) -> usize {
     dimension.next_multiple_of(WIDTH)
 }
 
-/// The share of the bounds that a row's product hardly ever exceeds: were the errors of single numbers independent, the
-/// product's would have a standard deviation of the bounds' width / √dimension at most. Two rows would have to be six of
-/// the usual deviations of their difference apart to be taken for each other.
+/// The share of the bounds that a row's product seldom exceeds: were the errors of single numbers independent, the
+/// product's would have a standard deviation of the bounds' width / √dimension at most. Several times as many rows are
+/// compared in full as are shown, so the few that are taken for worse than they are stand far behind those.
 pub(crate) fn likely(dimension: usize) -> f64 {
-    (3.0 / (dimension as f64).sqrt()).min(1.0)
+    (dimension as f64).sqrt().recip()
 }
 
 const LARGEST: f32 = 127.0;

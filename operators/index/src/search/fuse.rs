@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::best::Candidate;
 use super::{Mode, Search};
-use crate::{IndexError, Metric};
+use crate::Metric;
 
 /// What is found once: the row of a parent or of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,15 +39,14 @@ impl List {
     }
 
     /// Orders equal scores by document and place in it.
-    pub(super) fn sort(&mut self, id: impl Fn(&Found) -> Result<String, IndexError>) -> Result<(), IndexError> {
+    pub(super) fn sort(&mut self, id: impl Fn(&Found) -> String) {
         for found in &mut self.found {
-            found.document = id(found)?;
+            found.document = id(found);
         }
         self.found.sort_by(|a, b| {
             let by_score = b.candidate.score.total_cmp(&a.candidate.score);
             by_score.then_with(|| (&a.document, a.candidate.row).cmp(&(&b.document, b.candidate.row)))
         });
-        Ok(())
     }
 
     pub(super) fn truncate(&mut self, depth: usize) {

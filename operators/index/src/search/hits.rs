@@ -81,19 +81,18 @@ impl Snapshot {
         let documents = self.table::<Documents>(segment)?;
         let document = parents.document.value(row) as usize;
         let parent = ParentHit {
-            number: row - rows_of(&parents.document, document).start,
+            number: row - first_of(parents.document.values(), row),
             span: parents.start.value(row)..parents.end.value(row),
             heading: parents.heading.value(row).to_owned(),
             page: value(&parents.page, row),
             text: self.text(segment, row)?,
         };
-        let family = rows_of(&children.parent, row);
         let child = match fused.child {
             Some(child) => Some(child as usize),
-            None => nearest_by_words(&children, family.clone(), &parent, &question.text),
+            None => nearest_by_words(&children, rows_of(&children.parent, row), &parent, &question.text),
         };
         let child = child.map(|child| ChildHit {
-            number: child - family.start,
+            number: child - first_of(children.parent.values(), child),
             span: children.start.value(child)..children.end.value(child),
             page: value(&children.page, child),
         });
@@ -111,6 +110,11 @@ impl Snapshot {
             version: self.version(),
         })
     }
+}
+
+/// The first row that has the owner of this one: it is a few rows before, where halving would look all over the table.
+fn first_of(owners: &[u32], row: usize) -> usize {
+    (0..row).rev().take_while(|&before| owners[before] == owners[row]).last().unwrap_or(row)
 }
 
 /// The child with most of the question's words; the first of equals.

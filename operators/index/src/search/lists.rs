@@ -6,9 +6,12 @@
 use super::codes::{Codes, Question};
 use super::kernel_codes::CodeKernel;
 use super::part::{Listed, Part};
+use super::threads::each;
 
 /// Of fewer rows than this part the lists are no help: one in so many would have to be found in all of them.
 const RARE: usize = 8;
+/// Questions that are compared with the centres at a time: these are read once for all of them.
+const TOGETHER: usize = 16;
 
 /// How many lists of a part to look into for a recall; none: all rows.
 pub(super) fn probes(recall: Option<usize>, part: &Part, lists: usize) -> Option<usize> {
@@ -16,19 +19,39 @@ pub(super) fn probes(recall: Option<usize>, part: &Part, lists: usize) -> Option
     recall.filter(|probes| 2 * probes <= lists && part.count * RARE >= part.rows())
 }
 
-/// How near a question is to each centre: more is nearer.
-pub(crate) fn nearness(kernel: CodeKernel, centres: &Codes, biases: &[f32], question: &Question) -> Vec<f32> {
-    let mut products = vec![0; centres.len()];
-    kernel.products(&centres.values, &question.values, centres.stride, &mut products);
-    let mut near = vec![0.0; centres.len()];
-    question.highs(centres, 0..centres.len(), &products, 0.0, &mut near);
-    near.iter_mut().zip(biases).for_each(|(near, bias)| *near -= bias);
-    near
+/// How near each question is to each centre: more is nearer.
+pub(crate) fn nearness(kernel: CodeKernel, centres: &Codes, biases: &[f32], questions: &[Question]) -> Vec<Vec<f32>> {
+    let values: Vec<i8> = questions.iter().flat_map(|question| question.values.iter().copied()).collect();
+    let mut products = vec![0; centres.len() * questions.len()];
+    kernel.products(&centres.values, &values, centres.stride, &mut products);
+    let of = |(question, products): (&Question, &[i32])| {
+        let mut near = vec![0.0; centres.len()];
+        question.highs(centres, 0..centres.len(), products, 0.0, &mut near);
+        near.iter_mut().zip(biases).for_each(|(near, bias)| *near -= bias);
+        near
+    };
+    questions.iter().zip(products.chunks_exact(centres.len().max(1))).map(of).collect()
+}
+
+/// The lists that each question looks into, nearest first.
+pub(super) fn choose_all(
+    kernel: CodeKernel,
+    part: &Part,
+    listed: &Listed,
+    probes: usize,
+    questions: &[Question],
+    threads: usize,
+) -> Vec<Vec<u32>> {
+    let chunks: Vec<&[Question]> = questions.chunks(TOGETHER).collect();
+    let choose = |at: usize| {
+        let near = nearness(kernel, &listed.lists.centres, &listed.lists.biases, chunks[at]);
+        near.into_iter().map(|near| choose(part, listed, probes, near)).collect::<Vec<Vec<u32>>>()
+    };
+    each(threads, chunks.len(), choose).into_iter().flatten().collect()
 }
 
 /// The lists that a question looks into, nearest first.
-pub(super) fn choose(kernel: CodeKernel, part: &Part, listed: &Listed, probes: usize, question: &Question) -> Vec<u32> {
-    let near = nearness(kernel, &listed.lists.centres, &listed.lists.biases, question);
+fn choose(part: &Part, listed: &Listed, probes: usize, near: Vec<f32>) -> Vec<u32> {
     let mut lists: Vec<(f32, u32)> = near.into_iter().zip(0..).collect();
     if part.count == part.rows() {
         nearest_first(&mut lists, probes);

@@ -223,7 +223,7 @@ impl Snapshot {
             let group = |at: usize| {
                 // Fewer rows than were asked for: no more are in the lists.
                 let (all, last) = (found[at].len() < most, found[at].last().copied());
-                let list = self.grouped(search.unit, &found[at], Candidate::child_of, depth)?;
+                let list = self.grouped(search.unit, Rows::Children, &found[at], depth)?;
                 Ok((all || list.is_settled(depth, last), list))
             };
             let lists = threads::each(search.threads, found.len(), group);
@@ -310,7 +310,7 @@ impl Snapshot {
         loop {
             let found = bm25::search(self, parents, &question.text, most)?;
             let (all, last) = (found.len() < most || most >= rows, found.last().copied());
-            let list = self.grouped(search.unit, &found, Candidate::parent_of, depth)?;
+            let list = self.grouped(search.unit, Rows::Parents, &found, depth)?;
             if all || list.is_settled(depth, last) {
                 return Ok(list);
             }
@@ -318,40 +318,53 @@ impl Snapshot {
         }
     }
 
-    /// The first `depth` groups, each by its best row; equal scores in the order of the documents.
-    fn grouped(
-        &self,
-        unit: Unit,
-        found: &[Candidate],
-        parent_of: fn(&Candidate, &Snapshot) -> Result<u32, IndexError>,
-        depth: usize,
-    ) -> Result<List, IndexError> {
+    /// The first `depth` groups of children or of parents, each by its best row; equal scores in the order of the documents.
+    fn grouped(&self, unit: Unit, rows: Rows, found: &[Candidate], depth: usize) -> Result<List, IndexError> {
+        let mut families: Vec<Option<Family>> = self.segments.iter().map(|_| None).collect();
         let mut list = List::default();
         for &candidate in found {
-            let parent = parent_of(&candidate, self)?;
-            let document = self.table::<Parents>(candidate.segment as usize)?.document.value(parent as usize);
-            let row = if unit == Unit::Parent { parent } else { document };
+            let segment = candidate.segment as usize;
+            let family = match &mut families[segment] {
+                Some(family) => family,
+                empty => empty.insert(self.family(segment)?),
+            };
+            let parent = match rows {
+                Rows::Children => family.children.parent.value(candidate.row as usize),
+                Rows::Parents => candidate.row,
+            };
+            let row = if unit == Unit::Parent { parent } else { family.parents.document.value(parent as usize) };
             list.offer(Group { segment: candidate.segment, row }, candidate, parent);
         }
-        let id = |group: &fuse::Found| {
-            let segment = group.candidate.segment as usize;
-            let document = self.table::<Parents>(segment)?.document.value(group.parent as usize) as usize;
-            Ok::<_, IndexError>(self.table::<Documents>(segment)?.id.value(document).to_owned())
-        };
-        list.sort(id)?;
+        list.sort(|group| {
+            let family = families[group.candidate.segment as usize].as_ref();
+            family.map(|family| family.id(group.parent).to_owned()).unwrap_or_default()
+        });
         list.truncate(depth);
         Ok(list)
     }
+
+    fn family(&self, segment: usize) -> Result<Family, IndexError> {
+        Ok(Family { children: self.table(segment)?, parents: self.table(segment)?, documents: self.table(segment)? })
+    }
 }
 
-impl Candidate {
-    /// The parent of a child's row.
-    fn child_of(&self, snapshot: &Snapshot) -> Result<u32, IndexError> {
-        Ok(snapshot.table::<Children>(self.segment as usize)?.parent.value(self.row as usize))
-    }
+/// What was found.
+#[derive(Clone, Copy)]
+enum Rows {
+    Children,
+    Parents,
+}
 
-    /// A parent's row itself.
-    fn parent_of(&self, _: &Snapshot) -> Result<u32, IndexError> {
-        Ok(self.row)
+/// The tables that tell whose a row is.
+struct Family {
+    children: Arc<Children>,
+    parents: Arc<Parents>,
+    documents: Arc<Documents>,
+}
+
+impl Family {
+    /// Id of a parent's document.
+    fn id(&self, parent: u32) -> &str {
+        self.documents.id.value(self.parents.document.value(parent as usize) as usize)
     }
 }
