@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lunapark_embed::{Encoder, Role};
-use lunapark_index::{Filter, Hit as Passage, IndexError, Mode, Question, Search, Snapshot, Unit};
+use lunapark_index::{Filter, Hit as Passage, IndexError, Mode, Question, Recall, Search, Snapshot, Unit};
 use lunapark_operator::{Batch, Operator, OperatorError};
 use lunapark_schemas::search::{Answer, Hit, SearchMode, SearchReply, SearchRequest, SearchUnit};
 use lunapark_schemas::{ErrorClass, Outcome, Rejection};
@@ -144,6 +144,11 @@ impl Searcher {
                 SearchUnit::Document => Unit::Document,
             },
             filter: request.filter.as_deref().map(Filter::parse).transpose()?,
+            recall: match request.recall {
+                None => Recall::Auto,
+                Some(recall) if recall >= 1.0 => Recall::Exact,
+                Some(recall) => Recall::AtLeast(recall),
+            },
             threads: self.threads,
             ..Search::default()
         })
