@@ -188,7 +188,11 @@ fn caretaker(config: &Config, homes: Homes, documents: &Counted<Documents>) -> R
     let sweep = Sweep { keep: settings.keep_versions, ..Sweep::default() };
     let plan = UpkeepPlan {
         segments: settings.compact_segments,
-        compaction: Compaction { max_bytes: settings.compact_bytes, ..Compaction::default() },
+        compaction: Compaction {
+            max_bytes: settings.compact_bytes,
+            threads: settings.encoder_threads,
+            ..Compaction::default()
+        },
         sweep,
         sweep_every: sweep.every(),
     };

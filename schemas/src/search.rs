@@ -49,6 +49,10 @@ pub struct SearchRequest {
     /// The collection as it was at this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<u64>,
+    /// What part of the ten nearest vectors must be found, more than 0; 1 compares all of them with the question. Without
+    /// it small collections are searched in full, and of large ones 0.97 is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
 }
 
 fn ten() -> usize {
@@ -147,6 +151,9 @@ impl SearchRequest {
         }
         if !(1..=MAX_HITS).contains(&self.k) {
             return Err(format!("`k` is {}; give 1 to {MAX_HITS}", self.k));
+        }
+        if let Some(recall) = self.recall.filter(|recall| !(*recall > 0.0 && *recall <= 1.0)) {
+            return Err(format!("`recall` is {recall}; give more than 0 and at most 1, which looks at all vectors"));
         }
         let odd = |text: &&String| text.trim().is_empty() || text.len() > MAX_QUERY_BYTES;
         match self.queries().iter().position(|text| odd(&text)) {
@@ -311,6 +318,7 @@ mod tests {
             (r#"{"collection": "c", "query": ["a", " "]}"#, "question 1"),
             (r#"{"collection": "c", "query": "a", "k": 0}"#, "`k`"),
             (r#"{"collection": "c", "query": "a", "mode": "magic"}"#, "mode"),
+            (r#"{"collection": "c", "query": "a", "recall": 1.5}"#, "`recall`"),
             (r#"{"collection": "C/..", "query": "a"}"#, "`collection`"),
         ] {
             let error = read(text).unwrap_err();

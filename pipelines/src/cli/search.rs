@@ -51,6 +51,12 @@ pub struct Args {
     /// The collection as it was at this version
     #[arg(long, value_name = "VERSION")]
     as_of: Option<u64>,
+    /// What part of the ten nearest vectors must be found; where it is not given, large collections find 0.97
+    #[arg(long, value_name = "0..1", conflicts_with = "exact")]
+    recall: Option<f64>,
+    /// Compare all vectors with the question, however many there are
+    #[arg(long)]
+    exact: bool,
     /// Show how each score came about
     #[arg(long)]
     explain: bool,
@@ -97,6 +103,7 @@ fn request(args: &Args, texts: Texts, unit: SearchUnit) -> SearchRequest {
         unit,
         filter: args.filter.clone(),
         as_of: args.as_of,
+        recall: if args.exact { Some(1.0) } else { args.recall },
     }
 }
 

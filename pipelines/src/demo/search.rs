@@ -195,6 +195,7 @@ fn request(number: usize, question: &str) -> SearchRequest {
         unit: SearchUnit::Document,
         filter: None,
         as_of: None,
+        recall: None,
     }
 }
 

@@ -122,6 +122,7 @@ impl Place {
             unit: SearchUnit::Document,
             filter: None,
             as_of: None,
+            recall: None,
         };
         let reply = searcher.answer(&request)?;
         Ok(reply.answers[0].results.iter().map(|hit| hit.document.clone()).collect())

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lunapark_embed::{Encoder, Role};
-use lunapark_index::{Filter, Hit as Passage, IndexError, Metric, Mode, Question, Search, Snapshot, Unit};
+use lunapark_index::{Filter, Hit as Passage, IndexError, Metric, Mode, Question, Recall, Search, Snapshot, Unit};
 use lunapark_operator::{Batch, Operator, OperatorError};
 use lunapark_schemas::search::{
     Answer, DistanceReply, Hit, NearPassage, SearchAnswer, SearchMode, SearchOutput, SearchReply, SearchRequest,
@@ -172,6 +172,11 @@ impl Searcher {
             },
             filter: request.filter.as_deref().map(Filter::parse).transpose()?,
             metric: request.wants_distances().then_some(Metric::L2),
+            recall: match request.recall {
+                None => Recall::Auto,
+                Some(recall) if recall >= 1.0 => Recall::Exact,
+                Some(recall) => Recall::AtLeast(recall),
+            },
             threads: self.threads,
             ..Search::default()
         })
