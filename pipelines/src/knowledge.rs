@@ -306,8 +306,7 @@ impl Sources for AllowedSources {
             None if uri.starts_with("s3://") => return Err(outside()),
             None => return Err(refused("write file:///… or s3://bucket/key".to_owned())),
         };
-        match lunapark_stores::read(&address, &self.s3) {
-            Ok(bytes) if bytes.len() > limit => Err(refused(format!("more than {limit} bytes"))),
+        match lunapark_stores::read_within(&address, &self.s3, limit as u64) {
             Ok(bytes) => Ok(bytes),
             Err(error) if error.passes() => Err(SourceError::Away(error.to_string())),
             Err(error) => Err(refused(error.to_string())),

@@ -80,17 +80,18 @@ impl Caretaker {
         }
     }
 
-    /// One look at each collection of ours. Trouble of the store ends it; trouble of one collection is that one's.
+    /// One look at each collection of ours, whatever trouble another has; the last trouble that may pass is told.
     fn round(&self, all: &mut HashMap<String, Upkeep>, stop: &Stop) -> Result<(), IndexError> {
         let mut names = collection_names(&self.store)?;
         names.retain(|name| self.is_ours(name));
         all.retain(|name, _| names.contains(name));
+        let mut trouble = None;
         for name in names {
             if stop.requested() {
                 break;
             }
             match self.look(all, &name, stop) {
-                Err(error) if error.passes() => return Err(error),
+                Err(error) if error.passes() => trouble = Some(error),
                 Err(IndexError::NoCollection(_)) => drop(all.remove(&name)),
                 Err(error) => {
                     tracing::warn!(collection = name, %error, "a collection cannot be looked after");
@@ -100,7 +101,7 @@ impl Caretaker {
                 Ok(()) => {}
             }
         }
-        Ok(())
+        trouble.map_or(Ok(()), Err)
     }
 
     fn is_ours(&self, collection: &str) -> bool {

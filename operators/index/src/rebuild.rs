@@ -41,6 +41,8 @@ const LATE: Duration = Duration::from_secs(60);
 const CACHE_BYTES: u64 = 256 << 20;
 /// Texts of a new segment: small beside the memory that their vectors take, large beside a request to the store.
 const SEGMENT_TEXT_BYTES: usize = 8 << 20;
+/// What a rebuild that took too long is told.
+const SWEPT: &str = "it was swept before the rebuild was done, and the live version is as it was: reindex again";
 /// Documents of a new segment.
 const SEGMENT_DOCUMENTS: usize = 4096;
 
@@ -70,7 +72,7 @@ pub fn rebuild<R: Remake>(
     settings.check()?;
     let history = History::new(Arc::clone(store), collection)?;
     let base = history.newest()?.ok_or_else(|| history.missing())?.settings;
-    if base.accept(collection, settings).is_ok() {
+    if base.accept(collection, settings).is_ok() && base.precision == settings.precision {
         return Ok(None);
     }
     let draft = names::draft(collection, &random());
@@ -215,6 +217,7 @@ impl Rebuild<'_> {
         let changes: BTreeMap<&str, &Change> = changes.iter().map(|change| (change.document(), change)).collect();
         // Too few vectors for lists: a compaction sorts them.
         let built = build(format!("{:013}-{}", now(), random()), self.settings.dimension, &changes, None)?;
+        self.check_draft()?;
         self.history.put_segment(&built.entry.name, &built.bytes)?;
         self.segments.push(built.entry);
         self.write_draft()
@@ -228,6 +231,7 @@ impl Rebuild<'_> {
 
     /// Puts the manifest behind the live one; none where another writer was first.
     fn swap(&self, live: &Manifest) -> Result<Option<Manifest>, IndexError> {
+        self.check_draft()?;
         self.write_draft()?;
         self.check_segments()?;
         let watch = Watch::start();
@@ -242,16 +246,23 @@ impl Rebuild<'_> {
         Ok(stands.then_some(next))
     }
 
-    /// A process that was stopped for hours may find its segments swept.
+    /// A process that was stopped for hours may find its draft swept; its segments are then nobody's. The draft must not
+    /// come back: a sweep may be at work that did not see it.
+    fn check_draft(&self) -> Result<(), IndexError> {
+        let is_there = || self.history.store.get_named_within(&self.draft, MAX_MANIFEST_BYTES);
+        match self.segments.is_empty() || is_there()?.is_some() {
+            true => Ok(()),
+            false => Err(IndexError::corrupt(&self.draft, SWEPT)),
+        }
+    }
+
+    /// The same of its segments.
     fn check_segments(&self) -> Result<(), IndexError> {
         let listed = self.history.store.list_named(&names::segments(&self.history.collection))?;
         let there: BTreeSet<&str> = listed.iter().filter_map(|found| names::segment_of(&found.name)).collect();
         match self.segments.iter().find(|entry| !there.contains(entry.name.as_str())) {
             None => Ok(()),
-            Some(entry) => Err(IndexError::corrupt(
-                &names::segment(&self.history.collection, &entry.name),
-                "it was swept before the rebuild was done, and the live version is as it was: reindex again",
-            )),
+            Some(entry) => Err(IndexError::corrupt(&names::segment(&self.history.collection, &entry.name), SWEPT)),
         }
     }
 }

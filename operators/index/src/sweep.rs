@@ -118,13 +118,14 @@ fn add_between(
     Ok(())
 }
 
-/// The segments of drafts that are being worked on; the others go.
+/// The segments of drafts. A draft that nobody has written to for long goes, and its segments with a later sweep: its
+/// rebuild may be about to name them in a manifest.
 fn drafted(store: &ArtifactStore, collection: &str, now: i64, spare: Duration) -> Result<BTreeSet<String>, IndexError> {
     let mut named = BTreeSet::new();
     for draft in store.list_named(&names::drafts(collection))? {
-        match is_before(draft.modified, now, spare) {
-            true => store.delete_named(&draft.name)?,
-            false => named.extend(rebuild::read_draft(store, &draft.name)?),
+        named.extend(rebuild::read_draft(store, &draft.name)?);
+        if is_before(draft.modified, now, spare) {
+            store.delete_named(&draft.name)?;
         }
     }
     Ok(named)

@@ -63,15 +63,18 @@ impl Upkeep {
     /// Does what is due; between two steps it ends where `stop` says so.
     pub fn look(&mut self, stop: &dyn Fn() -> bool) -> Result<Done, IndexError> {
         let mut done = Done::default();
-        if let Some(manifest) = self.newest()? {
+        let newest = self.newest()?;
+        // A merge that fails, for want of room too, must not keep a sweep from making room.
+        let merged = newest.map_or(Ok(()), |manifest| {
             self.merge(&manifest, stop, &mut done)?;
             self.seen = Some(manifest.number);
-        }
+            Ok(())
+        });
         if !stop() && self.swept.is_none_or(|swept| swept.elapsed() >= self.plan.sweep_every) {
             done.swept = sweep(&self.history.store, &self.history.collection, &self.plan.sweep)?;
             self.swept = Some(Instant::now());
         }
-        Ok(done)
+        merged.map(|()| done)
     }
 
     /// The newest version, where it has not been seen.

@@ -74,13 +74,15 @@ pub enum StoreError {
         /// Digest of the bytes found.
         found: String,
     },
-    /// Larger than [`MAX_ARTIFACT_BYTES`].
-    #[error("{address}: {bytes} bytes; an artifact has at most {MAX_ARTIFACT_BYTES}")]
+    /// Larger than it may be, for an artifact [`MAX_ARTIFACT_BYTES`].
+    #[error("{address}: {bytes} bytes, at most {limit} are read")]
     TooLarge {
         /// The address as given.
         address: String,
         /// Its size.
         bytes: u64,
+        /// What it may have.
+        limit: u64,
     },
 }
 
@@ -125,23 +127,28 @@ impl Address {
 
 /// Reads a whole artifact; blocks.
 pub fn read(address: &Address, s3: &S3Options) -> Result<Vec<u8>, StoreError> {
+    read_within(address, s3, MAX_ARTIFACT_BYTES)
+}
+
+/// The same for at most so many bytes: what has more is refused by its size, before it is read.
+pub fn read_within(address: &Address, s3: &S3Options, limit: u64) -> Result<Vec<u8>, StoreError> {
     match address {
-        Address::File(path) => read_file(path),
-        Address::S3 { bucket, key } => read_object(bucket, key, s3),
+        Address::File(path) => read_file(path, limit),
+        Address::S3 { bucket, key } => read_object(bucket, key, s3, limit),
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
     let address = path.display().to_string();
     let unreadable = |e: std::io::Error| StoreError::Unreadable { address: address.clone(), cause: e.to_string() };
     let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > MAX_ARTIFACT_BYTES {
-        return Err(StoreError::TooLarge { address, bytes });
+    if bytes > limit {
+        return Err(StoreError::TooLarge { address, bytes, limit });
     }
     std::fs::read(path).map_err(unreadable)
 }
 
-fn read_object(bucket: &str, key: &str, s3: &S3Options) -> Result<Vec<u8>, StoreError> {
+fn read_object(bucket: &str, key: &str, s3: &S3Options, limit: u64) -> Result<Vec<u8>, StoreError> {
     let address = format!("s3://{bucket}/{key}");
     let unreadable = |cause: String| StoreError::Unreadable { address: address.clone(), cause };
     let failed = |error: object_store::Error| match passing(&error) {
@@ -154,8 +161,8 @@ fn read_object(bucket: &str, key: &str, s3: &S3Options) -> Result<Vec<u8>, Store
     let path = object_store::path::Path::parse(key).map_err(|e| unreadable(e.to_string()))?;
     runtime.block_on(async {
         let bytes = store.head(&path).await.map_err(failed)?.size;
-        if bytes > MAX_ARTIFACT_BYTES {
-            return Err(StoreError::TooLarge { address: address.clone(), bytes });
+        if bytes > limit {
+            return Err(StoreError::TooLarge { address: address.clone(), bytes, limit });
         }
         let object = store.get(&path).await.map_err(failed)?;
         Ok(object.bytes().await.map_err(failed)?.to_vec())

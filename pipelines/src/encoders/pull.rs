@@ -134,13 +134,18 @@ impl Pull<'_> {
         if let Some(card) = self.whole(&name)?.filter(|card| card.source == source) {
             return self.done(card, false);
         }
-        let mut files = BTreeMap::new();
+        let mut arrived = Vec::new();
         for (file, (bytes, sha256)) in &listing.files {
             let url = hub::file(self.net, &path, &listing.commit, file)?;
             self.watch.begin(&format!("{file} from {url}"), *bytes);
             let bearer = self.net.token.as_deref();
             let wanted = Wanted { url: &url, bearer, bytes: *bytes, sha256: sha256.as_deref(), most: MAX_FILE_BYTES };
-            let bytes = self.download(&wanted, 0)?.bytes()?;
+            arrived.push((file, self.download(&wanted, 0)?));
+        }
+        // Only now: what was pulled before stays whole where a download fails.
+        let mut files = BTreeMap::new();
+        for (file, mut download) in arrived {
+            let bytes = download.bytes()?;
             card::put(self.store, &name, file, &bytes)?;
             files.insert(file.clone(), FileOf { bytes: bytes.len() as u64, sha256: digest_of(&bytes) });
         }

@@ -161,8 +161,9 @@ fn settle<O: Operator>(
 impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     /// Processes what was read and writes how each message ended.
     pub(super) fn finish(&mut self, work: Work<O::Out>, stop: &Stop) -> Result<(), RunError> {
-        if self.processing > self.settings.commit_interval {
-            // No transaction stays open during long work: the broker would end it.
+        // No transaction stays open during long work: the broker would end it. Messages that are moved open one at once.
+        let moved = self.settings.homes.is_some() && !work.is_processed();
+        if moved || self.processing > self.settings.commit_interval {
             self.commit()?;
         }
         let Work { messages, mut fates, batches, shadow, waiting, inferred, read_millis, decoding } = work;

@@ -9,6 +9,9 @@ use rdkafka::error::KafkaError;
 use crate::error::{LogError, LogErrorKind};
 use crate::log::{Delivery, StreamSpec};
 
+/// The longest that a stream thread may work on one batch.
+const LONGEST_BATCH: Duration = Duration::from_secs(6 * 3600);
+
 /// How to reach a Kafka cluster.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
@@ -112,6 +115,9 @@ impl KafkaOptions {
         config.set("session.timeout.ms", millis(self.session_timeout));
         // A member learns of a rebalance with its next heartbeat, and a cooperative rebalance takes two of them.
         config.set("heartbeat.interval.ms", millis(self.session_timeout / 20));
+        // Death is told by heartbeats. A batch of slow documents takes longer than the five minutes that are usual, and
+        // a member that is sent away for it would begin the same batch again, for ever.
+        config.set("max.poll.interval.ms", millis(LONGEST_BATCH));
         config
     }
 

@@ -128,7 +128,11 @@ impl Footer {
             let end = place.offset.checked_add(place.bytes);
             place.rows <= MAX_ROWS && blocks && end.is_some_and(|end| end <= before)
         };
-        if footer.format != FORMAT || !all || !footer.sections.iter().all(inside) {
+        if footer.format != FORMAT {
+            let what = format!("it has the format {}, and this version reads {FORMAT}", footer.format);
+            return Err(format!("{what}: ingest the documents into a new collection"));
+        }
+        if !all || !footer.sections.iter().all(inside) {
             return Err("its footer does not fit it".to_owned());
         }
         if footer.dimension != dimension || !(1..=MAX_DIMENSION).contains(&dimension) {

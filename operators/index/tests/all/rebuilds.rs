@@ -161,6 +161,42 @@ fn a_collection_that_changes_meanwhile_is_what_the_new_settings_make_of_its_fina
 }
 
 #[test]
+fn a_rebuild_whose_draft_was_swept_changes_nothing() {
+    let (store, mut dice) = (memory(), Dice(11));
+    let mut live = writer(&store, &settings()).unwrap();
+    let first = some(&mut dice, 0);
+    apply(&mut live, &first);
+    let mut remake = Meanwhile::new(|call| {
+        match call {
+            1 => apply(&mut live, &[put(first.len() as i64, document(&mut dice, "more"))]),
+            _ => {
+                let drafts = store.list_named("collections/c/drafts").unwrap();
+                assert_eq!(drafts.len(), 1);
+                store.delete_named(&drafts[0].name).unwrap();
+            }
+        }
+        Ok(())
+    });
+    let error = rebuild(&store, "c", &other(), "reindexer", &mut remake).unwrap_err();
+    assert!(error.to_string().contains("reindex again"), "{error}");
+    assert_eq!(open(&store).snapshot().settings(), &settings());
+    assert!(store.list_named("collections/c/drafts").unwrap().is_empty());
+}
+
+#[test]
+fn another_precision_is_another_setting() {
+    let (store, mut dice) = (memory(), Dice(12));
+    apply(&mut writer(&store, &settings()).unwrap(), &some(&mut dice, 0));
+    let other = Settings { precision: "bf16".into(), ..other() };
+    assert_ne!(settings().precision, other.precision);
+    let mut rebuilt =
+        |settings| rebuild(&store, "c", settings, "r", &mut Meanwhile::new(|_| Ok(()))).unwrap().is_some();
+    assert_eq!([rebuilt(&other), rebuilt(&other)], [true, false]);
+    let again = Settings { precision: settings().precision, ..other.clone() };
+    assert!(rebuilt(&again), "the same model in another precision");
+}
+
+#[test]
 fn older_versions_stay_as_they_were() {
     let (store, mut dice) = (memory(), Dice(3));
     let mut live = writer(&store, &settings()).unwrap();

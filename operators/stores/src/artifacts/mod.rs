@@ -136,7 +136,7 @@ impl ArtifactStore {
         let digest = digest_of(bytes);
         let (address, key) = (self.address(&digest), self.key(&artifact_key(&digest)));
         if bytes.len() as u64 > MAX_ARTIFACT_BYTES {
-            return Err(StoreError::TooLarge { address, bytes: bytes.len() as u64 });
+            return Err(StoreError::TooLarge { address, bytes: bytes.len() as u64, limit: MAX_ARTIFACT_BYTES });
         }
         match self.write(&key, bytes, PutMode::Create) {
             Ok(()) => {}
@@ -239,7 +239,7 @@ impl ArtifactStore {
         });
         match got {
             Ok(Ok(bytes)) => Ok(Some(Vec::from(bytes))),
-            Ok(Err(bytes)) => Err(StoreError::TooLarge { address, bytes }),
+            Ok(Err(bytes)) => Err(StoreError::TooLarge { address, bytes, limit: most }),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(failed(&address, &error)),
         }

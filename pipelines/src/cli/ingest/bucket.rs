@@ -16,7 +16,7 @@ pub(super) fn walk(sender: &mut Sender<'_>, config: &Config, url: &str) -> anyho
 }
 
 fn send(sender: &mut Sender<'_>, bucket: &Bucket, object: &Found) -> anyhow::Result<()> {
-    let Found { name, address, version, .. } = object;
+    let Found { name, address, version, bytes, .. } = object;
     let read = |most| bucket.read(object, most).map_err(|error| error.to_string());
     if sender.has_records(name) {
         return match read(super::sender::MAX_TABLE_BYTES) {
@@ -24,5 +24,5 @@ fn send(sender: &mut Sender<'_>, bucket: &Bucket, object: &Found) -> anyhow::Res
             Err(reason) => sender.skip(address, reason),
         };
     }
-    sender.item(&Item { id: name, address, shown: address, version: Some(version) }, read)
+    sender.item(&Item { id: name, address, shown: address, version: Some(version), bytes: Some(*bytes) }, read)
 }

@@ -54,7 +54,7 @@ fn file(sender: &mut Sender<'_>, path: &Path, id: &str) -> anyhow::Result<()> {
             false => std::fs::read(path).map_err(|error| error.to_string()),
         }
     };
-    sender.item(&Item { id, address: &address, shown: &shown, version: None }, read)
+    sender.item(&Item { id, address: &address, shown: &shown, version: None, bytes: None }, read)
 }
 
 fn records(sender: &mut Sender<'_>, path: &Path) -> anyhow::Result<()> {

@@ -36,6 +36,8 @@ pub(super) struct Item<'a> {
     pub shown: &'a str,
     /// What changes with its bytes, where that is known without them.
     pub version: Option<&'a str>,
+    /// Its size, where that is known without them.
+    pub bytes: Option<u64>,
 }
 
 /// Sends documents to the topic.
@@ -116,6 +118,10 @@ impl<'a> Sender<'a> {
             };
         }
         if let Some(version) = item.version.filter(|_| args.by_uri) {
+            if let Some(bytes) = item.bytes.filter(|bytes| *bytes > self.limits.max_bytes as u64) {
+                let what = format!("{bytes} bytes; `documents.max_document_bytes` allows {}", self.limits.max_bytes);
+                return self.skip(item.shown, what);
+            }
             return self.address(item, Some(version));
         }
         match read(self.limits.max_bytes as u64).and_then(|bytes| self.readable(item, bytes)) {
