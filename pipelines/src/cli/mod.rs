@@ -73,7 +73,7 @@ struct Cli {
 enum Command {
     /// Replay real collision events, score them, and audit the account; ends by itself.
     Demo(demo::Args),
-    /// Run the pipelines as a service: score events, train models.
+    /// Run the pipelines as a service: score events, train models, index documents, answer questions.
     Run(run::Args),
     /// Print every setting with its default, or with --config FILE what holds (secrets masked).
     #[command(after_help = "Examples:\n  lunapark config > lunapark.toml\n  lunapark --config lunapark.toml config")]

@@ -189,8 +189,7 @@ fn another_precision_is_another_setting() {
     apply(&mut writer(&store, &settings()).unwrap(), &some(&mut dice, 0));
     let other = Settings { precision: "bf16".into(), ..other() };
     assert_ne!(settings().precision, other.precision);
-    let mut rebuilt =
-        |settings| rebuild(&store, "c", settings, "r", &mut Meanwhile::new(|_| Ok(()))).unwrap().is_some();
+    let rebuilt = |settings| rebuild(&store, "c", settings, "r", &mut Meanwhile::new(|_| Ok(()))).unwrap().is_some();
     assert_eq!([rebuilt(&other), rebuilt(&other)], [true, false]);
     let again = Settings { precision: settings().precision, ..other.clone() };
     assert!(rebuilt(&again), "the same model in another precision");
