@@ -10,7 +10,9 @@ use lunapark_index::{Document, Fusion, Mode, Question, Search, Snapshot, Unit, q
 use super::cranfield::Cranfield;
 use super::service::{Place, children, documents};
 use super::{Ask, Done, Places, load, load_bf16, product, read_f32, rivals, write_json};
+use crate::bench::free_port;
 use crate::duel::side::Opponent;
+use crate::memory::wait_ready;
 use crate::process::build_scorer;
 use crate::report::{Bar, Report, Table, note, ratio};
 
@@ -35,9 +37,12 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     build_scorer()?;
     let encoder = args.places.encoder()?;
     let cranfield = Cranfield::read(&args.places.cranfield())?;
-    let place = Place::new(&encoder, None, crate::bench::free_port()?)?;
+    let port = free_port()?;
+    let place = Place::new(&encoder, None, port)?;
     note("indexing");
-    let running = place.start()?;
+    let mut running = place.start()?;
+    // Before it owns the log, the command would.
+    wait_ready(port, &mut running)?;
     place.ingest(&cranfield, &["--wait"])?;
     drop(running);
     let snapshot = place.snapshot()?;
