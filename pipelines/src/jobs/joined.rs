@@ -1,10 +1,14 @@
 //! Events of a topic as lines of a table, with their labels from another topic.
 //!
-//! A record is a JSON object of columns, or an event as it is scored (KServe v1): then each of its instances is a row, with
-//! the columns of an object, or the numbers of a list as the column `input`.
+//! A record is a JSON object of columns, or an event as it is scored. Of KServe v1 each instance is a row, with the columns
+//! of an object, or the numbers of a list as the column `input`; of the Open Inference Protocol and of Arrow streams each
+//! row is one, with a column per tensor or column of numbers.
 
+use arrow_array::{Array, FixedSizeListArray, RecordBatch};
 use lunapark_schemas::Message;
+use lunapark_schemas::inference::{Limits, own_columns};
 use lunapark_schemas::labels::Class;
+use lunapark_schemas::rows::f64_values;
 use lunapark_schemas::training::Dataset;
 use lunapark_train::Refusal;
 use serde_json::{Map, Value};
@@ -16,6 +20,7 @@ pub(super) const LABEL: &str = "label";
 pub(super) const WEIGHT: &str = "weight";
 /// What holds an event's rows, and what a row without names is called.
 const INSTANCES: &str = "instances";
+const INPUTS: &str = "inputs";
 const INPUT: &str = "input";
 
 /// The labels, and what became of the records.
@@ -75,14 +80,11 @@ pub(super) fn rows(
             Some(label) => columns = labels.columns(label),
             None => return Ok(()),
         }
-    } else if !holds_instances(value) {
+    } else if is_plain(message, value) {
         return line(value);
     }
     let wrong = |what: String| Refusal::data(format!("{}: {what}", message.position()));
-    let parsed: Map<String, Value> = serde_json::from_slice(value).map_err(|error| {
-        wrong(format!("{error}; records of a data set are JSON objects, of columns or with `{INSTANCES}`"))
-    })?;
-    for mut row in rows_of(parsed).map_err(wrong)? {
+    for mut row in rows_of(message, value).map_err(wrong)? {
         for (name, value) in &columns {
             if row.insert((*name).to_owned(), value.clone()).is_some() {
                 let what = format!("it has a column \"{name}\" of its own beside that of the topic of labels");
@@ -96,18 +98,39 @@ pub(super) fn rows(
 }
 
 /// A quick look: most data sets of columns have no such word, and are passed on without being parsed.
-fn holds_instances(value: &[u8]) -> bool {
-    let word = INSTANCES.as_bytes();
-    value.windows(word.len()).any(|window| window == word)
+fn is_plain(message: &Message<'_>, value: &[u8]) -> bool {
+    let has = |word: &str| value.windows(word.len()).any(|window| window == word.as_bytes());
+    message.headers.is_empty() && !has(INSTANCES) && !has(INPUTS)
 }
 
 /// The object itself, or a row per instance.
-fn rows_of(mut object: Map<String, Value>) -> Result<Vec<Map<String, Value>>, String> {
+fn rows_of(message: &Message<'_>, value: &[u8]) -> Result<Vec<Map<String, Value>>, String> {
+    if let Some(batch) = own_columns(message, &Limits::default()).map_err(|rejection| rejection.message)? {
+        return (0..batch.num_rows()).map(|row| row_of_batch(&batch, row)).collect();
+    }
+    let mut object: Map<String, Value> = serde_json::from_slice(value).map_err(|error| {
+        format!("{error}; records of a data set are JSON objects of columns, or events as they are scored")
+    })?;
     match object.get_mut(INSTANCES).map(Value::take) {
         None => Ok(vec![object]),
         Some(Value::Array(instances)) => Ok(instances.into_iter().map(row_of).collect()),
         Some(_) => Err(format!("`{INSTANCES}` is no list")),
     }
+}
+
+/// A row of doubles by their columns' names; what is missing is null.
+fn row_of_batch(batch: &RecordBatch, row: usize) -> Result<Map<String, Value>, String> {
+    let schema = batch.schema();
+    let cells = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let values = f64_values(column).ok_or_else(|| format!("column `{}` holds no doubles", field.name()))?;
+        let list = column.as_any().downcast_ref::<FixedSizeListArray>();
+        let value = match list.map(|list| list.value_length() as usize) {
+            Some(width) => Value::from(&values[row * width..(row + 1) * width]),
+            None => Value::from(values[row]),
+        };
+        Ok((field.name().clone(), value))
+    });
+    cells.collect()
 }
 
 fn row_of(instance: Value) -> Map<String, Value> {
@@ -167,9 +190,23 @@ mod tests {
             (None, "{ \"x\":1.50 }"),
             (None, "{\"instances\":[[1,2.5],[3,null]]}"),
             (None, "{\"instances\":[{\"x\":1,\"y\":2}, 7]}"),
+            (
+                None,
+                "{\"inputs\":[{\"name\":\"x\",\"shape\":[2],\"datatype\":\"FP32\",\"data\":[1,null]},\
+                    {\"name\":\"y\",\"shape\":[2,2],\"datatype\":\"INT8\",\"data\":[3,4,5,6]}]}",
+            ),
+            (None, "{\"inputs\":3}"),
         ];
-        let expected =
-            ["{ \"x\":1.50 }", "{\"input\":[1,2.5]}", "{\"input\":[3,null]}", "{\"x\":1,\"y\":2}", "{\"input\":[7]}"];
+        let expected = [
+            "{ \"x\":1.50 }",
+            "{\"input\":[1,2.5]}",
+            "{\"input\":[3,null]}",
+            "{\"x\":1,\"y\":2}",
+            "{\"input\":[7]}",
+            "{\"x\":1.0,\"y\":[3.0,4.0]}",
+            "{\"x\":null,\"y\":[5.0,6.0]}",
+            "{\"inputs\":3}",
+        ];
         assert_eq!(lines(&records, None).unwrap(), expected);
         assert!(lines(&[(None, "{\"instances\":3}")], None).unwrap_err().starts_with("events/0/0: `instances`"));
     }

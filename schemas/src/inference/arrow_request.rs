@@ -31,7 +31,16 @@ use super::{Extra, Format, Limits, Request};
 /// stream still find a panic in it, that is caught here as the last line (the panic hook will have logged it), and the
 /// message is rejected like any other; the caller takes back half-written rows.
 pub(super) fn decode(payload: &[u8], rows: &mut RowsBuilder, limits: &Limits) -> Result<Request, Rejection> {
-    catch_unwind(AssertUnwindSafe(|| decode_stream(payload, rows, limits))).unwrap_or_else(|_| {
+    guarded(|| decode_stream(payload, rows, limits))
+}
+
+/// The columns that a stream announces.
+pub(super) fn schema(payload: &[u8]) -> Result<SchemaRef, Rejection> {
+    guarded(|| read_schema(&mut Frames::new(payload)))
+}
+
+fn guarded<T>(read: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         Err(malformed("the Arrow stream contradicts itself; send it as an Arrow library writes it"))
     })
 }

@@ -20,6 +20,7 @@ mod json_check;
 mod kserve_v1;
 mod number;
 mod open_inference;
+mod own_columns;
 mod plain;
 mod reply;
 pub mod table;
@@ -36,6 +37,8 @@ use crate::messages::Message;
 use crate::outcome::{ErrorClass, FailedRow, Rejection};
 use crate::rows::RowsBuilder;
 use crate::signature::Signature;
+
+pub use own_columns::own_columns;
 
 /// The format of a request; its reply has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -170,7 +173,7 @@ fn decode_json(payload: &[u8], rows: &mut RowsBuilder, limits: &Limits) -> Resul
     let members = json::Members::of(json::document(payload, fields)?)?;
     match (members.instances, members.inputs) {
         (Some(instances), None) => kserve_v1::decode(instances, rows, limits),
-        (None, Some(_)) => open_inference::decode(&members, rows, limits),
+        (None, Some(_)) => open_inference::decode(&members, &[], rows, limits),
         (Some(_), Some(_)) => {
             Err(Rejection::new(ErrorClass::Malformed, "both `instances` and `inputs` are present; send one of them"))
         }

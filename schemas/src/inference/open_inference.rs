@@ -12,9 +12,14 @@ use super::json::{self, Members, Value, shorten};
 use super::tensors::{Target, Tensor};
 use super::{Extra, Format, Limits, Request};
 
-/// Decodes a JSON request.
-pub(super) fn decode(members: &Members<'_>, rows: &mut RowsBuilder, limits: &Limits) -> Result<Request, Rejection> {
-    decode_members(members, &[], Format::OpenInference, rows, limits)
+/// Decodes a request whose members are known; `raw` are the bytes behind a JSON part.
+pub(super) fn decode(
+    members: &Members<'_>,
+    raw: &[u8],
+    rows: &mut RowsBuilder,
+    limits: &Limits,
+) -> Result<Request, Rejection> {
+    decode_members(members, raw, Format::OpenInference, rows, limits)
 }
 
 /// Decodes a request whose first `json_length` bytes are JSON and whose others are raw tensors.
@@ -24,13 +29,24 @@ pub(super) fn decode_binary(
     rows: &mut RowsBuilder,
     limits: &Limits,
 ) -> Result<Request, Rejection> {
-    let (header, raw) = payload.split_at_checked(json_length).ok_or_else(|| {
+    let (header, raw) = split(payload, json_length)?;
+    let members = Members::of(json::document(header, &[])?)?;
+    decode_members(&members, raw, Format::OpenInferenceBinary, rows, limits)
+}
+
+/// The JSON part, and the raw tensors behind it.
+pub(super) fn split(payload: &[u8], json_length: usize) -> Result<(&[u8], &[u8]), Rejection> {
+    payload.split_at_checked(json_length).ok_or_else(|| {
         let len = payload.len();
         let text = format!("{json_length} bytes of JSON are announced, the payload has {len}; send all of it");
         Rejection::new(ErrorClass::Header, text)
-    })?;
-    let members = Members::of(json::document(header, &[])?)?;
-    decode_members(&members, raw, Format::OpenInferenceBinary, rows, limits)
+    })
+}
+
+/// Name of each tensor and dimensions of its rows, as the request announces them.
+pub(super) fn announced<'a>(members: &Members<'a>, mut raw: &'a [u8]) -> Result<Vec<(String, Vec<usize>)>, Rejection> {
+    let tensors = read_tensors(members.inputs, &mut raw)?;
+    Ok(tensors.iter().map(|tensor| (tensor.name.clone().into_owned(), tensor.dims().to_vec())).collect())
 }
 
 fn decode_members<'a>(

@@ -11,43 +11,27 @@ use crate::signature::TensorSpec;
 use super::columns::{self, Failures, never_missing, not_a_number, too_large};
 use super::json::{Value, once, shorten};
 use super::plain;
+use super::wire::V2Datatype;
 
 /// More dimensions than any tensor here has; bounds the recursion into nested data.
 const MAX_DIMENSIONS: usize = 8;
 
-/// Element types that can be converted to a model's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WireType {
-    Bool,
-    Uint8,
-    Uint16,
-    Uint32,
-    Uint64,
-    Int8,
-    Int16,
-    Int32,
-    Int64,
-    Fp16,
-    Bf16,
-    Fp32,
-    Fp64,
-}
-
-impl WireType {
-    const ALL: [(&'static str, WireType, usize); 13] = [
-        ("BOOL", WireType::Bool, 1),
-        ("UINT8", WireType::Uint8, 1),
-        ("UINT16", WireType::Uint16, 2),
-        ("UINT32", WireType::Uint32, 4),
-        ("UINT64", WireType::Uint64, 8),
-        ("INT8", WireType::Int8, 1),
-        ("INT16", WireType::Int16, 2),
-        ("INT32", WireType::Int32, 4),
-        ("INT64", WireType::Int64, 8),
-        ("FP16", WireType::Fp16, 2),
-        ("BF16", WireType::Bf16, 2),
-        ("FP32", WireType::Fp32, 4),
-        ("FP64", WireType::Fp64, 8),
+/// How elements become a model's.
+impl V2Datatype {
+    const ALL: [(&'static str, V2Datatype, usize); 13] = [
+        ("BOOL", V2Datatype::Bool, 1),
+        ("UINT8", V2Datatype::Uint8, 1),
+        ("UINT16", V2Datatype::Uint16, 2),
+        ("UINT32", V2Datatype::Uint32, 4),
+        ("UINT64", V2Datatype::Uint64, 8),
+        ("INT8", V2Datatype::Int8, 1),
+        ("INT16", V2Datatype::Int16, 2),
+        ("INT32", V2Datatype::Int32, 4),
+        ("INT64", V2Datatype::Int64, 8),
+        ("FP16", V2Datatype::Fp16, 2),
+        ("BF16", V2Datatype::Bf16, 2),
+        ("FP32", V2Datatype::Fp32, 4),
+        ("FP64", V2Datatype::Fp64, 8),
     ];
 
     fn named(name: &str) -> Option<Self> {
@@ -65,16 +49,16 @@ impl WireType {
         wide[..bytes.len()].copy_from_slice(bytes);
         let bits = u64::from_le_bytes(wide);
         match self {
-            WireType::Bool => f64::from(u8::from(bits != 0)),
-            WireType::Uint8 | WireType::Uint16 | WireType::Uint32 | WireType::Uint64 => bits as f64,
-            WireType::Int8 => f64::from(bits as i8),
-            WireType::Int16 => f64::from(bits as i16),
-            WireType::Int32 => f64::from(bits as i32),
-            WireType::Int64 => bits as i64 as f64,
-            WireType::Fp16 => <Float16Type as ArrowPrimitiveType>::Native::from_bits(bits as u16).to_f64(),
-            WireType::Bf16 => f64::from(f32::from_bits((bits as u32) << 16)),
-            WireType::Fp32 => f64::from(f32::from_bits(bits as u32)),
-            WireType::Fp64 => f64::from_bits(bits),
+            V2Datatype::Bool => f64::from(u8::from(bits != 0)),
+            V2Datatype::Uint8 | V2Datatype::Uint16 | V2Datatype::Uint32 | V2Datatype::Uint64 => bits as f64,
+            V2Datatype::Int8 => f64::from(bits as i8),
+            V2Datatype::Int16 => f64::from(bits as i16),
+            V2Datatype::Int32 => f64::from(bits as i32),
+            V2Datatype::Int64 => bits as i64 as f64,
+            V2Datatype::Fp16 => <Float16Type as ArrowPrimitiveType>::Native::from_bits(bits as u16).to_f64(),
+            V2Datatype::Bf16 => f64::from(f32::from_bits((bits as u32) << 16)),
+            V2Datatype::Fp32 => f64::from(f32::from_bits(bits as u32)),
+            V2Datatype::Fp64 => f64::from_bits(bits),
         }
     }
 
@@ -82,8 +66,8 @@ impl WireType {
     fn read_whole(self, bytes: &[u8]) -> Option<i64> {
         let bits = bytes.try_into().map(u64::from_le_bytes);
         match self {
-            WireType::Int64 => bits.map(|bits| bits as i64).ok(),
-            WireType::Uint64 => bits.ok().and_then(|bits| i64::try_from(bits).ok()),
+            V2Datatype::Int64 => bits.map(|bits| bits as i64).ok(),
+            V2Datatype::Uint64 => bits.ok().and_then(|bits| i64::try_from(bits).ok()),
             _ => None,
         }
     }
@@ -95,7 +79,7 @@ pub(super) struct Tensor<'a> {
     pub(super) name: Cow<'a, str>,
     /// First the rows; at least one dimension, and the product fits a `usize`.
     shape: Vec<usize>,
-    datatype: WireType,
+    datatype: V2Datatype,
     data: Data<'a>,
 }
 
@@ -276,13 +260,13 @@ impl Target<'_> {
         }
     }
 
-    fn put_json(&mut self, index: usize, value: Value<'_>, datatype: WireType, failures: &mut Failures) {
+    fn put_json(&mut self, index: usize, value: Value<'_>, datatype: V2Datatype, failures: &mut Failures) {
         if let (Values::I64(_), Some(whole)) = (&*self.values, value.integer()) {
             return self.put_whole(index, whole);
         }
         let number = match value.number() {
             None if value.is_null() => Some(f64::NAN),
-            None if datatype == WireType::Bool => value.boolean().map(|truth| f64::from(u8::from(truth))),
+            None if datatype == V2Datatype::Bool => value.boolean().map(|truth| f64::from(u8::from(truth))),
             number => number,
         };
         let (row, element) = self.position(index);
@@ -314,15 +298,15 @@ impl Target<'_> {
     }
 
     /// Appends all at once where the element types are the same; false where they are not.
-    fn copy_raw(&mut self, bytes: &[u8], datatype: WireType) -> bool {
+    fn copy_raw(&mut self, bytes: &[u8], datatype: V2Datatype) -> bool {
         match (&mut *self.values, datatype, self.field) {
-            (Values::F32(values), WireType::Fp32, None) => {
+            (Values::F32(values), V2Datatype::Fp32, None) => {
                 values.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
             }
-            (Values::F64(values), WireType::Fp64, None) => {
+            (Values::F64(values), V2Datatype::Fp64, None) => {
                 values.extend(bytes.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)));
             }
-            (Values::I64(values), WireType::Int64, None) => {
+            (Values::I64(values), V2Datatype::Int64, None) => {
                 values.extend(bytes.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)));
             }
             _ => return false,
@@ -390,10 +374,10 @@ fn read_shape(shape: Option<Value<'_>>, label: &str) -> Result<Vec<usize>, Rejec
     sizes.filter(|sizes| product(sizes).is_some()).ok_or_else(|| bad(&shorten(shape.text())))
 }
 
-fn read_datatype(datatype: Option<Value<'_>>, label: &str) -> Result<WireType, Rejection> {
+fn read_datatype(datatype: Option<Value<'_>>, label: &str) -> Result<V2Datatype, Rejection> {
     let name = datatype.and_then(Value::string).unwrap_or_default();
-    WireType::named(&name).ok_or_else(|| {
-        let known: Vec<_> = WireType::ALL.iter().map(|(name, ..)| *name).collect();
+    V2Datatype::named(&name).ok_or_else(|| {
+        let known: Vec<_> = V2Datatype::ALL.iter().map(|(name, ..)| *name).collect();
         let (name, known) = (shorten(name.as_bytes()), known.join(", "));
         Rejection::new(ErrorClass::Shape, format!("input `{label}`: datatype `{name}` is not one of {known}"))
     })
@@ -403,7 +387,7 @@ fn take_raw<'a>(
     raw: &mut &'a [u8],
     size: usize,
     elements: usize,
-    datatype: WireType,
+    datatype: V2Datatype,
     label: &str,
 ) -> Result<&'a [u8], Rejection> {
     let needed = elements.checked_mul(datatype.size());

@@ -3,7 +3,7 @@
 use lunapark_tests::harness::{Backend, Event, Workplace, quoted, until};
 use serde_json::{Value, json};
 
-use super::higgs::{self, PERCEPTRON, TREES};
+use super::higgs::{self, Format, PERCEPTRON, TREES};
 use super::training::{self, ended};
 use super::{PATIENCE, on_both};
 
@@ -19,12 +19,13 @@ fn key(number: usize) -> String {
     format!("event-{number}")
 }
 
-/// An event per partition in turn, under its key.
-fn events(place: &Workplace) -> Vec<Event> {
+/// An event per partition in turn, under its key, in these formats in turn.
+fn events(place: &Workplace, formats: &[Format]) -> Vec<Event> {
     let sample = higgs::sample(EVENTS);
     let event = |(number, features): (usize, &higgs::Features)| {
         let to = number as i32 % place.partitions();
-        Event::new(higgs::v1(std::slice::from_ref(features))).key(key(number)).to(to)
+        let format = formats[(number / place.partitions() as usize) % formats.len()];
+        format.message(std::slice::from_ref(features)).key(key(number)).to(to)
     };
     sample.iter().enumerate().map(event).collect()
 }
@@ -76,7 +77,7 @@ fn two_versions_are_compared_and_promoted_by_condition(backend: Backend) {
     std::fs::write(place.dir().join("net.safetensors"), PERCEPTRON).unwrap();
     place.create_topics();
     let service = place.service("one", &[]);
-    place.produce("inference.events", &events(&place));
+    place.produce("inference.events", &events(&place, &[Format::KserveV1]));
     place.wait_records("inference.results", EVENTS, PATIENCE);
     place.cli_json(&["models", "add", "net.safetensors", "--name", "net", "--metric", "auc=0.75"]);
     let topic = place.topic("replayed");
@@ -166,7 +167,7 @@ fn conditions(place: &Workplace, topic: &str, aucs: &[f64; 2]) {
 fn events_train_with_the_labels_of_another_topic(backend: Backend) {
     let place = training::place(backend);
     place.create_topics();
-    place.produce("inference.events", &events(&place));
+    place.produce("inference.events", &events(&place, &Format::ALL));
     let service = place.service("one", &[]);
     let mut request = training::request(&place, "labelled", 3);
     let [from, labels] = ["inference.events", "labels"].map(|topic| place.topic(topic));

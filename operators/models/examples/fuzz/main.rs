@@ -1,7 +1,8 @@
 //! Damages valid model files at random and loads them: nothing may panic, run away or take memory without bound.
 //!
 //! `cargo run --release -p lunapark-models --example fuzz -- FORMAT COUNT [FROM]`, where FORMAT is one of
-//! [`engine::TARGETS`]. Input number N is the same on every machine, so a failure is seen again with `FORMAT 1 N`.
+//! [`engine::TARGETS`]. Input number N is the same on every machine, so a failure is seen again with `FORMAT 1 N`. Under
+//! `ulimit -v 2500000` a run for memory is an abort instead of the machine's end.
 
 mod engine;
 

@@ -21,6 +21,41 @@ pub(super) enum Objective {
 
 const KNOWN: &str = "train with one of LightGBM's own objectives";
 
+/// Regressions that may be trained on roots: each under its own name, then those of older versions
+/// (`ParseObjectiveAlias`).
+const ROOTS: [&str; 16] = [
+    "regression",
+    "regression_l2",
+    "mean_squared_error",
+    "mse",
+    "l2",
+    "l2_root",
+    "root_mean_squared_error",
+    "rmse",
+    "regression_l1",
+    "mean_absolute_error",
+    "l1",
+    "mae",
+    "fair",
+    "quantile",
+    "mape",
+    "mean_absolute_percentage_error",
+];
+/// Others whose answer is the margin, likewise.
+const MARGINS: [&str; 11] = [
+    "huber",
+    "lambdarank",
+    "rank_xendcg",
+    "xendcg",
+    "xe_ndcg",
+    "xe_ndcg_mart",
+    "xendcg_mart",
+    "custom",
+    "none",
+    "null",
+    "na",
+];
+
 impl Objective {
     /// Of the words after `objective=`, such as `binary sigmoid:1`.
     pub(super) fn parse(text: &str, outputs: usize) -> Result<Self, ModelError> {
@@ -43,54 +78,8 @@ impl Objective {
 
     fn named(name: &str, options: &[&str]) -> Result<Self, ModelError> {
         match name {
-            // Its own name, then the names of older versions (`ParseObjectiveAlias`).
-            "regression"
-            | "regression_l2"
-            | "mean_squared_error"
-            | "mse"
-            | "l2"
-            | "l2_root"
-            | "root_mean_squared_error"
-            | "rmse"
-            | "regression_l1"
-            | "mean_absolute_error"
-            | "l1"
-            | "mae"
-            | "fair"
-            | "quantile"
-            | "mape"
-            | "mean_absolute_percentage_error"
-                if options.contains(&"sqrt") =>
-            {
-                Ok(Objective::SignedSquare)
-            }
-            "regression"
-            | "regression_l2"
-            | "mean_squared_error"
-            | "mse"
-            | "l2"
-            | "l2_root"
-            | "root_mean_squared_error"
-            | "rmse"
-            | "regression_l1"
-            | "mean_absolute_error"
-            | "l1"
-            | "mae"
-            | "fair"
-            | "quantile"
-            | "mape"
-            | "mean_absolute_percentage_error"
-            | "huber"
-            | "lambdarank"
-            | "rank_xendcg"
-            | "xendcg"
-            | "xe_ndcg"
-            | "xe_ndcg_mart"
-            | "xendcg_mart"
-            | "custom"
-            | "none"
-            | "null"
-            | "na" => Ok(Objective::Identity),
+            name if ROOTS.contains(&name) && options.contains(&"sqrt") => Ok(Objective::SignedSquare),
+            name if ROOTS.contains(&name) || MARGINS.contains(&name) => Ok(Objective::Identity),
             "poisson" | "gamma" | "tweedie" => Ok(Objective::Exponential),
             "cross_entropy" | "xentropy" => Ok(Objective::Logistic { steepness: 1.0 }),
             "cross_entropy_lambda" | "xentlambda" => Ok(Objective::SoftPlus),

@@ -161,11 +161,19 @@ fn check_size(node: &Node<'_>, name: &str, value: &Attribute<'_>) -> Result<(), 
     };
     let product = numbers.iter().fold(1u64, |product, number| product.saturating_mul(number.unsigned_abs()));
     let fits = match name {
-        "axis" | "axes" | "perm" => numbers.iter().all(|axis| axis.unsigned_abs() <= MAX_RANK),
+        "axis" | "axes" => numbers.iter().all(|axis| axis.unsigned_abs() <= MAX_RANK),
+        "perm" => is_permutation(numbers),
         "kernel_shape" => product <= MAX_WINDOW,
         _ => true,
     };
     if fits { Ok(()) } else { Err(node.unreadable(format_args!("its {name} is {numbers:?}"))) }
+}
+
+/// Each axis once: tract looks for ever for an axis that is not there, and writes down each step.
+fn is_permutation(axes: &[i64]) -> bool {
+    let mut sorted = axes.to_vec();
+    sorted.sort_unstable();
+    axes.len() as u64 <= MAX_RANK && sorted.iter().enumerate().all(|(at, axis)| *axis == at as i64)
 }
 
 fn check_attributes(node: &Node<'_>) -> Result<(), ModelError> {

@@ -145,6 +145,17 @@ fn an_axis_or_a_window_without_bound_is_refused() {
 }
 
 #[test]
+fn axes_that_are_no_permutation_are_refused() {
+    for perm in [&[0, 2, 2][..], &[0, -1, 1], &[0, 1, 3]] {
+        let transpose = node("Transpose", "", &["x"], &["turned"], &[ints_attribute("perm", perm)]);
+        // Beside an operator that the layers here do not run, so that all of it would be tract's.
+        let elu = node("Elu", "", &["turned"], &["y"], &[]);
+        let refused = refuse(&file(&[transpose, elu], &[], value_info("x", 1, &[-1, 2, 2])));
+        assert_says(&refused, UNREADABLE, &["Transpose", "its perm is"]);
+    }
+}
+
+#[test]
 fn a_tensor_that_would_grow_without_bound_is_refused() {
     let value = [field(1, b"value"), field(5, &tensor("", &[1], 1, &[0; 4])), vec![0xa0, 1, 4]].concat();
     for (attributes, size) in [(vec![], 1i64 << 50), (vec![value.clone()], 1 << 50), (vec![value], 1 << 30)] {

@@ -212,3 +212,23 @@ fn replies_of_lists_keep_their_rows() {
         assert_eq!(reply.column(0).null_count(), rows as usize - 2);
     }
 }
+
+#[test]
+fn a_stream_read_without_a_model_gives_its_columns_of_numbers() {
+    let columns = batch(vec![
+        ("id", Arc::new(StringArray::from(vec!["a", "b"]))),
+        ("pt", Arc::new(Int64Array::from(vec![Some(7), None]))),
+        ("hits", lists(&[Some(&[1.0, 2.0]), Some(&[3.0, 4.0])], 2)),
+    ]);
+    let mut buf = HeadersBuf::new();
+    buf.push_str(HEADERS[0].0, HEADERS[0].1);
+    let own = |payload: &[u8]| with_message(payload, buf.view(), |message| own_columns(message, &Limits::default()));
+    let found = own(&stream(&[columns], None)).unwrap().unwrap();
+    let names: Vec<_> = found.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!((names, found.num_rows()), (vec!["pt".to_owned(), "hits".to_owned()], 2));
+    let pt = f64_values(found.column(0)).unwrap();
+    assert!(pt[0] == 7.0 && pt[1].is_nan());
+    assert_eq!(f64_values(found.column(1)).unwrap(), [1.0, 2.0, 3.0, 4.0]);
+    let text = batch(vec![("id", Arc::new(StringArray::from(vec!["a"])))]);
+    assert_eq!(own(&stream(&[text], None)).unwrap_err().message, "there is no column of numbers");
+}

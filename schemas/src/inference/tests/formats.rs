@@ -340,3 +340,51 @@ fn a_reply_that_does_not_fit_its_request_is_refused_and_leaves_no_bytes() {
     assert!(encode(&Request { rows: 0, ..request }, &context, &wrong, 0..0, &[], &mut value).is_err());
     assert_eq!(value, b"kept");
 }
+
+/// The columns of a payload read without a model: name, values per row, values.
+fn own(payload: &[u8], headers: &[(&str, &str)]) -> Result<Option<Vec<(String, Vec<f64>)>>, Rejection> {
+    let mut buf = HeadersBuf::new();
+    for (name, value) in headers {
+        buf.push_str(name, value);
+    }
+    let read = with_message(payload, buf.view(), |message| own_columns(message, &Limits::default()))?;
+    let columns = |batch: RecordBatch| {
+        let names: Vec<_> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let values = batch.columns().iter().map(|column| f64_values(column).unwrap().to_vec());
+        names.into_iter().zip(values).collect()
+    };
+    Ok(read.map(columns))
+}
+
+#[test]
+fn columns_are_read_without_a_model_as_the_request_names_them() {
+    let own = |payload: &str, headers: &[(&str, &str)]| own(payload.as_bytes(), headers);
+    let tensors = r#"{"outputs":[{"name":"any"}],"inputs":[{"name":"pt","shape":[2],"datatype":"FP32","data":[1,2.5]},
+        {"name":"hits","shape":[2,2],"datatype":"INT64","data":[[3,4],[5,6]]}]}"#;
+    let expected = [("pt", vec![1.0, 2.5]), ("hits", vec![3.0, 4.0, 5.0, 6.0])];
+    let expected = expected.map(|(name, values)| (name.to_owned(), values)).to_vec();
+    assert_eq!(own(tensors, &[]), Ok(Some(expected)));
+    let header = r#"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}"#;
+    let binary = [header.as_bytes(), &1.5_f32.to_le_bytes(), &(-2.0_f32).to_le_bytes()].concat();
+    let length = header.len().to_string();
+    let found = super::formats::own(&binary, &[("inference-header-content-length", &length)]);
+    assert_eq!(found, Ok(Some(vec![("x".to_owned(), vec![1.5, -2.0])])));
+    for other in [r#"{"instances":[[1,2]]}"#, r#"{"pt":1,"inputs":[3]}"#, r#"{"inputs":[{"name":"x"}]}"#, "no JSON"] {
+        assert_eq!(own(other, &[]), Ok(None), "{other}");
+    }
+}
+
+#[test]
+fn columns_without_a_model_are_refused_where_they_contradict_themselves() {
+    let text = |payload: &str| own(payload.as_bytes(), &[]).unwrap_err().message;
+    let tensor = |name: &str, shape: &str, data: &str| {
+        format!(r#"{{"name":"{name}","shape":{shape},"datatype":"FP32","data":{data}}}"#)
+    };
+    let inputs = |tensors: &[String]| format!(r#"{{"inputs":[{}]}}"#, tensors.join(","));
+    let twice = inputs(&[tensor("x", "[1]", "[1]"), tensor("x", "[1]", "[2]")]);
+    assert_eq!(text(&twice), "two columns are named `x`; name them apart");
+    assert!(text(&inputs(&[tensor("x", "[1,0]", "[]")])).contains("column `x` has rows of [0] values"));
+    assert!(text(&inputs(&[tensor("x", "[1,4294967295]", "[1]")])).contains("send 1 to 1048576 per row"));
+    assert!(text(&inputs(&[tensor("x", "[2]", "[1]")])).contains("shape [2] means 2 values"));
+    assert!(text(&inputs(&[tensor("x", "[2]", r#"[1,"a"]"#)])).contains("row 1"));
+}

@@ -32,8 +32,13 @@ fn seeds() -> Vec<Seed> {
     ]
 }
 
-/// Decodes behind rows that are already there; they must stay as they are.
+/// Decodes behind rows that are already there; they must stay as they are. Read without a model, it must not panic.
 fn decode_behind(payload: &[u8], headers: &[(&str, &str)]) -> Result<Request, Rejection> {
+    let mut buf = HeadersBuf::new();
+    for (name, value) in headers {
+        buf.push_str(name, value);
+    }
+    drop(with_message(payload, buf.view(), |message| own_columns(message, &Limits::default())));
     let mut rows = builder(&plain(16));
     let first = format!(r#"{{"instances":[[{}]]}}"#, ["7"; 16].join(","));
     decode_text(&first, &mut rows).unwrap();
