@@ -385,6 +385,6 @@ fn columns_without_a_model_are_refused_where_they_contradict_themselves() {
     assert_eq!(text(&twice), "two columns are named `x`; name them apart");
     assert!(text(&inputs(&[tensor("x", "[1,0]", "[]")])).contains("column `x` has rows of [0] values"));
     assert!(text(&inputs(&[tensor("x", "[1,4294967295]", "[1]")])).contains("send 1 to 1048576 per row"));
-    assert!(text(&inputs(&[tensor("x", "[2]", "[1]")])).contains("shape [2] means 2 values"));
+    assert!(text(&inputs(&[tensor("x", "[2]", "[1]")])).contains("values of shape [2]"));
     assert!(text(&inputs(&[tensor("x", "[2]", r#"[1,"a"]"#)])).contains("row 1"));
 }
