@@ -73,10 +73,11 @@ fn group<T: Number>(
     for sums in scratch.sums.chunks_exact_mut(outputs) {
         sums.iter_mut().zip(&forest.base).for_each(|(sums, &base)| sums.fill(start(forest.combine, base)));
     }
+    let count = rows.len() / forest.features;
     for tree in &forest.trees {
         let parts = scratch.columns.chunks_exact(lines).zip(scratch.sums.chunks_exact_mut(outputs));
-        for (columns, sums) in parts {
-            add_tree(forest, by, tree, columns, sums);
+        for (block, (columns, sums)) in parts.enumerate() {
+            add_tree(forest, by, tree, columns, (count - block * BLOCK).min(BLOCK), sums);
         }
     }
     for (sums, margins) in scratch.sums.chunks_exact(outputs).zip(margins.chunks_mut(BLOCK * outputs)) {
@@ -88,12 +89,14 @@ fn group<T: Number>(
     }
 }
 
+/// Adds what a tree gives the first `rows` rows of a block; what it gives the others is never read.
 #[inline(always)]
 fn add_tree<T: Number>(
     forest: &Lowered<T>,
     by: impl Instructions,
     tree: &Tree,
     columns: &[Line],
+    rows: usize,
     sums: &mut [[T; BLOCK]],
 ) {
     let heap = forest.heap(tree);
@@ -106,17 +109,28 @@ fn add_tree<T: Number>(
     }
     let mut places = [0; BLOCK];
     by.descend(heap, columns, &mut places);
-    let mut at = [0; BLOCK];
+    match rows {
+        // A number that the compiler knows: it unrolls.
+        BLOCK => walk(forest, tree, columns, &places, sums),
+        _ => walk(forest, tree, columns, &places[..rows], sums),
+    }
+}
+
+/// Goes on from each row's place under the heap, node by node, and adds the leaves.
+#[inline(always)]
+fn walk<T: Number>(forest: &Lowered<T>, tree: &Tree, columns: &[Line], places: &[u8], sums: &mut [[T; BLOCK]]) {
     let bottoms = &forest.bottoms[tree.heap..][..1 << tree.levels];
-    at.iter_mut().zip(places).for_each(|(at, place)| *at = bottoms[usize::from(place)]);
+    let mut at = [0; BLOCK];
+    let at = &mut at[..places.len()];
+    at.iter_mut().zip(places).for_each(|(at, place)| *at = bottoms[usize::from(*place)]);
     for _ in TOP..tree.depth {
         for (row, at) in at.iter_mut().enumerate() {
             let node = forest.nodes[*at as usize];
             *at = node.next(*at, columns[usize::from(node.column)].0[row]);
         }
     }
-    for (row, at) in at.into_iter().enumerate() {
-        add_leaf(forest, tree, at, |output, leaf| {
+    for (row, at) in at.iter().enumerate() {
+        add_leaf(forest, tree, *at, |output, leaf| {
             let sum = &mut sums[output][row];
             *sum = combined(forest.combine, *sum, leaf);
         });
