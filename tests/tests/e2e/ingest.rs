@@ -1,13 +1,13 @@
 //! Ways of documents into a collection: rows of tables, whole tables, objects of a bucket.
 
-use lunapark_tests::harness::{Backend, Workplace};
+use lunapark_tests::harness::{Backend, Workplace, until};
 use serde_json::{Value, json};
 
-use super::knowledge::{SERVES, documents, library, words};
-use super::models::{put, with_store};
+use super::knowledge::{SERVES, documents, library, sent, words};
+use super::models::{delete, put, with_store};
 use super::{PATIENCE, now_millis, on_both};
 
-on_both!(rows_of_a_table_are_documents);
+on_both!(rows_of_a_table_are_documents, what_is_refused_is_told_and_what_is_gone_is_taken_out);
 
 const TABLE: &str = "doi,abstract,name,year\nx/1,Flutter of a wing.,Wings,1957\nx/2,,Nothing,1960\n\
                      x/3,Heat of a body.,Bodies,1969\n";
@@ -66,6 +66,65 @@ fn rows_of_a_table_are_documents(backend: Backend) {
     service.terminate().ok();
 }
 
+fn what_is_refused_is_told_and_what_is_gone_is_taken_out(backend: Backend) {
+    let place = library(backend);
+    let service = place.service("one", &SERVES);
+    let folder = place.dir().join("notes");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    std::fs::create_dir_all(folder.join("deep")).unwrap();
+    write("a.md", "Flutter of a wing.");
+    write("deep/b.md", "Heat of a body.");
+    write("broken.pdf", "%PDF-1.7 no more than that");
+    write(".draft.md", "Not for others.");
+    std::fs::write(place.dir().join("secret.md"), "Not for others.").unwrap();
+    std::os::unix::fs::symlink(place.dir().join("secret.md"), folder.join("link.md")).unwrap();
+    let ingest = |more: &[&str]| sent(&place, &[&["notes", "-c", "papers", "--wait"], more].concat());
+
+    let report = ingest(&[]);
+    assert_eq!((counts(&report), &report["refused_total"]), ((3, 0, 2), &1.into()), "{report:#}");
+    let refused = &report["refused"][0];
+    assert_eq!((&refused["document"], &refused["sent"]), (&"broken.pdf".into(), &true.into()), "{report:#}");
+    assert!(refused["path"].as_str().unwrap().ends_with("/notes/broken.pdf"), "{refused:#}");
+    assert!(refused["reason"].as_str().unwrap().starts_with("broken: the document is broken"), "{refused:#}");
+    let letter = place.cli_json(&["dlq", "show", refused["dead_letter"].as_str().unwrap()]);
+    assert_eq!(letter["why"]["class"], "document", "{letter:#}");
+    until(PATIENCE, "the service tells of it", || service.log().contains("refused=1").then_some(()));
+
+    // Unchanged it would be refused again, unless somebody says so.
+    let report = ingest(&[]);
+    assert_eq!((counts(&report), &report["refused"][0]["sent"]), ((0, 2, 2), &false.into()), "{report:#}");
+    assert!(report["refused"][0]["reason"].as_str().unwrap().starts_with("broken: "), "{report:#}");
+    let report = ingest(&["--again"]);
+    assert_eq!((counts(&report), &report["refused"][0]["sent"]), ((1, 2, 2), &true.into()), "{report:#}");
+    write("broken.pdf", "%PDF-1.7 something else");
+    assert_eq!(counts(&ingest(&[])), (1, 2, 2));
+
+    // What is gone is told, and taken out when that is said.
+    std::fs::remove_file(folder.join("deep/b.md")).unwrap();
+    std::fs::remove_file(folder.join("broken.pdf")).unwrap();
+    let more = json!({ "id": "other", "collection": "papers", "content": "Noise of jets." });
+    std::fs::write(place.dir().join("more.ndjson"), more.to_string()).unwrap();
+    sent(&place, &["more.ndjson", "-c", "papers", "--wait"]);
+    let report = ingest(&["--prune"]);
+    assert_eq!((&report["gone_total"], &report["pruned"]), (&1.into(), &false.into()), "{report:#}");
+    assert_eq!(documents(&words(&place, "heat")), ["deep/b.md"]);
+    let report = ingest(&["--prune", "--yes"]);
+    assert_eq!((&report["gone"][0]["document"], &report["pruned"]), (&"deep/b.md".into(), &true.into()), "{report:#}");
+    assert!(documents(&words(&place, "heat")).is_empty());
+    assert_eq!(documents(&words(&place, "noise")), ["other"]);
+    let file = folder.join("a.md");
+    place.cli(&["ingest", file.to_str().unwrap(), "-c", "papers", "--prune"]).failed().says(&["a single file"]);
+
+    // Two files of one name would take each other's place.
+    std::fs::create_dir(place.dir().join("others")).unwrap();
+    std::fs::write(place.dir().join("others/a.md"), "Divergence of a wing.").unwrap();
+    let paths = ["notes", "others"].map(|name| place.dir().join(name).to_str().unwrap().to_owned());
+    let both = place.cli(&["ingest", &paths[0], &paths[1], "-c", "papers", "--wait"]).failed();
+    both.says(&["/notes/a.md", "/others/a.md", "the same document, `a.md`"]);
+    assert_eq!(documents(&words(&place, "flutter")), ["a.md"]);
+    service.terminate().ok();
+}
+
 #[test]
 fn a_bucket_is_walked_and_what_has_changed_is_sent() {
     let folder = format!("papers-{}", now_millis());
@@ -87,12 +146,22 @@ fn a_bucket_is_walked_and_what_has_changed_is_sent() {
     assert_eq!(counts(&ingest(&["-c", "papers"])), (0, 2, 1));
 
     // The service fetches what is sent by its address; what is no document is its dead letter.
-    assert_eq!(counts(&ingest(&["-c", "fetched", "--by-uri"])), (3, 0, 0));
+    let fetched = || place.cli(&["ingest", address, "--wait", "-c", "fetched", "--by-uri", "--json"]).failed().json();
+    let report = fetched();
+    assert_eq!((counts(&report), &report["refused"][0]["document"]), ((3, 0, 0), &"picture.png".into()), "{report:#}");
     assert_eq!(place.read_all("documents.ingest.dead").len(), 1, "the picture");
     put(&format!("{folder}/layer.md"), b"# Layers\n\nTransition of a turbulent layer.\n");
-    assert_eq!(counts(&ingest(&["-c", "fetched", "--by-uri"])), (2, 1, 0), "the picture, and what has changed");
+    let report = fetched();
+    assert_eq!((counts(&report), &report["refused_total"]), ((1, 1, 0), &1.into()), "what has changed: {report:#}");
     let search = ["search", "turbulent", "-c", "fetched", "--mode", "words"];
     assert_eq!(documents(&place.cli_json(&search)), ["layer.md"]);
+
+    // What is gone from the prefix is taken out; the rest stays.
+    delete(&format!("{folder}/deep/wing (1) & co.html"));
+    let report = ingest(&["-c", "papers", "--prune", "--yes"]);
+    assert_eq!((&report["gone"][0]["document"], &report["pruned"]), (&"deep/wing (1) & co.html".into(), &true.into()));
+    assert!(documents(&words(&place, "flutter")).is_empty());
+    assert_eq!(documents(&words(&place, "turbulent")), ["layer.md"]);
 
     // One object, and a prefix with nothing below it.
     let one = place.cli_json(&["ingest", &layer, "-c", "one", "--wait"]);

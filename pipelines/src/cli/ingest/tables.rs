@@ -92,7 +92,7 @@ fn one(
         ..IngestRecord::default()
     };
     match record.check() {
-        Ok(()) => sender.record(&record),
+        Ok(()) => sender.record(&record, &format!("{}, row {number}", item.shown)),
         Err(reason) => Ok(Some(reason)),
     }
 }
