@@ -126,6 +126,68 @@ fn what_is_refused_is_told_and_what_is_gone_is_taken_out(backend: Backend) {
 }
 
 #[test]
+fn front_matter_can_be_filtered_by_and_slips_of_the_pen_are_told() {
+    let place = library(Backend::Embedded);
+    let service = place.service("one", &SERVES);
+    let write = |name: &str, text: &str| std::fs::write(place.dir().join(name), text).unwrap();
+    let note = "---\ntitle: Wings\nyear: 1957\ntags: [jet, wing]\n---\nFlutter of a wing.\n";
+    write("note.md", note);
+    assert_eq!(counts(&sent(&place, &["note.md", "-c", "papers", "--wait"])), (1, 0, 0));
+    assert_eq!(counts(&sent(&place, &["note.md", "-c", "papers", "--wait"])), (0, 1, 0));
+    let search = ["search", "flutter", "-c", "papers", "--mode", "words"];
+    let filtered = |filter: &str| place.cli(&[&search[..], &["--filter", filter, "--json"]].concat()).ok();
+    let found = filtered("year < 1960 AND tags = 'jet' AND title = 'Wings'").json();
+    let hit = &found["answers"][0]["results"][0];
+    assert_eq!((&hit["document"], &hit["text"]), (&"note.md".into(), &"Flutter of a wing.".into()), "{found:#}");
+    // What the author says of it counts as well as its text.
+    write("note.md", &note.replace("1957", "1958"));
+    assert_eq!(counts(&sent(&place, &["note.md", "-c", "papers", "--wait"])), (1, 0, 0));
+    assert_eq!(documents(&filtered("year = 1958").json()), ["note.md"]);
+
+    for (filter, words) in [
+        ("yaer = 1958", ["no document of papers has the field `yaer`", "did you mean `year`?"]),
+        ("year = '1958'", ["`year` is a number in papers", "without quotes"]),
+    ] {
+        let outcome = filtered(filter);
+        let noted = outcome.json()["notes"][0].to_string();
+        assert!(words.iter().all(|word| noted.contains(word) && outcome.stderr.contains(word)), "{noted}");
+    }
+    let fine = filtered("year = 1");
+    assert!(fine.stderr.is_empty() && fine.json().get("notes").is_none(), "{}", fine.stderr);
+    let explained = place.cli(&[&search[..], &["--explain"]].concat()).ok().stdout;
+    assert!(explained.contains("words    BM25") && explained.ends_with("1 passage of papers, version 2\n"), "{explained}");
+
+    write("table.csv", TABLE);
+    let table = place.dir().join("table.csv");
+    let table = ["ingest", table.to_str().unwrap(), "-c", "papers", "--page-content-column"];
+    let columns = "its columns are doi, abstract, name, year";
+    place.cli(&[&table[..], &["abstrct"]].concat()).failed().says(&["no column \"abstrct\"", columns]);
+    let id = ["abstract", "--id-column", "id"];
+    place.cli(&[&table[..], &id].concat()).failed().says(&["no column \"id\" for the id", "doi"]);
+
+    write("more.ndjson", "{\"id\": \"n\", \"content\": \"Noise of jets.\"}\n\n{\"id\": \"m\", \"contnt\": \"Heat.\"}\n");
+    let more = place.dir().join("more.ndjson");
+    let refused = place.cli(&["ingest", more.to_str().unwrap(), "-c", "papers"]).failed();
+    let says = ["after 1 document was sent", "more.ndjson, line 3", "unknown field `contnt`", "one ingest record per line"];
+    refused.says(&says);
+    write("more.ndjson", "{\"id\": \"n\", }\n");
+    let refused = place.cli(&["ingest", more.to_str().unwrap(), "-c", "papers"]).failed();
+    refused.says(&["nothing was sent", "line 1", "no JSON", "at column"]);
+
+    place.cli(&["collections", "drop", "nope"]).failed().says(&["there is no collection `nope`"]);
+    place.cli(&["collections", "drop", "papers"]).failed().says(&["add --yes"]);
+    place.cli(&["audit", "--pipeline", "nope"]).failed().says(&["no pipeline `nope`", "the ledger holds documents"]);
+    write("broken.pdf", "%PDF-1.7 no more than that");
+    sent(&place, &["broken.pdf", "-c", "papers", "--wait"]);
+    let letters = place.cli_json(&["dlq", "count"]);
+    assert_eq!((&letters["total"], letters["topics"].as_array().unwrap().len() > 1), (&1.into(), true), "{letters:#}");
+    assert_eq!(letters["reasons"][0]["source_topic"], "documents.ingest", "{letters:#}");
+    let told = place.cli(&["dlq", "count"]).ok().stdout;
+    assert!(told.contains("1 dead letter in documents.ingest.dead\n") && told.contains(" topics\n"), "{told}");
+    service.terminate().ok();
+}
+
+#[test]
 fn a_bucket_is_walked_and_what_has_changed_is_sent() {
     let folder = format!("papers-{}", now_millis());
     let layer = put(&format!("{folder}/layer.md"), b"# Layers\n\nTransition of a laminar layer.\n");

@@ -14,5 +14,6 @@ pub(super) fn send(sender: &mut Sender<'_>, bucket: &Bucket, object: &Found) -> 
             Err(reason) => sender.skip(address, reason),
         };
     }
-    sender.item(&Item { id: name, address, shown: address, version: Some(version), bytes: Some(*bytes) }, read)
+    let item = Item { id: name, address, shown: address, version: Some(version), bytes: Some(*bytes), named: false };
+    sender.item(&item, read)
 }

@@ -81,16 +81,16 @@ fn link(path: &Path, root: &Path) -> Kind {
 
 /// Sends the files of a folder.
 pub(super) fn folder(sender: &mut Sender<'_>, folder: &Folder) -> anyhow::Result<()> {
-    folder.files.iter().try_for_each(|below| file(sender, &folder.path.join(below), &below.to_string_lossy()))
+    folder.files.iter().try_for_each(|below| file(sender, &folder.path.join(below), &below.to_string_lossy(), false))
 }
 
 /// Sends one file under an id.
-pub(super) fn file(sender: &mut Sender<'_>, path: &Path, id: &str) -> anyhow::Result<()> {
+pub(super) fn file(sender: &mut Sender<'_>, path: &Path, id: &str, named: bool) -> anyhow::Result<()> {
     let address = format!("file://{}", path.canonicalize().unwrap_or_else(|_| path.to_owned()).display());
     let shown = path.display().to_string();
     let bytes = std::fs::metadata(path).ok().map(|found| found.len());
     let read = |_: u64| std::fs::read(path).map_err(|error| error.to_string());
-    sender.item(&Item { id, address: &address, shown: &shown, version: None, bytes }, read)
+    sender.item(&Item { id, address: &address, shown: &shown, version: None, bytes, named }, read)
 }
 
 /// Sends the records of a list, one per line.

@@ -111,7 +111,7 @@ impl Plan {
             sender.expect(root.len());
             match root {
                 Root::Folder(folder) => files::folder(sender, folder)?,
-                Root::File { path, name } => files::file(sender, path, name)?,
+                Root::File { path, name } => files::file(sender, path, name, true)?,
                 Root::Records(path) => files::records(sender, path)?,
                 Root::Bucket { bucket, found, .. } => {
                     found.iter().try_for_each(|object| bucket::send(sender, bucket, object))?;

@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 use super::letters::Letters;
 use super::report::{Gone, Listed, Refused, Report, Skipped};
 use super::{Args, FLUSH};
-use crate::cli::output::number;
-use crate::cli::{Context, output};
+use crate::cli::output::{counted, number};
+use crate::cli::{Context, lines, output};
 use crate::config::Config;
 use crate::knowledge;
 
@@ -42,6 +42,8 @@ pub(super) struct Item<'a> {
     pub version: Option<&'a str>,
     /// Its size, where that is known without them.
     pub bytes: Option<u64>,
+    /// True where it was named itself, and not found in a folder.
+    pub named: bool,
 }
 
 /// Sends documents to the topic.
@@ -239,18 +241,35 @@ impl<'a> Sender<'a> {
     pub(super) fn line(&mut self, line: &str, place: &str) -> anyhow::Result<()> {
         self.bar.inc_length(1);
         self.bar.inc(1);
-        let record = self.read_line(line).with_context(|| place.to_owned())?;
+        let record = match self.read_line(line) {
+            Ok(record) => record,
+            Err(error) => return Err(self.stop(error.context(place.to_owned()))),
+        };
         match record.collection == self.args.collection && self.has(&record)? {
             true => Ok(()),
             false => self.json(&record, place),
         }
     }
 
+    /// Nobody should have to guess how far it came.
+    fn stop(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let sent = self.report.sent;
+        match self.writer.flush(FLUSH) {
+            Ok(()) if sent > 0 => error.context(format!("stopped after {} sent; the rest is not", were(sent))),
+            Ok(()) => error.context("nothing was sent"),
+            Err(lost) => error.context(format!("stopped, and not every document reached the log ({lost})")),
+        }
+    }
+
     fn read_line(&self, line: &str) -> anyhow::Result<IngestRecord> {
-        let mut value: Value = serde_json::from_str(line)?;
-        let Some(fields) = value.as_object_mut() else { bail!("not an object: write one ingest record per line") };
+        let mut value: Value = serde_json::from_str(line).map_err(|error| {
+            let (what, column) = lines::fault(&error);
+            anyhow::anyhow!("{what}{column}; {RECORD}")
+        })?;
+        let Some(fields) = value.as_object_mut() else { bail!("this line is no JSON object; {RECORD}") };
         fields.entry("collection").or_insert_with(|| self.args.collection.clone().into());
-        IngestRecord::from_json(value.to_string().as_bytes()).map_err(anyhow::Error::msg)
+        let record = IngestRecord::from_json(value.to_string().as_bytes());
+        record.map_err(|what| anyhow::anyhow!("{}; {RECORD}", lines::plain(&what)))
     }
 
     /// Sends a record that has its content, or says why it is none for the topic.
@@ -343,12 +362,19 @@ impl<'a> Sender<'a> {
     }
 }
 
+fn were(count: u64) -> String {
+    format!("{} {}", counted(count, "document"), if count == 1 { "was" } else { "were" })
+}
+
 fn json_headers() -> HeadersBuf {
     let mut headers = HeadersBuf::new();
     headers.push_str(CONTENT_TYPE, "application/json");
     headers
 }
 
+/// What a line should be.
+const RECORD: &str = "write one ingest record per line, {\"id\": \"…\", \"content\": \"…\"}, with \"uri\" or \"deleted\": true \
+                      in place of content, and with \"title\" and \"metadata\" as you like";
 /// What to do about a table that is too large.
 const SPLIT: &str = "are held while a table is read: split it";
 /// What to do about a document that is too large.
