@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lunapark_documents::{ExtractError, Limits};
 use lunapark_documents::pdf::{ChildReader, PdfReader};
+use lunapark_documents::{ExtractError, Limits};
 
 use crate::config::Config;
 use crate::knowledge::{KnowledgeError, READ_PDF, limits};

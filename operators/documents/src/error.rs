@@ -66,7 +66,11 @@ impl ExtractError {
     pub(crate) fn details(&self) -> &str {
         match self {
             Self::Encrypted | Self::Empty | Self::Scanned => "",
-            Self::Broken(what) | Self::Column(what) | Self::TooLarge(what) | Self::Unsupported(what) | Self::Encoding(what) => what,
+            Self::Broken(what)
+            | Self::Column(what)
+            | Self::TooLarge(what)
+            | Self::Unsupported(what)
+            | Self::Encoding(what) => what,
         }
     }
 }

@@ -108,7 +108,8 @@ fn scalar(text: &str) -> Option<Value> {
 
 /// What a person calls a number: not `inf`, and not `1e999`.
 fn number(text: &str) -> Option<Value> {
-    if !text.contains(|c: char| c.is_ascii_digit()) || !text.chars().all(|c| c.is_ascii_digit() || "+-.eE".contains(c)) {
+    if !text.contains(|c: char| c.is_ascii_digit()) || !text.chars().all(|c| c.is_ascii_digit() || "+-.eE".contains(c))
+    {
         return None;
     }
     let float = || text.parse().ok().and_then(serde_json::Number::from_f64).map(Value::Number);
@@ -164,7 +165,8 @@ mod tests {
     #[test]
     fn what_is_none_is_left_alone() {
         let long = format!("---\n{}---\n", "a: 1\n".repeat(20_000));
-        for text in ["", "---", "---\n", "a: 1\n---\n", "---\na: 1\n", "----\na: 1\n---\n", "--- x\na: 1\n---\n", &long] {
+        for text in ["", "---", "---\n", "a: 1\n---\n", "---\na: 1\n", "----\na: 1\n---\n", "--- x\na: 1\n---\n", &long]
+        {
             assert_eq!(front_matter(text), Map::new(), "{}", &text[..text.len().min(40)]);
         }
         let odd = "---\n: 1\n- a\n\t\n\"\n'\na: \"\nb: '\nc: [\nd: [\"\ne: [']\nf: é\"\ng: 1e999\n---\n";

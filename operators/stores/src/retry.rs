@@ -51,9 +51,11 @@ fn no_credentials(text: &str) -> bool {
 pub(crate) fn said(error: &object_store::Error) -> String {
     let text = error.to_string();
     match no_credentials(&text) {
-        true => "there are no credentials: set store.s3_access_key_id and store.s3_secret_access_key, or the variables \
+        true => {
+            "there are no credentials: set store.s3_access_key_id and store.s3_secret_access_key, or the variables \
                  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for a server of your own also store.s3_endpoint"
-            .to_owned(),
+                .to_owned()
+        }
         false => text,
     }
 }

@@ -200,9 +200,10 @@ fn merge(
     }
     let what = if merged { "segments merged" } else { "nothing to merge" };
     let Swept { versions, segments, bytes } = done.swept;
-    out.line(format_args!("{what}; {} and {} ({}) removed",
-        counted(versions as u64, "old version"),
-        counted(segments as u64, "segment"),
+    out.line(format_args!(
+        "{what}; {} and {} ({}) removed",
+        counted(versions, "old version"),
+        counted(segments, "segment"),
         size(bytes)
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -165,9 +165,9 @@ fn legend(out: &mut Output<'_>, mode: Mode) -> anyhow::Result<()> {
         Mode::Words => "score    the same as words",
     };
     out.line(score)?;
-    out.line("dense    likeness of meaning: inner product of the vectors of question and passage, at most 1")?;
+    out.line("dense    likeness of meaning: inner product of the vectors of question and passage, higher is nearer")?;
     out.line("words    BM25 of the question's words in the passage; only to be compared within one question")?;
-    out.line("         a part that is missing: the passage is not among the best by that ranking")?;
+    out.line("         where one of them is missing, the passage is not among the best of that ranking")?;
     out.line("parent   number of the passage in its document, from 0")?;
     Ok(out.line("bytes    where the best part of the passage lies in the document's extracted text\n")?)
 }

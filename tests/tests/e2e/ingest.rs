@@ -155,7 +155,10 @@ fn front_matter_can_be_filtered_by_and_slips_of_the_pen_are_told() {
     let fine = filtered("year = 1");
     assert!(fine.stderr.is_empty() && fine.json().get("notes").is_none(), "{}", fine.stderr);
     let explained = place.cli(&[&search[..], &["--explain"]].concat()).ok().stdout;
-    assert!(explained.contains("words    BM25") && explained.ends_with("1 passage of papers, version 2\n"), "{explained}");
+    assert!(
+        explained.contains("words    BM25") && explained.ends_with("1 passage of papers, version 2\n"),
+        "{explained}"
+    );
 
     write("table.csv", TABLE);
     let table = place.dir().join("table.csv");
@@ -165,10 +168,14 @@ fn front_matter_can_be_filtered_by_and_slips_of_the_pen_are_told() {
     let id = ["abstract", "--id-column", "id"];
     place.cli(&[&table[..], &id].concat()).failed().says(&["no column \"id\" for the id", "doi"]);
 
-    write("more.ndjson", "{\"id\": \"n\", \"content\": \"Noise of jets.\"}\n\n{\"id\": \"m\", \"contnt\": \"Heat.\"}\n");
+    write(
+        "more.ndjson",
+        "{\"id\": \"n\", \"content\": \"Noise of jets.\"}\n\n{\"id\": \"m\", \"contnt\": \"Heat.\"}\n",
+    );
     let more = place.dir().join("more.ndjson");
     let refused = place.cli(&["ingest", more.to_str().unwrap(), "-c", "papers"]).failed();
-    let says = ["after 1 document was sent", "more.ndjson, line 3", "unknown field `contnt`", "one ingest record per line"];
+    let says =
+        ["after 1 document was sent", "more.ndjson, line 3", "unknown field `contnt`", "one ingest record per line"];
     refused.says(&says);
     write("more.ndjson", "{\"id\": \"n\", }\n");
     let refused = place.cli(&["ingest", more.to_str().unwrap(), "-c", "papers"]).failed();

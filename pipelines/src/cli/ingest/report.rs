@@ -217,7 +217,10 @@ mod tests {
         (report.refused_now, _) = (2, (1..=2).for_each(|number| report.refused.push(refused(number, true))));
         let (text, code) = printed(&report, false);
         assert!(text.starts_with("1 document indexed in collection papers, 0 unchanged, 2 refused\n"), "{text}");
-        assert!(text.contains("papers/2.pdf  documents.ingest.dead/0/2  scanned") && !text.contains("--again"), "{text}");
+        assert!(
+            text.contains("papers/2.pdf  documents.ingest.dead/0/2  scanned") && !text.contains("--again"),
+            "{text}"
+        );
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
         report.refused.push(refused(3, false));
         assert!(printed(&report, false).0.contains("1 document: what was refused before"));
@@ -229,7 +232,10 @@ mod tests {
         (0..250).for_each(|number| report.refused.push(refused(number, true)));
         report.refused_now = 250;
         let (text, _) = printed(&report, false);
-        assert!(text.contains("250 refused:") && text.contains("… and 150 more") && text.lines().count() < 110, "{text}");
+        assert!(
+            text.contains("250 refused:") && text.contains("… and 150 more") && text.lines().count() < 110,
+            "{text}"
+        );
         let json: serde_json::Value = serde_json::from_str(&printed(&report, true).0).unwrap();
         assert_eq!((json["refused"].as_array().unwrap().len(), &json["refused_total"]), (LISTED, &250.into()));
     }

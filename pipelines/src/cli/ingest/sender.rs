@@ -378,7 +378,8 @@ const RECORD: &str = "write one ingest record per line, {\"id\": \"…\", \"cont
 /// What to do about a table that is too large.
 const SPLIT: &str = "are held while a table is read: split it";
 /// What to do about a document that is too large.
-const RAISE: &str = "are read of a document: raise `documents.max_document_bytes`, here and for the service, or split it";
+const RAISE: &str =
+    "are read of a document: raise `documents.max_document_bytes`, here and for the service, or split it";
 
 /// Refuses what is known to be too large before it is read.
 fn within(bytes: Option<u64>, most: u64, what: &str) -> Result<(), String> {
