@@ -42,9 +42,9 @@ fn definite(error: &(dyn Error + 'static)) -> bool {
 /// Machines of a cloud are asked for credentials at this address, where none are configured.
 const CLOUD: &str = "://169.254.169.254/";
 
-/// True where nobody answers there: this is no such machine.
+/// True where nobody answers there, or has none to give: this is no such machine.
 fn no_credentials(text: &str) -> bool {
-    text.contains(CLOUD) && text.contains("HTTP error")
+    text.contains(CLOUD) && (text.contains("HTTP error") || text.contains("non-2xx status code: 4"))
 }
 
 /// What a store said; of credentials that are missing, what to do.
@@ -98,7 +98,13 @@ mod tests {
             "Error performing PUT http://169.254.169.254/latest/api/token in 3s, after 3 retries, max_retries: 3, \
              retry_timeout: 10s  - HTTP error: error sending request",
         );
-        assert!(!passing(&missing) && said(&missing).contains("AWS_ACCESS_KEY_ID"), "{}", said(&missing));
+        let denied = error(
+            "Error performing PUT http://169.254.169.254/latest/api/token in 2ms - Server returned non-2xx status code: \
+             403 Forbidden: denied",
+        );
+        for missing in [missing, denied] {
+            assert!(!passing(&missing) && said(&missing).contains("AWS_ACCESS_KEY_ID"), "{}", said(&missing));
+        }
         let away = error("Error performing GET http://s3/b/k in 3s - HTTP error: error sending request");
         assert!(passing(&away) && said(&away).contains("http://s3/b/k"), "{}", said(&away));
     }

@@ -164,6 +164,11 @@ impl Why {
 
 fn ledger_redriven(context: &Context) -> anyhow::Result<BTreeSet<Position>> {
     let ledger = context.catalog.ledger.name();
+    match context.log.topic(ledger) {
+        // Nothing was ever redriven where there is no account at all.
+        Err(error) if error.kind == LogErrorKind::TopicMissing => return Ok(BTreeSet::new()),
+        _ => {}
+    }
     redriven(&*context.log, ledger).with_context(|| format!("cannot read in {ledger} what was redriven"))
 }
 
