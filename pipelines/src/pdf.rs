@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lunapark_documents::Limits;
 use lunapark_documents::pdf::{ChildReader, PdfReader};
+use lunapark_documents::{ExtractError, Limits};
 
 use crate::config::Config;
 use crate::knowledge::{KnowledgeError, READ_PDF, limits};
@@ -59,7 +59,11 @@ fn with(config: &Config, pdfium: Option<&PathBuf>) -> Result<Reader, KnowledgeEr
 /// Whether a reader reads the sample.
 pub fn tried(reader: &ChildReader, config: &Config) -> Result<(), String> {
     let limits: Limits = limits(&config.documents);
-    let pages = reader.read(SAMPLE, &limits).map_err(|error| error.to_string())?;
+    let pages = reader.read(SAMPLE, &limits).map_err(|error| match error {
+        // It is the library that cannot be used: the sample is a PDF as any.
+        ExtractError::Unsupported(what) => what,
+        other => other.to_string(),
+    })?;
     match pages.pages.first().map(|page| page.trim()) {
         Some(SENTENCE) => Ok(()),
         other => Err(format!("a page of a sentence is read as {other:?}")),

@@ -1,7 +1,7 @@
 //! Documents on their way into a collection: what is sent, and what is answered.
 //!
 //! A record is JSON, or the file itself with the fields in headers ([`COLLECTION`], [`DOCUMENT`], [`TITLE`], [`URI`],
-//! [`PAGE_CONTENT_COLUMN`]).
+//! [`METADATA`], [`PAGE_CONTENT_COLUMN`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,6 +23,9 @@ pub const DOCUMENT: &str = "lunapark-document";
 pub const TITLE: &str = "lunapark-title";
 /// Header beside [`COLLECTION`]: where the file came from.
 pub const URI: &str = "lunapark-uri";
+
+/// Header beside [`COLLECTION`]: a JSON object, what searches can filter by.
+pub const METADATA: &str = "lunapark-metadata";
 
 /// Header beside [`COLLECTION`]: the column that holds the text, where the file is a table.
 pub const PAGE_CONTENT_COLUMN: &str = "lunapark-page-content-column";
@@ -57,7 +60,7 @@ pub struct IngestRecord {
     /// Title; the document's own where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What searches can filter by: text, numbers, true and false.
+    /// What searches can filter by: text, numbers, true and false, and lists of them, of which one that fits is enough.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
     /// Takes the document out of its collection.
@@ -124,12 +127,20 @@ fn file(message: &Message<'_>, collection: &str) -> Result<Ingest, Rejection> {
         content_type: header(CONTENT_TYPE),
         title: header(TITLE),
         page_content_column: header(PAGE_CONTENT_COLUMN),
+        metadata: metadata(message)?,
         ..IngestRecord::default()
     };
-    record.check_names().map_err(|what| reject(ErrorClass::Header, what))?;
+    let checked = record.check_names().and_then(|()| record.check_metadata());
+    checked.map_err(|what| reject(ErrorClass::Header, what))?;
     let file = message.value.filter(|value| !value.is_empty()).map(<[u8]>::to_vec);
     let empty = || reject(ErrorClass::Empty, "the file is empty; send `deleted: true` in JSON to take a document out");
     Ok(Ingest { record, file: Some(file.ok_or_else(empty)?) })
+}
+
+fn metadata(message: &Message<'_>) -> Result<Map<String, Value>, Rejection> {
+    let Some(text) = message.headers.get(METADATA) else { return Ok(Map::new()) };
+    let wrong = |error| reject(ErrorClass::Header, format!("the header `{METADATA}` is no JSON object: {error}"));
+    serde_json::from_slice(text).map_err(wrong)
 }
 
 fn reject(class: ErrorClass, what: impl Into<String>) -> Rejection {
@@ -155,8 +166,18 @@ impl IngestRecord {
             0 => return Err("give `content`, `uri`, or `deleted: true`".to_owned()),
             _ => return Err("give only one of `content`, `uri` and `deleted`".to_owned()),
         }
-        let nested = self.metadata.iter().find(|(_, value)| value.is_object() || value.is_array());
-        nested.map_or(Ok(()), |(name, _)| Err(format!("`metadata.{name}` must be text, a number, true or false")))
+        self.check_metadata()
+    }
+
+    fn check_metadata(&self) -> Result<(), String> {
+        let plain = |value: &Value| !value.is_object() && !value.is_array();
+        let fits = |value: &Value| plain(value) || value.as_array().is_some_and(|list| list.iter().all(plain));
+        match self.metadata.iter().find(|(_, value)| !fits(value)) {
+            Some((name, _)) => {
+                Err(format!("`metadata.{name}` must be text, a number, true or false, or a list of such values"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_names(&self) -> Result<(), String> {
@@ -261,7 +282,8 @@ mod tests {
             (r#"{"id": "", "collection": "c", "content": "x"}"#, "`id` is empty"),
             (r#"{"id": "a", "collection": "../c", "content": "x"}"#, "`collection`"),
             (r#"{"id": "a", "collection": ".c", "content": "x"}"#, "`collection`"),
-            (r#"{"id": "a", "collection": "c", "content": "x", "metadata": {"a": []}}"#, "metadata.a"),
+            (r#"{"id": "a", "collection": "c", "content": "x", "metadata": {"a": [[]]}}"#, "metadata.a"),
+            (r#"{"id": "a", "collection": "c", "content": "x", "metadata": {"b": {}}}"#, "metadata.b"),
             (r#"{"id": "a", "collection": "c", "content": 1}"#, "content"),
             (r#"{"id": "a", "collection": "c", "text": "x"}"#, "unknown field `text`"),
             (r#"{"id": "a", "collection": "c", "content": "x"} 1"#, "trailing"),
@@ -296,6 +318,10 @@ mod tests {
         messages.push(at(7), Some(b"a.pdf"), Some(b"%PDF-1.7"), headers.into_iter());
         messages.push(at(8), None, Some(b"%PDF-1.7"), headers.into_iter());
         messages.push(at(9), Some(b"a.pdf"), None, headers.into_iter());
+        let told = |metadata: &'static str| headers.into_iter().chain([(METADATA, Some(metadata.as_bytes()))]);
+        for (offset, metadata) in [(10, r#"{"tags": ["jet", 3]}"#), (11, "[]"), (12, r#"{"of": {"city": "Bari"}}"#)] {
+            messages.push(at(offset), Some(b"a.pdf"), Some(b"%PDF-1.7"), told(metadata));
+        }
         let read = |index: usize| Ingest::of(&messages.get(index));
         let found = read(0).unwrap();
         assert_eq!((found.record.id.as_str(), found.file.as_deref()), ("a.pdf", Some(&b"%PDF-1.7"[..])));
@@ -304,5 +330,8 @@ mod tests {
         assert_eq!(Ingest::id_of(&messages.get(1)), None);
         assert_eq!(read(1).unwrap_err().class, ErrorClass::Header);
         assert_eq!(read(2).unwrap_err().class, ErrorClass::Empty);
+        assert_eq!(read(3).unwrap().record.metadata["tags"][1], 3);
+        assert!(read(4).unwrap_err().message.contains("lunapark-metadata"));
+        assert!(read(5).unwrap_err().message.contains("metadata.of"));
     }
 }

@@ -16,6 +16,8 @@ pub const INFERENCE_HEADER_CONTENT_LENGTH: &str = "inference-header-content-leng
 pub const CE_EXPIRYTIME: &str = "ce_expirytime";
 /// CloudEvents: the event's id.
 pub const CE_ID: &str = "ce_id";
+/// CloudEvents extension: what a message belongs to, for example one run of `lunapark ingest`.
+pub const CE_CORRELATIONID: &str = "ce_correlationid";
 
 /// Headers of a dead letter (KIP-1034 names first, then ours).
 pub mod dead {

@@ -213,6 +213,9 @@ pub struct Hit {
     /// Page, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<u32>,
+    /// The page on which it ends, where that is a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_page: Option<u32>,
     /// Where the document came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
@@ -250,8 +253,8 @@ pub struct SearchOutput {
 pub struct NearPassage {
     /// The passage.
     pub page_content: String,
-    /// What is known of its document, and its place: `document`, `title`, `heading`, `page`, `uri`, `start` and `end`, which
-    /// stand in place of the document's own fields of these names.
+    /// What is known of its document, and its place: `document`, `title`, `heading`, `page`, `last_page`, `uri`, `start`
+    /// and `end`, which stand in place of the document's own fields of these names.
     pub metadata: Map<String, Value>,
     /// The square of the Euclidean distance of the vectors; lower is better.
     pub score: f64,
@@ -265,6 +268,7 @@ impl NearPassage {
             ("title", hit.title.map(Value::from)),
             ("heading", hit.heading.map(Value::from)),
             ("page", hit.page.map(Value::from)),
+            ("last_page", hit.last_page.map(Value::from)),
             ("uri", hit.uri.map(Value::from)),
             ("start", Some(hit.span[0].into())),
             ("end", Some(hit.span[1].into())),
@@ -342,6 +346,7 @@ mod tests {
             title: Some("Scale models for thermo-aeroelastic research".into()),
             heading: None,
             page: None,
+            last_page: None,
             uri: None,
             span: [0, 121],
             text: near.page_content.clone(),

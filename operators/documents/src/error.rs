@@ -15,6 +15,9 @@ pub enum ExtractError {
     /// It contradicts itself, or its reader broke over it.
     #[error("the document is broken: {0}; open it and save it anew, or export it to another format")]
     Broken(String),
+    /// It is a table without a column that was named.
+    #[error("the table's columns do not fit: {0}")]
+    Column(String),
     /// It is above a limit.
     #[error("the document is too large: {0}; split it, or raise the limit")]
     TooLarge(String),
@@ -34,6 +37,7 @@ impl ExtractError {
             Self::Empty => "empty",
             Self::Scanned => "scanned",
             Self::Broken(_) => "broken",
+            Self::Column(_) => "column",
             Self::TooLarge(_) => "too-large",
             Self::Unsupported(_) => "unsupported",
             Self::Encoding(_) => "encoding",
@@ -53,6 +57,7 @@ impl ExtractError {
             "too-large" => Self::TooLarge(what),
             "unsupported" => Self::Unsupported(what),
             "encoding" => Self::Encoding(what),
+            "column" => Self::Column(what),
             _ => Self::Broken(what),
         }
     }
@@ -61,7 +66,11 @@ impl ExtractError {
     pub(crate) fn details(&self) -> &str {
         match self {
             Self::Encrypted | Self::Empty | Self::Scanned => "",
-            Self::Broken(what) | Self::TooLarge(what) | Self::Unsupported(what) | Self::Encoding(what) => what,
+            Self::Broken(what)
+            | Self::Column(what)
+            | Self::TooLarge(what)
+            | Self::Unsupported(what)
+            | Self::Encoding(what) => what,
         }
     }
 }

@@ -23,6 +23,7 @@ mod extracted;
 mod html;
 mod kind;
 mod markdown;
+mod matter;
 pub mod pdf;
 mod plain;
 pub mod rows;
@@ -35,6 +36,7 @@ pub use chunk::{Child, ChunkError, ChunkOptions, Parent, Tokens, chunk};
 pub use error::ExtractError;
 pub use extracted::{Extracted, Place, Section};
 pub use kind::Kind;
+pub use matter::front_matter;
 pub use pdf::{Pages, PdfReader};
 pub use rows::{Columns, Row, TableFormat, each_row, extract_table};
 

@@ -89,7 +89,7 @@ pub fn each_row<E: From<ExtractError>>(
     if bytes.len() > limits.max_bytes {
         return Err(ExtractError::too_large("bytes", bytes.len(), limits.max_bytes).into());
     }
-    let mut rows = Rows { columns, limits, take: &mut take, rows: 0, bytes: 0 };
+    let mut rows = Rows { columns, limits, take: &mut take, rows: 0, bytes: 0, may_lack: format == TableFormat::Json };
     match format {
         TableFormat::Json => json::read(bytes, &mut rows)?,
         TableFormat::Csv => tables::csv(bytes, &mut rows)?,
@@ -108,6 +108,8 @@ struct Rows<'a, E> {
     take: &'a mut dyn FnMut(Row) -> Result<(), E>,
     rows: u64,
     bytes: usize,
+    /// A row may leave out what another has.
+    may_lack: bool,
 }
 
 impl<E: From<ExtractError>> Rows<'_, E> {
@@ -120,13 +122,20 @@ impl<E: From<ExtractError>> Rows<'_, E> {
     }
 
     fn row(&self, mut row: Map<String, Value>) -> Result<Row, ExtractError> {
+        // A JSON object may leave a title out; the columns of the others are the same in every row.
+        let title = self.columns.title.filter(|_| !self.may_lack);
+        for (what, column) in [("id", self.columns.id), ("title", title)] {
+            if let Some(column) = column.filter(|column| !row.contains_key(*column)) {
+                return Err(self.no_column(what, column, &row));
+            }
+        }
         let content = match row.shift_remove(self.columns.content) {
             Some(Value::String(content)) => content,
             Some(Value::Null) => String::new(),
             Some(other) => {
                 return Err(self.wrong(&format!("its {:?} is {}, not text", self.columns.content, kind(&other))));
             }
-            None => return Err(self.wrong(&self.no_column(&row))),
+            None => return Err(self.no_column("content", self.columns.content, &row)),
         };
         let id = self.columns.id.map(|column| self.id(column, &mut row)).transpose()?;
         let title = row.get(self.title()).and_then(Value::as_str).map(str::to_owned);
@@ -168,13 +177,14 @@ impl<E: From<ExtractError>> Rows<'_, E> {
             Some(other) => {
                 Err(self.wrong(&format!("its id {column:?} is {}, not text or a whole number", kind(&other))))
             }
-            None => Err(self.wrong(&format!("it has no id {column:?}"))),
+            None => Err(self.no_column("id", column, row)),
         }
     }
 
-    fn no_column(&self, row: &Map<String, Value>) -> String {
+    fn no_column(&self, what: &str, column: &str, row: &Map<String, Value>) -> ExtractError {
         let names: Vec<_> = row.keys().take(20).map(String::as_str).collect();
-        format!("it has no column {:?}, but {}", self.columns.content, names.join(", "))
+        let (row, names) = (self.rows + 1, names.join(", "));
+        ExtractError::Column(format!("row {row} has no column {column:?} for the {what}; its columns are {names}"))
     }
 
     fn wrong(&self, what: &str) -> ExtractError {

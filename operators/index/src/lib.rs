@@ -28,6 +28,7 @@ mod collections;
 mod compact;
 mod document;
 mod error;
+mod fields;
 mod filter;
 mod history;
 mod lists;
@@ -50,7 +51,7 @@ pub use collections::{drop_collection, list, names as collection_names, next_off
 pub use compact::{Compaction, compact};
 pub use document::{Action, Applied, Batch, Change, Child, Document, Mark, Outcome, Parent, Source};
 pub use error::IndexError;
-pub use filter::Filter;
+pub use filter::{Asked, FieldKind, Filter};
 pub use manifest::{Manifest, Reason, SegmentEntry, WriterName};
 pub use reader::Reader;
 pub use rebuild::{Remake, rebuild};

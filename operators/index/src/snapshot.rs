@@ -163,6 +163,25 @@ impl Snapshot {
         }))
     }
 
+    /// Calls `each` with every document's id and where it came from; texts and vectors are not read.
+    pub fn each_place(&self, mut each: impl FnMut(&str, &str)) -> Result<(), IndexError> {
+        for (segment, live) in self.live.iter().enumerate() {
+            let documents = self.table::<Documents>(segment)?;
+            live.iter().for_each(|row| each(documents.id.value(row), documents.uri.value(row)));
+        }
+        Ok(())
+    }
+
+    /// The page in force at the end of a span of a document's passage, by the number of the passage; none where no page
+    /// begins in it. Texts and vectors are not read.
+    pub fn last_page(&self, id: &str, passage: usize, end: u64) -> Result<Option<u32>, IndexError> {
+        let Some((segment, row)) = self.find(id)? else { return Ok(None) };
+        let parents = self.table::<Parents>(segment)?;
+        let Some(row) = rows_of(&parents.document, row).nth(passage) else { return Ok(None) };
+        let marks = read_marks(parents.marks.value(row)).unwrap_or_default();
+        Ok(marks.iter().rev().filter(|mark| mark.start < end).find_map(|mark| mark.page))
+    }
+
     /// The segment and row of a document.
     fn find(&self, id: &str) -> Result<Option<(usize, usize)>, IndexError> {
         for segment in 0..self.segments.len() {

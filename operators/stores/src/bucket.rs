@@ -6,7 +6,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
 
-use crate::retry::passing;
+use crate::retry::{passing, said};
 use crate::{S3Options, StoreError, s3_store};
 
 /// A bucket, or what lies below a prefix of it. All calls block.
@@ -115,7 +115,7 @@ impl Bucket {
     }
 
     fn failed(&self, key: &Path, error: &object_store::Error) -> StoreError {
-        let (address, cause) = (self.address(key), error.to_string());
+        let (address, cause) = (self.address(key), said(error));
         if passing(error) { StoreError::Away { address, cause } } else { StoreError::Unreadable { address, cause } }
     }
 }

@@ -200,7 +200,8 @@ impl Fetcher {
                     file.set_len(0).map_err(disk)?;
                 }
                 Err(error) => {
-                    if !error.interrupted() || wanted.sha256.is_none() {
+                    let nothing = file.metadata().map_err(disk)?.len() == 0;
+                    if nothing || !error.interrupted() || wanted.sha256.is_none() {
                         let _left = std::fs::remove_file(&path);
                     }
                     return Err(error);
@@ -267,11 +268,24 @@ fn goes_on(response: &Response, have: u64) -> bool {
     response.status() == StatusCode::PARTIAL_CONTENT && range.starts_with(&format!("bytes {have}-"))
 }
 
+/// Removes the part of a file that was had from elsewhere; one that another process is at stays.
+pub fn forget(folder: &Path, sha256: &str) {
+    let path = part_path(folder, sha256);
+    if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+        let _left = std::fs::remove_file(&path);
+    }
+}
+
+/// Named by what it is to be.
+fn part_path(folder: &Path, named: &str) -> PathBuf {
+    let plain: String = named.chars().filter(char::is_ascii_hexdigit).take(32).collect();
+    folder.join(format!("{plain}.part"))
+}
+
 /// The part of a file, locked: two processes would write into each other's bytes.
 fn part(wanted: &Wanted<'_>, folder: &Path) -> Result<(PathBuf, File), FetchError> {
     let named = wanted.sha256.map_or_else(|| digest_of(wanted.url.as_str().as_bytes()), str::to_owned);
-    let plain: String = named.chars().filter(char::is_ascii_hexdigit).take(32).collect();
-    let path = folder.join(format!("{plain}.part"));
+    let path = part_path(folder, &named);
     let disk = |cause| FetchError::Folder { path: path.display().to_string(), cause };
     std::fs::create_dir_all(folder).map_err(disk)?;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(disk)?;

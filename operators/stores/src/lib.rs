@@ -14,7 +14,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ClientOptions, ObjectStoreExt, RetryConfig};
 
-use retry::passing;
+use retry::{passing, said};
 
 pub use artifacts::{ArtifactStore, Creation, Listed, Stored, digest_of};
 pub use bucket::{Bucket, Found};
@@ -152,8 +152,8 @@ fn read_object(bucket: &str, key: &str, s3: &S3Options, limit: u64) -> Result<Ve
     let address = format!("s3://{bucket}/{key}");
     let unreadable = |cause: String| StoreError::Unreadable { address: address.clone(), cause };
     let failed = |error: object_store::Error| match passing(&error) {
-        true => StoreError::Away { address: address.clone(), cause: error.to_string() },
-        false => unreadable(error.to_string()),
+        true => StoreError::Away { address: address.clone(), cause: said(&error) },
+        false => unreadable(said(&error)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| unreadable(e.to_string()))?;

@@ -39,6 +39,27 @@ fn definite(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |cause| (*cause).source()).any(refused)
 }
 
+/// Machines of a cloud are asked for credentials at this address, where none are configured.
+const CLOUD: &str = "://169.254.169.254/";
+
+/// True where nobody answers there, or has none to give: this is no such machine.
+fn no_credentials(text: &str) -> bool {
+    text.contains(CLOUD) && (text.contains("HTTP error") || text.contains("non-2xx status code: 4"))
+}
+
+/// What a store said; of credentials that are missing, what to do.
+pub(crate) fn said(error: &object_store::Error) -> String {
+    let text = error.to_string();
+    match no_credentials(&text) {
+        true => {
+            "there are no credentials: set store.s3_access_key_id and store.s3_secret_access_key, or the variables \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for a server of your own also store.s3_endpoint"
+                .to_owned()
+        }
+        false => text,
+    }
+}
+
 /// A file system says it by its kind of error. A server's status is in the text alone; 408 and 429 ask for another try.
 fn refused(cause: &(dyn Error + 'static)) -> bool {
     use ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
@@ -48,6 +69,9 @@ fn refused(cause: &(dyn Error + 'static)) -> bool {
             || matches!(kind, InvalidInput | InvalidFilename);
     }
     let text = cause.to_string();
+    if no_credentials(&text) {
+        return true;
+    }
     let status = text.split_once("non-2xx status code: ").map(|(_, status)| status);
     status.is_some_and(|status| status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429"))
 }
@@ -65,6 +89,24 @@ mod tests {
     fn run<T>(patience: Duration, attempt: impl AsyncFnMut() -> Result<T, Trouble>) -> Result<T, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(with_back_off(patience, |error| *error == Trouble::Passing, attempt))
+    }
+
+    #[test]
+    fn credentials_that_are_missing_are_told_and_not_waited_for() {
+        let error = |text: &str| object_store::Error::Generic { store: "S3", source: text.into() };
+        let missing = error(
+            "Error performing PUT http://169.254.169.254/latest/api/token in 3s, after 3 retries, max_retries: 3, \
+             retry_timeout: 10s  - HTTP error: error sending request",
+        );
+        let denied = error(
+            "Error performing PUT http://169.254.169.254/latest/api/token in 2ms - Server returned non-2xx status code: \
+             403 Forbidden: denied",
+        );
+        for missing in [missing, denied] {
+            assert!(!passing(&missing) && said(&missing).contains("AWS_ACCESS_KEY_ID"), "{}", said(&missing));
+        }
+        let away = error("Error performing GET http://s3/b/k in 3s - HTTP error: error sending request");
+        assert!(passing(&away) && said(&away).contains("http://s3/b/k"), "{}", said(&away));
     }
 
     #[test]

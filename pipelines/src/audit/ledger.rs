@@ -154,6 +154,33 @@ fn bad(message: &Message<'_>, findings: &mut Findings, text: impl FnOnce() -> St
     findings.add(FindingKind::BadLedger, &message.topic_partition(), (message.offset, message.offset + 1), text);
 }
 
+/// Names of pipelines are listed up to so many: whoever can write the ledger may make any number up.
+const MAX_NAMES: usize = 100;
+
+/// The pipelines that have accounts in these ledgers, of which one may be missing.
+pub fn pipelines(log: &dyn Log, ledgers: &[Arc<str>]) -> Result<BTreeSet<String>, LogError> {
+    let mut names = BTreeSet::new();
+    for ledger in ledgers {
+        let partitions = match log.topic(ledger) {
+            Ok(found) => found.partitions,
+            Err(error) if error.kind == LogErrorKind::TopicMissing => continue,
+            Err(error) => return Err(error),
+        };
+        for partition in 0..partitions {
+            let at = TopicPartition::new(ledger.clone(), partition);
+            let end = log.watermarks(&at)?.high;
+            Scan::open(log, &at, 0)?.until(end, |message| {
+                let record = message.value.and_then(|value| serde_json::from_slice(value).ok());
+                if let Some(LedgerRecord::Range(range)) = record.filter(|_| names.len() < MAX_NAMES) {
+                    names.insert(range.pipeline);
+                }
+                Ok::<(), LogError>(())
+            })?;
+        }
+    }
+    Ok(names)
+}
+
 /// The dead letters of every topic that the ledger says were redriven.
 pub fn redriven(log: &dyn Log, ledger: &str) -> Result<BTreeSet<Position>, LogError> {
     let mut positions = BTreeSet::new();

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::Context;
 use super::output::{self, Output, Table, number};
+use crate::audit::ledger::pipelines;
 use crate::audit::report::AuditReport;
 use crate::audit::{AuditRequest, audit_with};
 
@@ -49,6 +50,7 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
 
 pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     let request = request(context, args);
+    refuse_unknown(context, &request)?;
     let bar = output::progress(None, "{spinner} {human_pos} records read, {per_sec}, {elapsed}");
     let report = audit_with(&*context.log, &request, &mut |read| bar.set_position(read));
     bar.finish_and_clear();
@@ -81,6 +83,30 @@ fn request(context: &Context, args: &Args) -> AuditRequest {
         request.results = Arc::from(results.as_str());
     }
     AuditRequest { deep: args.deep, from_beginning: args.from_beginning, ..request }
+}
+
+/// A pipeline that nobody configured and no ledger knows is a slip of the pen: its empty account would prove nothing.
+fn refuse_unknown(context: &Context, request: &AuditRequest) -> anyhow::Result<()> {
+    let configured = context.groups();
+    if configured.contains(&request.pipeline.as_str()) {
+        return Ok(());
+    }
+    let ledgers = [context.catalog.ledger.name().clone(), context.catalog.training_ledger.name().clone()];
+    let found = pipelines(&*context.log, &ledgers).context("cannot read the ledger")?;
+    if found.contains(&request.pipeline) {
+        return Ok(());
+    }
+    let prefix = context.catalog.prefix();
+    let short = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+    let known = match found.is_empty() {
+        true => "the ledger is empty".to_owned(),
+        false => format!("the ledger holds {}", found.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")),
+    };
+    bail!(
+        "there is no pipeline `{}`: the configuration names {}; {known}",
+        short(&request.pipeline),
+        configured.map(short).join(", "),
+    )
 }
 
 /// Each pipeline has its own topics.

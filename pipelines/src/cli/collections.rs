@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use lunapark_index::{
-    Compaction, Counts, Reader, Settings, Sweep, Swept, compact, drop_collection, list, next_offsets, sweep, verify,
+    Compaction, Counts, IndexError, Reader, Settings, Sweep, Swept, collection_names, compact, drop_collection, list,
+    next_offsets, sweep, verify,
 };
 use lunapark_stores::ArtifactStore;
 use lunapark_topics::Catalog;
 use serde::Serialize;
 
-use super::output::{self, Output, Table, number, size};
+use super::output::{self, Output, Table, counted, number, size};
 use crate::config::Config;
 use crate::knowledge::{self, Library};
 use crate::{offsets, service};
@@ -199,7 +200,12 @@ fn merge(
     }
     let what = if merged { "segments merged" } else { "nothing to merge" };
     let Swept { versions, segments, bytes } = done.swept;
-    out.line(format_args!("{what}; {versions} old versions and {segments} segments ({}) removed", size(bytes)))?;
+    out.line(format_args!(
+        "{what}; {} and {} ({}) removed",
+        counted(versions, "old version"),
+        counted(segments, "segment"),
+        size(bytes)
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -261,10 +267,10 @@ fn check(
     } else {
         let (counts, how) = (verified.counts, if sound { "sound" } else { "damaged" });
         out.line(format_args!(
-            "collection {name}, version {}, is {how}: {} documents in {} segments ({})",
+            "collection {name}, version {}, is {how}: {} in {} ({})",
             verified.version,
-            number(counts.documents),
-            number(counts.segments),
+            counted(counts.documents, "document"),
+            counted(counts.segments, "segment"),
             size(counts.bytes),
         ))?;
         verified.problems.iter().try_for_each(|problem| out.line(format_args!("  {problem}")))?;
@@ -273,6 +279,9 @@ fn check(
 }
 
 fn remove(store: &Arc<ArtifactStore>, args: &Drop, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    if !collection_names(store)?.contains(&args.name) {
+        return Err(IndexError::NoCollection(args.name.clone()).into());
+    }
     if !args.yes {
         bail!("collection {} would be removed for good; add --yes", args.name);
     }

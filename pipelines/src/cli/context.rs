@@ -21,3 +21,11 @@ pub struct Context {
     /// Print JSON instead of tables.
     pub json: bool,
 }
+
+impl Context {
+    /// The consumer groups of all pipelines, by which the ledger names them.
+    pub fn groups(&self) -> [&str; 4] {
+        [&self.group_of_pipeline, &self.group_of_training, &self.group_of_documents, &self.group_of_search]
+            .map(String::as_str)
+    }
+}

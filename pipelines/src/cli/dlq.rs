@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use lunapark_schemas::headers::dead;
 use lunapark_schemas::{Message, Position, TopicPartition};
-use lunapark_topics::{Log, LogError};
+use lunapark_topics::{Log, LogError, LogErrorKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -45,9 +45,10 @@ enum Command {
         max: Option<u64>,
     },
     /// Counts the dead letters by reason and source topic
-    #[command(after_help = "Examples:\n  lunapark dlq count\n  lunapark dlq count inference.events --json")]
+    #[command(after_help = "Examples:\n  lunapark dlq count              of all pipelines\n  \
+                            lunapark dlq count inference.events --json")]
     Count {
-        /// Topic, or its dead-letter topic; without it, that of the inference events
+        /// Topic, or its dead-letter topic; without it, those of all pipelines
         topic: Option<String>,
     },
     /// Shows one dead letter: why it failed, its headers and its raw bytes
@@ -72,6 +73,7 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
 pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List { topic, class, max } => list(context, &dead_topic(context, topic), class.as_deref(), *max, out)?,
+        Command::Count { topic: None } => count_all(context, out)?,
         Command::Count { topic } => count(context, &dead_topic(context, topic), out)?,
         Command::Show { position, raw } => show(context, position, *raw, out)?,
         Command::Redrive(args) => return redrive::execute(context, args, out),
@@ -162,6 +164,11 @@ impl Why {
 
 fn ledger_redriven(context: &Context) -> anyhow::Result<BTreeSet<Position>> {
     let ledger = context.catalog.ledger.name();
+    match context.log.topic(ledger) {
+        // Nothing was ever redriven where there is no account at all.
+        Err(error) if error.kind == LogErrorKind::TopicMissing => return Ok(BTreeSet::new()),
+        _ => {}
+    }
     redriven(&*context.log, ledger).with_context(|| format!("cannot read in {ledger} what was redriven"))
 }
 
@@ -219,15 +226,22 @@ impl Tally {
     }
 }
 
-fn count(context: &Context, topic: &str, out: &mut Output<'_>) -> anyhow::Result<()> {
-    let redriven = ledger_redriven(context)?;
-    let mut tallies: BTreeMap<(String, String), Tally> = BTreeMap::new();
+/// Dead letters of a topic, by reason and source topic.
+type Tallies = BTreeMap<(String, String), Tally>;
+
+fn tallies(context: &Context, topic: &str, redriven: &BTreeSet<Position>) -> anyhow::Result<Tallies> {
+    let mut tallies = Tallies::new();
     each_letter(&*context.log, topic, |message| {
         let source = Source::of_dead_letter(message.headers).map_or("unknown", |source| source.topic);
         let key = (printable(class_of(message).as_bytes()), printable(source.as_bytes()));
         tallies.entry(key).or_default().add(message, redriven.contains(&message.position()));
         Ok(())
     })?;
+    Ok(tallies)
+}
+
+fn count(context: &Context, topic: &str, out: &mut Output<'_>) -> anyhow::Result<()> {
+    let tallies = tallies(context, topic, &ledger_redriven(context)?)?;
     match out.json {
         true => out.document(&count_json(topic, &tallies))?,
         false => print_count(topic, &tallies, out)?,
@@ -235,7 +249,58 @@ fn count(context: &Context, topic: &str, out: &mut Output<'_>) -> anyhow::Result
     Ok(())
 }
 
-fn count_json(topic: &str, tallies: &BTreeMap<(String, String), Tally>) -> Value {
+/// The dead letters of every pipeline whose topic is there.
+fn count_all(context: &Context, out: &mut Output<'_>) -> anyhow::Result<()> {
+    let redriven = ledger_redriven(context)?;
+    let mut counted = Vec::new();
+    for topic in dead_topics(context) {
+        match context.log.topic(&topic) {
+            Ok(_) => counted.push((tallies(context, &topic, &redriven)?, topic)),
+            Err(error) if error.kind == LogErrorKind::TopicMissing => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot read the dead letters in {topic}")),
+        }
+    }
+    match out.json {
+        true => out.document(&overview_json(&counted))?,
+        false => print_overview(&counted, out)?,
+    }
+    Ok(())
+}
+
+fn dead_topics(context: &Context) -> [String; 5] {
+    let catalog = &context.catalog;
+    [
+        catalog.inference_events.dead().name().to_string(),
+        catalog.training_requests.dead().name().to_string(),
+        catalog.training_trials.dead().name().to_string(),
+        catalog.documents_ingest.dead().name().to_string(),
+        catalog.search_requests.dead().name().to_string(),
+    ]
+}
+
+/// The sums of all topics, as one topic has them, and each topic by itself.
+fn overview_json(counted: &[(Tallies, String)]) -> Value {
+    let topics: Vec<Value> = counted.iter().map(|(tallies, topic)| count_json(topic, tallies)).collect();
+    let sum = |name: &str| topics.iter().filter_map(|topic| topic[name].as_u64()).sum::<u64>();
+    let reasons: Vec<&Value> = topics.iter().filter_map(|topic| topic["reasons"].as_array()).flatten().collect();
+    json!({ "total": sum("total"), "redriven": sum("redriven"), "reasons": reasons, "topics": topics })
+}
+
+fn print_overview(counted: &[(Tallies, String)], out: &mut Output<'_>) -> anyhow::Result<()> {
+    let letters = |tallies: &Tallies| tallies.values().map(|tally| tally.count).sum::<u64>();
+    for (tallies, topic) in counted.iter().filter(|(tallies, _)| letters(tallies) > 0) {
+        print_count(topic, tallies, out)?;
+        out.line("")?;
+    }
+    let all = counted.iter().map(|(tallies, _)| letters(tallies)).sum();
+    Ok(out.line(format_args!("{} in {}", dead_letters(all), output::counted(counted.len() as u64, "topic")))?)
+}
+
+fn dead_letters(count: u64) -> String {
+    output::counted(count, "dead letter")
+}
+
+fn count_json(topic: &str, tallies: &Tallies) -> Value {
     let reasons = tallies.iter().map(|((class, source), tally)| {
         let mut reason = json!({"class": class, "source_topic": source});
         reason["count"] = tally.count.into();
@@ -253,7 +318,7 @@ fn count_json(topic: &str, tallies: &BTreeMap<(String, String), Tally>) -> Value
     })
 }
 
-fn print_count(topic: &str, tallies: &BTreeMap<(String, String), Tally>, out: &mut Output<'_>) -> anyhow::Result<()> {
+fn print_count(topic: &str, tallies: &Tallies, out: &mut Output<'_>) -> anyhow::Result<()> {
     let mut table = Table::new(&["reason", "source topic", ">count", ">redriven", "oldest", "newest"]);
     for ((class, source), tally) in tallies {
         let [oldest, newest] = [tally.oldest, tally.newest].map(|at| at.map_or("-".into(), time::shown));
@@ -265,7 +330,7 @@ fn print_count(topic: &str, tallies: &BTreeMap<(String, String), Tally>, out: &m
         out.line("")?;
     }
     let total: u64 = tallies.values().map(|tally| tally.count).sum();
-    Ok(out.line(format_args!("{} dead letters in {topic}", number(total)))?)
+    Ok(out.line(format_args!("{} in {topic}", dead_letters(total)))?)
 }
 
 fn show(context: &Context, position: &Position, raw: bool, out: &mut Output<'_>) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ pub mod context;
 pub mod dlq;
 pub mod doctor;
 pub mod ingest;
+mod lines;
 pub mod model;
 pub mod models;
 pub mod output;

@@ -150,6 +150,11 @@ pub fn number(value: impl Into<i128>) -> String {
     text
 }
 
+/// A number and what it counts: "1 document", "2 documents".
+pub fn counted(value: u64, noun: &str) -> String {
+    format!("{} {noun}{}", number(value), if value == 1 { "" } else { "s" })
+}
+
 /// A number of bytes in the unit that suits it.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];

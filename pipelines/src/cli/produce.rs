@@ -18,8 +18,8 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::json;
 
 use super::Context;
-use super::output::{self, Output, number, size};
-use super::{arrow, time};
+use super::output::{self, Output, counted, number, size};
+use super::{arrow, lines, time};
 use crate::clock;
 
 /// Every delivery must be acknowledged within this time, which is librdkafka's own limit for one message.
@@ -224,8 +224,8 @@ impl<'a> Sender<'a> {
                 "topic": topic, "messages": messages, "bytes": bytes, "seconds": seconds, "messages_per_second": rate
             }))?,
             false => out.line(format_args!(
-                "{} messages, {} to {topic} in {seconds:.2} s: {}/s",
-                number(*messages),
+                "{}, {} to {topic} in {seconds:.2} s: {}/s",
+                counted(*messages, "message"),
                 size(*bytes),
                 number(rate as u64)
             ))?,
@@ -268,13 +268,19 @@ fn write_headers(headers: &mut HeadersBuf, args: &Args, content_type: &str, id: 
 /// The field at the top level of a JSON object, as a key: a string as it is, a number as it is written by JSON.
 fn key_of(value: &[u8], field: &str) -> anyhow::Result<Vec<u8>> {
     let mut json = serde_json::Deserializer::from_slice(value);
-    let found = json.deserialize_map(TopLevel { field }).with_context(|| "this line is no JSON object")?;
+    let found = json.deserialize_map(TopLevel { field }).map_err(|error| anyhow::anyhow!(not_json(&error)))?;
     match found {
         Some(serde_json::Value::String(text)) => Ok(text.into_bytes()),
         Some(serde_json::Value::Number(number)) => Ok(number.to_string().into_bytes()),
         Some(_) => bail!("field `{field}` is neither a string nor a number, so it is no key"),
         None => bail!("there is no field `{field}` for the key: name another --key-field, or none"),
     }
+}
+
+/// What is wrong with a line, without the number that a parser gives it who sees no other.
+fn not_json(error: &serde_json::Error) -> String {
+    let (what, column) = lines::fault(error);
+    format!("{what}{column}: --key-field takes the key from a JSON object on each line; leave it out for other values")
 }
 
 /// Visits an object and keeps one field of it, so that a long line of floats costs no tree.

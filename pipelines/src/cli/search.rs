@@ -1,5 +1,7 @@
 //! `lunapark search`: questions to a collection, from the terminal.
 
+mod notes;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
@@ -12,7 +14,7 @@ use lunapark_knowledge::search::Searcher;
 use lunapark_schemas::search::{Hit, MAX_QUERIES, SearchMode, SearchReply, SearchRequest, SearchUnit, Texts};
 use serde::{Deserialize, Serialize};
 
-use super::output::{self, Output};
+use super::output::{self, Output, counted};
 use crate::config::Config;
 use crate::knowledge::Library;
 
@@ -116,8 +118,10 @@ fn one(searcher: &Searcher, args: &Args, out: &mut Output<'_>, json: bool) -> an
     let question = args.question.clone().unwrap_or_default();
     let unit = if args.documents { SearchUnit::Document } else { SearchUnit::Passage };
     let reply = ask(searcher, &request(args, Texts::One(question.clone()), unit))?;
+    let notes = notes_of(searcher, args, &reply)?;
+    notes.iter().for_each(|note| output::note(format_args!("note: {note}")));
     if json {
-        out.document(&reply)?;
+        out.document(&Noted { reply: &reply, notes: &notes })?;
         return Ok(ExitCode::SUCCESS);
     }
     let hits = reply.answers.first().map(|answer| &answer.results[..]).unwrap_or_default();
@@ -125,9 +129,47 @@ fn one(searcher: &Searcher, args: &Args, out: &mut Output<'_>, json: bool) -> an
     for (number, hit) in hits.iter().enumerate() {
         passage(out, number + 1, hit, &words, args.explain)?;
     }
-    let (found, collection) = (hits.len(), &reply.collection);
-    out.line(format_args!("{found} passages of {collection}, version {}", reply.version))?;
+    if args.explain && !hits.is_empty() {
+        legend(out, args.mode)?;
+    }
+    let (found, collection) = (counted(hits.len() as u64, "passage"), &reply.collection);
+    out.line(format_args!("{found} of {collection}, version {}", reply.version))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// An answer, and what is odd about the question.
+#[derive(Debug, Serialize)]
+struct Noted<'a> {
+    #[serde(flatten)]
+    reply: &'a SearchReply,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
+}
+
+/// Where a filter lets nothing through, the reason may be a slip of the pen.
+fn notes_of(searcher: &Searcher, args: &Args, reply: &SearchReply) -> anyhow::Result<Vec<String>> {
+    let found = reply.answers.iter().any(|answer| !answer.results.is_empty());
+    match args.filter.as_deref().filter(|_| !found) {
+        Some(filter) => notes::notes(&*searcher.collections.reader(&reply.collection)?.at(reply.version)?, filter),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What the numbers of --explain mean.
+fn legend(out: &mut Output<'_>, mode: Mode) -> anyhow::Result<()> {
+    let score = match mode {
+        Mode::Hybrid => {
+            "score    both rankings together, by reciprocal rank fusion: the sum of weighted 1 / (constant + rank)"
+        }
+        Mode::Dense => "score    the same as dense",
+        Mode::Words => "score    the same as words",
+    };
+    out.line(score)?;
+    out.line("dense    likeness of meaning: inner product of the vectors of question and passage, higher is nearer")?;
+    out.line("words    BM25 of the question's words in the passage; only to be compared within one question")?;
+    out.line("         where one of them is missing, the passage is not among the best of that ranking")?;
+    out.line("parent   number of the passage in its document, from 0")?;
+    Ok(out.line("bytes    where the best part of the passage lies in the document's extracted text\n")?)
 }
 
 /// One passage, with its number, its source and the found words marked.
@@ -143,7 +185,7 @@ pub(crate) fn passage(
     let place: Vec<String> = [
         Some(hit.document.clone()),
         hit.heading.clone(),
-        hit.page.map(|page| format!("page {page}")),
+        pages(hit),
         hit.uri.clone().filter(|uri| *uri != hit.document),
     ]
     .into_iter()
@@ -165,6 +207,15 @@ pub(crate) fn passage(
     }
     out.line("")?;
     Ok(())
+}
+
+/// `page 3`, or `pages 3–4`.
+fn pages(hit: &Hit) -> Option<String> {
+    let page = hit.page?;
+    Some(match hit.last_page {
+        Some(last) => format!("pages {page}–{last}"),
+        None => format!("page {page}"),
+    })
 }
 
 /// The part of the text with the first found words, these marked.
@@ -220,6 +271,7 @@ fn many(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let queries = read_queries(file)?;
+    let (mut found, mut last) = (false, None);
     for queries in queries.chunks(MAX_QUERIES) {
         let texts = queries.iter().map(|query| query.text.clone()).collect();
         let reply = ask(searcher, &request(args, Texts::Many(texts), SearchUnit::Document))?;
@@ -228,7 +280,12 @@ fn many(
                 true => out.json_line(&Answered { id: &query.id, results: &answer.results })?,
                 false => listed(out, query, &answer.results)?,
             }
+            found |= !answer.results.is_empty();
         }
+        last = Some(reply);
+    }
+    if let Some(reply) = last.filter(|_| !found) {
+        notes_of(searcher, args, &reply)?.iter().for_each(|note| output::note(format_args!("note: {note}")));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lunapark_embed::{EmbedError, Encoder, EncoderOptions};
 use lunapark_stores::fetch::{Download, FetchError, Wanted};
-use lunapark_stores::{ArtifactStore, StoreError, digest_of};
+use lunapark_stores::{ArtifactStore, StoreError, digest_of, fetch};
 
 use super::card::{self, Card};
 use super::hub::{self, MAIN, MAX_FILE_BYTES, Repository};
@@ -233,6 +233,8 @@ impl Pull<'_> {
 
     fn done(&self, card: Card, new: bool) -> Result<Pulled, PullError> {
         let (address, digest) = card.put(self.store)?;
+        // A pull that broke off may have left a part of what has come from elsewhere now.
+        card.files.values().for_each(|file| fetch::forget(self.downloads, &file.sha256));
         Ok(Pulled { card, address, digest, new })
     }
 }

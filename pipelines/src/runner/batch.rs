@@ -332,6 +332,7 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
             return Err(self.tripped(message, rejection));
         }
         self.account.rejected(rejection.class);
+        self.refusals.note(message, rejection);
         let letter = DeadLetter { rejection, operator: self.operator.name(), attempts, rows };
         let topic = &self.settings.routes.dead;
         let limit = self.stream.max_message_bytes(topic).unwrap_or(usize::MAX);

@@ -14,6 +14,7 @@ mod dead_letter;
 mod home;
 mod lines;
 mod long;
+mod refusals;
 mod settings;
 mod shadow;
 mod supervise;
@@ -54,6 +55,7 @@ use crate::metrics::{BatchTimes, PipelineMetrics};
 use crate::stop::Stop;
 use crate::swap::Switcher;
 use batch::{Known, Work as BatchWork};
+use refusals::Refusals;
 
 /// The longest wait for messages: a stop request is seen after at most this.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -85,6 +87,7 @@ pub struct Runner<'a, C, O: Operator> {
     poll_first: bool,
     account: Account,
     breaker: Breaker,
+    refusals: Refusals,
     switcher: Option<Switcher>,
     /// Events of the open transaction that each shadow has scored, and has not, by model.
     shadowed: BTreeMap<usize, [u64; 2]>,
@@ -114,6 +117,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             settings,
             metrics,
             breaker,
+            refusals: Refusals::default(),
             switcher: None,
             shadowed: BTreeMap::new(),
             spare: Vec::new(),
@@ -133,6 +137,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     pub fn run(mut self, stop: &Stop) -> Result<(), RunError> {
         let ended = self.run_until(stop);
         self.tell_held(BTreeSet::new());
+        self.refusals.tell(&self.settings.member, &self.settings.routes.dead, true);
         if ended.is_err() {
             // The first error tells more than one of cleaning up after it; the broker's time-out does the rest.
             let aborted = self.stream.abort(&[]);
@@ -152,6 +157,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     /// One turn of the loop.
     fn step(&mut self, stop: &Stop) -> Result<(), RunError> {
         self.take_arrived()?;
+        self.refusals.tell(&self.settings.member, &self.settings.routes.dead, false);
         self.switch_at_boundary()?;
         if let Some(work) = self.ahead.pop_front() {
             self.finish(work, stop)?;
@@ -260,6 +266,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         committed?;
         self.metrics.committed(&self.account, &mut self.times, started.elapsed());
         self.account.committed();
+        self.refusals.committed();
         self.count_shadowed();
         self.switch_made();
         self.opened = None;
@@ -326,6 +333,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.switch_undone();
         self.stream.abort(&self.account.firsts())?;
         self.account.aborted();
+        self.refusals.aborted();
         self.shadowed.clear();
         self.breaker.reset();
         self.times.clear();

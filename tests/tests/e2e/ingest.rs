@@ -1,13 +1,13 @@
 //! Ways of documents into a collection: rows of tables, whole tables, objects of a bucket.
 
-use lunapark_tests::harness::{Backend, Workplace};
+use lunapark_tests::harness::{Backend, Workplace, until};
 use serde_json::{Value, json};
 
-use super::knowledge::{SERVES, documents, library, words};
-use super::models::{put, with_store};
+use super::knowledge::{SERVES, documents, library, sent, words};
+use super::models::{delete, put, with_store};
 use super::{PATIENCE, now_millis, on_both};
 
-on_both!(rows_of_a_table_are_documents);
+on_both!(rows_of_a_table_are_documents, what_is_refused_is_told_and_what_is_gone_is_taken_out);
 
 const TABLE: &str = "doi,abstract,name,year\nx/1,Flutter of a wing.,Wings,1957\nx/2,,Nothing,1960\n\
                      x/3,Heat of a body.,Bodies,1969\n";
@@ -66,6 +66,134 @@ fn rows_of_a_table_are_documents(backend: Backend) {
     service.terminate().ok();
 }
 
+fn what_is_refused_is_told_and_what_is_gone_is_taken_out(backend: Backend) {
+    let place = library(backend);
+    let service = place.service("one", &SERVES);
+    let folder = place.dir().join("notes");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    std::fs::create_dir_all(folder.join("deep")).unwrap();
+    write("a.md", "Flutter of a wing.");
+    write("deep/b.md", "Heat of a body.");
+    write("broken.pdf", "%PDF-1.7 no more than that");
+    write(".draft.md", "Not for others.");
+    std::fs::write(place.dir().join("secret.md"), "Not for others.").unwrap();
+    std::os::unix::fs::symlink(place.dir().join("secret.md"), folder.join("link.md")).unwrap();
+    let ingest = |more: &[&str]| sent(&place, &[&["notes", "-c", "papers", "--wait"], more].concat());
+
+    let report = ingest(&[]);
+    assert_eq!((counts(&report), &report["refused_total"]), ((3, 0, 2), &1.into()), "{report:#}");
+    let refused = &report["refused"][0];
+    assert_eq!((&refused["document"], &refused["sent"]), (&"broken.pdf".into(), &true.into()), "{report:#}");
+    assert!(refused["path"].as_str().unwrap().ends_with("/notes/broken.pdf"), "{refused:#}");
+    assert!(refused["reason"].as_str().unwrap().starts_with("broken: the document is broken"), "{refused:#}");
+    let letter = place.cli_json(&["dlq", "show", refused["dead_letter"].as_str().unwrap()]);
+    assert_eq!(letter["why"]["class"], "document", "{letter:#}");
+    until(PATIENCE, "the service tells of it", || service.log().contains("refused=1").then_some(()));
+
+    // Unchanged it would be refused again, unless somebody says so.
+    let report = ingest(&[]);
+    assert_eq!((counts(&report), &report["refused"][0]["sent"]), ((0, 2, 2), &false.into()), "{report:#}");
+    assert!(report["refused"][0]["reason"].as_str().unwrap().starts_with("broken: "), "{report:#}");
+    let report = ingest(&["--again"]);
+    assert_eq!((counts(&report), &report["refused"][0]["sent"]), ((1, 2, 2), &true.into()), "{report:#}");
+    write("broken.pdf", "%PDF-1.7 something else");
+    assert_eq!(counts(&ingest(&[])), (1, 2, 2));
+
+    // What is gone is told, and taken out when that is said.
+    std::fs::remove_file(folder.join("deep/b.md")).unwrap();
+    std::fs::remove_file(folder.join("broken.pdf")).unwrap();
+    let more = json!({ "id": "other", "collection": "papers", "content": "Noise of jets." });
+    std::fs::write(place.dir().join("more.ndjson"), more.to_string()).unwrap();
+    sent(&place, &["more.ndjson", "-c", "papers", "--wait"]);
+    let report = ingest(&["--prune"]);
+    assert_eq!((&report["gone_total"], &report["pruned"]), (&1.into(), &false.into()), "{report:#}");
+    assert_eq!(documents(&words(&place, "heat")), ["deep/b.md"]);
+    let report = ingest(&["--prune", "--yes"]);
+    assert_eq!((&report["gone"][0]["document"], &report["pruned"]), (&"deep/b.md".into(), &true.into()), "{report:#}");
+    assert!(documents(&words(&place, "heat")).is_empty());
+    assert_eq!(documents(&words(&place, "noise")), ["other"]);
+    let file = folder.join("a.md");
+    place.cli(&["ingest", file.to_str().unwrap(), "-c", "papers", "--prune"]).failed().says(&["a single file"]);
+
+    // Two files of one name would take each other's place.
+    std::fs::create_dir(place.dir().join("others")).unwrap();
+    std::fs::write(place.dir().join("others/a.md"), "Divergence of a wing.").unwrap();
+    let paths = ["notes", "others"].map(|name| place.dir().join(name).to_str().unwrap().to_owned());
+    let both = place.cli(&["ingest", &paths[0], &paths[1], "-c", "papers", "--wait"]).failed();
+    both.says(&["/notes/a.md", "/others/a.md", "the same document, `a.md`"]);
+    assert_eq!(documents(&words(&place, "flutter")), ["a.md"]);
+    service.terminate().ok();
+}
+
+#[test]
+fn front_matter_can_be_filtered_by_and_slips_of_the_pen_are_told() {
+    let place = library(Backend::Embedded);
+    let service = place.service("one", &SERVES);
+    let write = |name: &str, text: &str| std::fs::write(place.dir().join(name), text).unwrap();
+    let note = "---\ntitle: Wings\nyear: 1957\ntags: [jet, wing]\n---\nFlutter of a wing.\n";
+    write("note.md", note);
+    assert_eq!(counts(&sent(&place, &["note.md", "-c", "papers", "--wait"])), (1, 0, 0));
+    assert_eq!(counts(&sent(&place, &["note.md", "-c", "papers", "--wait"])), (0, 1, 0));
+    let search = ["search", "flutter", "-c", "papers", "--mode", "words"];
+    let filtered = |filter: &str| place.cli(&[&search[..], &["--filter", filter, "--json"]].concat()).ok();
+    let found = filtered("year < 1960 AND tags = 'jet' AND title = 'Wings'").json();
+    let hit = &found["answers"][0]["results"][0];
+    assert_eq!((&hit["document"], &hit["text"]), (&"note.md".into(), &"Flutter of a wing.".into()), "{found:#}");
+    // What the author says of it counts as well as its text.
+    write("note.md", &note.replace("1957", "1958"));
+    assert_eq!(counts(&sent(&place, &["note.md", "-c", "papers", "--wait"])), (1, 0, 0));
+    assert_eq!(documents(&filtered("year = 1958").json()), ["note.md"]);
+
+    for (filter, words) in [
+        ("yaer = 1958", ["no document of papers has the field `yaer`", "did you mean `year`?"]),
+        ("year = '1958'", ["`year` is a number in papers", "without quotes"]),
+    ] {
+        let outcome = filtered(filter);
+        let noted = outcome.json()["notes"][0].to_string();
+        assert!(words.iter().all(|word| noted.contains(word) && outcome.stderr.contains(word)), "{noted}");
+    }
+    let fine = filtered("year = 1");
+    assert!(fine.stderr.is_empty() && fine.json().get("notes").is_none(), "{}", fine.stderr);
+    let explained = place.cli(&[&search[..], &["--explain"]].concat()).ok().stdout;
+    assert!(
+        explained.contains("words    BM25") && explained.ends_with("1 passage of papers, version 2\n"),
+        "{explained}"
+    );
+
+    write("table.csv", TABLE);
+    let table = place.dir().join("table.csv");
+    let table = ["ingest", table.to_str().unwrap(), "-c", "papers", "--page-content-column"];
+    let columns = "its columns are doi, abstract, name, year";
+    place.cli(&[&table[..], &["abstrct"]].concat()).failed().says(&["no column \"abstrct\"", columns]);
+    let id = ["abstract", "--id-column", "id"];
+    place.cli(&[&table[..], &id].concat()).failed().says(&["no column \"id\" for the id", "doi"]);
+
+    write(
+        "more.ndjson",
+        "{\"id\": \"n\", \"content\": \"Noise of jets.\"}\n\n{\"id\": \"m\", \"contnt\": \"Heat.\"}\n",
+    );
+    let more = place.dir().join("more.ndjson");
+    let refused = place.cli(&["ingest", more.to_str().unwrap(), "-c", "papers"]).failed();
+    let says =
+        ["after 1 document was sent", "more.ndjson, line 3", "unknown field `contnt`", "one ingest record per line"];
+    refused.says(&says);
+    write("more.ndjson", "{\"id\": \"n\", }\n");
+    let refused = place.cli(&["ingest", more.to_str().unwrap(), "-c", "papers"]).failed();
+    refused.says(&["nothing was sent", "line 1", "no JSON", "at column"]);
+
+    place.cli(&["collections", "drop", "nope"]).failed().says(&["there is no collection `nope`"]);
+    place.cli(&["collections", "drop", "papers"]).failed().says(&["add --yes"]);
+    place.cli(&["audit", "--pipeline", "nope"]).failed().says(&["no pipeline `nope`", "the ledger holds documents"]);
+    write("broken.pdf", "%PDF-1.7 no more than that");
+    sent(&place, &["broken.pdf", "-c", "papers", "--wait"]);
+    let letters = place.cli_json(&["dlq", "count"]);
+    assert_eq!((&letters["total"], letters["topics"].as_array().unwrap().len() > 1), (&1.into(), true), "{letters:#}");
+    assert_eq!(letters["reasons"][0]["source_topic"], "documents.ingest", "{letters:#}");
+    let told = place.cli(&["dlq", "count"]).ok().stdout;
+    assert!(told.contains("1 dead letter in documents.ingest.dead\n") && told.contains(" topics\n"), "{told}");
+    service.terminate().ok();
+}
+
 #[test]
 fn a_bucket_is_walked_and_what_has_changed_is_sent() {
     let folder = format!("papers-{}", now_millis());
@@ -87,12 +215,22 @@ fn a_bucket_is_walked_and_what_has_changed_is_sent() {
     assert_eq!(counts(&ingest(&["-c", "papers"])), (0, 2, 1));
 
     // The service fetches what is sent by its address; what is no document is its dead letter.
-    assert_eq!(counts(&ingest(&["-c", "fetched", "--by-uri"])), (3, 0, 0));
+    let fetched = || place.cli(&["ingest", address, "--wait", "-c", "fetched", "--by-uri", "--json"]).failed().json();
+    let report = fetched();
+    assert_eq!((counts(&report), &report["refused"][0]["document"]), ((3, 0, 0), &"picture.png".into()), "{report:#}");
     assert_eq!(place.read_all("documents.ingest.dead").len(), 1, "the picture");
     put(&format!("{folder}/layer.md"), b"# Layers\n\nTransition of a turbulent layer.\n");
-    assert_eq!(counts(&ingest(&["-c", "fetched", "--by-uri"])), (2, 1, 0), "the picture, and what has changed");
+    let report = fetched();
+    assert_eq!((counts(&report), &report["refused_total"]), ((1, 1, 0), &1.into()), "what has changed: {report:#}");
     let search = ["search", "turbulent", "-c", "fetched", "--mode", "words"];
     assert_eq!(documents(&place.cli_json(&search)), ["layer.md"]);
+
+    // What is gone from the prefix is taken out; the rest stays.
+    delete(&format!("{folder}/deep/wing (1) & co.html"));
+    let report = ingest(&["-c", "papers", "--prune", "--yes"]);
+    assert_eq!((&report["gone"][0]["document"], &report["pruned"]), (&"deep/wing (1) & co.html".into(), &true.into()));
+    assert!(documents(&words(&place, "flutter")).is_empty());
+    assert_eq!(documents(&words(&place, "turbulent")), ["layer.md"]);
 
     // One object, and a prefix with nothing below it.
     let one = place.cli_json(&["ingest", &layer, "-c", "one", "--wait"]);

@@ -54,13 +54,28 @@ fn the_header_pins_the_model(backend: Backend) {
 
 /// Puts an object into the test bucket; its `s3://` address.
 pub fn put(name: &str, bytes: &[u8]) -> String {
-    let (endpoint, bucket) = (variable("S3_ENDPOINT"), variable("S3_BUCKET"));
+    let key = key(name);
+    runtime().block_on(bucket().put(&key.as_str().into(), bytes.to_vec().into())).expect("the object is stored");
+    format!("s3://{}/{key}", variable("S3_BUCKET"))
+}
+
+/// Takes an object out of the test bucket.
+pub fn delete(name: &str) {
+    runtime().block_on(bucket().delete(&key(name).as_str().into())).expect("the object is gone");
+}
+
+fn key(name: &str) -> String {
+    format!("tests/{}/{name}", std::process::id())
+}
+
+fn bucket() -> object_store::aws::AmazonS3 {
+    let endpoint = variable("S3_ENDPOINT");
     let builder = object_store::aws::AmazonS3Builder::from_env().with_endpoint(endpoint).with_allow_http(true);
-    let store = builder.with_bucket_name(&bucket).build().expect("an S3 client");
-    let key = format!("tests/{}/{name}", std::process::id());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(store.put(&key.as_str().into(), bytes.to_vec().into())).expect("the object is stored");
-    format!("s3://{bucket}/{key}")
+    builder.with_bucket_name(variable("S3_BUCKET")).build().expect("an S3 client")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// With the settings that lead to the test bucket.

@@ -51,12 +51,26 @@ fn function<F: Copy>(library: &Library, name: &str) -> Result<F, String> {
     found.map(|symbol| *symbol).map_err(|error| error.to_string())
 }
 
+/// Why a file is no library here, and what to do. What the system says is behind the error, not in its words.
+fn unloadable(path: &Path, error: &libloading::Error) -> String {
+    if !path.is_file() {
+        return "there is no such file: `pip install pypdfium2` brings one for this machine".to_owned();
+    }
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| (*cause).source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    format!(
+        "it cannot be loaded ({}): it must be built for this system and processor; `pip install pypdfium2` brings one \
+         that is",
+        causes.join(": ")
+    )
+}
+
 impl Pdfium {
     /// Loads the library, once in a process.
     pub fn open(path: &Path) -> Result<Self, String> {
         // SAFETY: whoever configures the path trusts that library with this process; pdfium has no initialisers that
         // need anything of us.
-        let library = unsafe { Library::new(path) }.map_err(|error| error.to_string())?;
+        let library = unsafe { Library::new(path) }.map_err(|error| unloadable(path, &error))?;
         let start: unsafe extern "C" fn() = function(&library, "FPDF_InitLibrary")?;
         let pdfium = Self {
             load: function(&library, "FPDF_LoadMemDocument64")?,

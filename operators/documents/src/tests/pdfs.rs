@@ -138,7 +138,10 @@ fn pdfium_reads_what_the_other_reader_does_and_refuses_for_the_same_reasons() {
 #[test]
 fn a_library_that_is_none_is_told_and_nothing_else_reads() {
     let missing = std::path::Path::new("/no/such/libpdfium.so");
-    assert!(crate::pdf::Pdfium::open(missing).is_err());
+    let told = |path: &std::path::Path| crate::pdf::Pdfium::open(path).err().expect("an error");
+    assert!(told(missing).contains("no such file") && told(missing).contains("pip install"), "{}", told(missing));
+    let what = told(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    assert!(what.contains("cannot be loaded") && what.contains("pip install"), "{what}");
 }
 
 fn a_paper_is_read(reader: &ChildReader) {

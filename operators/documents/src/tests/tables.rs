@@ -88,12 +88,10 @@ fn parquet_gives_the_rows() {
 #[test]
 fn what_is_wrong_with_a_table_is_told_by_row() {
     for (table, format, says) in [
-        ("[{\"text\": \"a\"}, {\"body\": \"b\"}]", TableFormat::Json, "row 2: it has no column \"text\", but body"),
         ("{\"text\": \"a\"}\n{\"text\": 3}", TableFormat::Json, "row 2: its \"text\" is a number"),
         ("[{\"text\": \"a\"}, 3]", TableFormat::Json, "row 2: no JSON object"),
         ("[{\"text\": \"a\"}", TableFormat::Json, "row 2: no JSON object"),
         ("{\"text\": \"a\"}\n{\"te", TableFormat::Json, "row 2: no JSON object"),
-        ("a,b\n1,2\n", TableFormat::Csv, "row 1: it has no column \"text\", but a, b"),
         ("PAR1", TableFormat::Parquet, "broken"),
     ] {
         let refused = rows(table.as_bytes(), format, "text", None).unwrap_err();
@@ -104,6 +102,23 @@ fn what_is_wrong_with_a_table_is_told_by_row() {
     assert_eq!(rows(b"[]", TableFormat::Json, "text", None).unwrap_err().reason(), "empty");
     let deep = format!("[{{\"text\": {}", "[".repeat(100_000));
     assert_eq!(rows(deep.as_bytes(), TableFormat::Json, "text", None).unwrap_err().reason(), "broken");
+}
+
+#[test]
+fn a_column_that_is_not_there_is_named_with_those_that_are() {
+    let columns = |content, id, title| Columns { content, id, title };
+    let json = "[{\"text\": \"a\"}, {\"body\": \"b\"}]";
+    for (table, format, columns, says) in [
+        (json, TableFormat::Json, columns("text", None, None), "row 2 has no column \"text\" for the content"),
+        (json, TableFormat::Json, columns("text", Some("doi"), None), "row 1 has no column \"doi\" for the id"),
+        ("a,b\n1,2\n", TableFormat::Csv, columns("text", None, None), "for the content; its columns are a, b"),
+        ("a,b\n1,2\n", TableFormat::Csv, columns("a", None, Some("name")), "no column \"name\" for the title"),
+    ] {
+        let refused = rows_within(table.as_bytes(), format, &columns, &Limits::default()).unwrap_err();
+        assert!(refused.reason() == "column" && refused.to_string().contains(says), "{refused}");
+    }
+    let lacking = columns("text", None, Some("name"));
+    assert!(rows_within(b"[{\"text\": \"a\"}]", TableFormat::Json, &lacking, &Limits::default()).is_ok());
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! through. A text and a number are not compared either. Of a list, one element that fits is enough. Besides the
 //! metadata there are `id`, `title` and `uri`, unless the metadata have such names of their own.
 
+mod asks;
 mod evaluate;
 mod parse;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 use crate::IndexError;
+pub use asks::{Asked, FieldKind};
 
 /// An expression over the metadata.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,6 +7,7 @@ mod exactly_once;
 mod faulty;
 mod hostile;
 mod lists;
+mod looks;
 mod made;
 mod ndcg;
 mod property;

@@ -146,15 +146,16 @@ impl Searcher {
         let questions = request.queries().iter().zip(vectors);
         let questions: Vec<_> = questions.map(|(text, vector)| Question { text: text.clone(), vector }).collect();
         let found = snapshot.search(&self.search_of(request)?, &questions)?;
-        let answers = questions
-            .into_iter()
-            .zip(found)
-            .map(|(question, hits)| Answer { query: question.text, results: hits.into_iter().map(hit).collect() });
+        let answer = |(question, hits): (Question, Vec<Passage>)| {
+            let results = hits.into_iter().map(|found| hit(snapshot, found)).collect::<Result<_, IndexError>>()?;
+            Ok(Answer { query: question.text, results })
+        };
+        let answers = questions.into_iter().zip(found).map(answer).collect::<Result<_, IndexError>>()?;
         Ok(SearchReply {
             id: request.id.clone(),
             collection: request.collection.clone(),
             version: snapshot.version(),
-            answers: answers.collect(),
+            answers,
         })
     }
 
@@ -216,10 +217,15 @@ fn near(snapshot: &Snapshot, reply: SearchReply) -> Result<DistanceReply, IndexE
     Ok(DistanceReply { id: reply.id, collection: reply.collection, version: reply.version, search_output })
 }
 
-fn hit(found: Passage) -> Hit {
+fn hit(snapshot: &Snapshot, found: Passage) -> Result<Hit, IndexError> {
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
     let place = found.child.as_ref().map_or(&found.parent.span, |child| &child.span);
-    Hit {
+    let page = found.child.as_ref().and_then(|child| child.page).or(found.parent.page);
+    let last_page = match page {
+        Some(_) => snapshot.last_page(&found.document, found.parent.number, place.end)?,
+        None => None,
+    };
+    Ok(Hit {
         parent: found.parent.number as u32,
         child: found.child.as_ref().map(|child| child.number as u32),
         score: found.score,
@@ -227,10 +233,11 @@ fn hit(found: Passage) -> Hit {
         words: found.words.map(|scored| scored.score),
         title: text(found.title),
         heading: text(found.parent.heading),
-        page: found.child.as_ref().and_then(|child| child.page).or(found.parent.page),
+        page,
+        last_page: last_page.filter(|last| page.is_some_and(|page| *last > page)),
         uri: text(found.uri),
         span: [place.start, place.end],
         text: found.parent.text,
         document: found.document,
-    }
+    })
 }

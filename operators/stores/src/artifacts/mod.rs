@@ -21,7 +21,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
-use crate::retry::{passing, with_back_off};
+use crate::retry::{passing, said, with_back_off};
 use crate::{Address, MAX_ARTIFACT_BYTES, S3Options, StoreError, s3_store};
 
 /// Below the store's root. Two digits of the digest make folders that no file system finds too large.
@@ -298,6 +298,6 @@ fn unreadable(address: &str, cause: &dyn std::fmt::Display) -> StoreError {
 }
 
 fn failed(address: &str, error: &object_store::Error) -> StoreError {
-    let (address, cause) = (address.to_owned(), error.to_string());
+    let (address, cause) = (address.to_owned(), said(error));
     if passing(error) { StoreError::Away { address, cause } } else { StoreError::Failed { address, cause } }
 }

@@ -106,7 +106,8 @@ fn encoder(config: &Config) -> Check {
             Check::ok(what, found)
         }
         Err(error) => {
-            let fix = "`lunapark models pull minilm` gets the default; or correct documents.encoder";
+            let fix = "`lunapark models pull minilm` gets the default; or correct documents.encoder. Documents and searches \
+                       need it";
             Check::new(what, state, error.to_string(), fix)
         }
     }

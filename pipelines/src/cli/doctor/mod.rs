@@ -87,6 +87,8 @@ pub fn run(file: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn tell(checks: &[Check], out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    let missing: Vec<_> = checks.iter().filter(|check| check.state == State::Missing).map(|check| check.what).collect();
+    let missing = missing.join(", ");
     let failed = checks.iter().filter(|check| check.state == State::Failed).count();
     if out.json {
         out.document(&serde_json::json!({ "ok": failed == 0, "checks": checks }))?;
@@ -102,7 +104,8 @@ fn tell(checks: &[Check], out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
         }
         out.table(&table)?;
         let verdict = match failed {
-            0 => "everything that is configured works".to_owned(),
+            0 if missing.is_empty() => "everything that is configured works".to_owned(),
+            0 => format!("everything that is configured works; not there: {missing}"),
             1 => "one thing that is configured does not work".to_owned(),
             many => format!("{many} things that are configured do not work"),
         };
@@ -129,7 +132,7 @@ mod tests {
         assert!(text.contains("no answer") && text.contains("one thing"), "{text}");
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
         let (text, code) = told(State::Missing);
-        assert!(text.contains("log  missing"), "{text}");
+        assert!(text.contains("log  missing") && text.ends_with("works; not there: log\n"), "{text}");
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
     }
 }

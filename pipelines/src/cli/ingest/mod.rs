@@ -2,14 +2,19 @@
 //!
 //! ```text
 //!   folders ──files.rs──┐                      ┌ a table, with --page-content-column ── tables.rs ─▶ a record per row
-//!                       ├─▶ an item: id, bytes ┤
+//!              plan.rs ─┼─▶ an item: id, bytes ┤
 //!   buckets ─bucket.rs──┘                      └ a document ─▶ its file, or its address with --by-uri
 //!   .ndjson ─────────────────────────────────────────────────▶ its records
 //!                                                              └─ sender.rs: what has changed, to documents.ingest
+//!   letters.rs: what was refused, before and now               └─ prune.rs: what is gone
 //! ```
 
 mod bucket;
 mod files;
+mod letters;
+mod plan;
+mod prune;
+mod report;
 mod sender;
 mod tables;
 mod wait;
@@ -19,11 +24,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lunapark_schemas::documents::check_collection;
-use serde::Serialize;
 
 use super::Context;
-use super::output::{self, Output, Table, number};
+use super::output;
 use crate::config::Config;
+use plan::Plan;
 use sender::Sender;
 
 /// Every delivery must be acknowledged within this time.
@@ -31,18 +36,23 @@ const FLUSH: Duration = Duration::from_secs(300);
 
 /// Sends documents to a collection
 ///
-/// Folders and buckets are walked; each file or object is a document whose id is its path below them. A file that ends in
-/// .ndjson or .jsonl holds one ingest record per line (id, content or uri, title, metadata, …). With
-/// --page-content-column, JSON, CSV and Parquet files are tables: each row is a document, that column its text, the other
-/// columns what searches can filter by. What the collection has already, byte for byte, is not sent again. Text,
-/// Markdown, HTML and PDF are read; what is skipped is listed with its reason. The documents can be found once a service
-/// with documents.threads above 0 has indexed them: --wait waits for that.
+/// Folders and buckets are walked; each file or object is a document whose id is its path below them. Hidden files and
+/// links that lead out of a folder are left out. A file that ends in .ndjson or .jsonl holds one ingest record per line
+/// (id, content or uri, title, metadata, …). With --page-content-column, JSON, CSV and Parquet files are tables: each row
+/// is a document, that column its text, the other columns what searches can filter by. What the collection has already,
+/// byte for byte, is not sent again, nor what was refused before and has not changed since. Text, Markdown, HTML and PDF
+/// are read; what is skipped is listed with its reason. The documents can be found once a service with documents.threads
+/// above 0 has indexed them: --wait waits for that, and lists those that were refused. Simple fields of Markdown's front
+/// matter (`year: 1957` between two lines of ---) are what searches can filter by.
+///
+/// Exit code: 1 where a document was refused, in this run or before, and has not changed since.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark ingest papers/ notes.md --collection papers --wait\n  \
                         lunapark ingest abstracts.ndjson --collection abstracts\n  \
                         lunapark ingest s3://bucket/papers/ --collection papers        by the [store] settings\n  \
                         lunapark ingest table.csv -c papers --page-content-column abstract --id-column doi\n  \
-                        lunapark ingest papers/ --collection papers --all      sends also what has not changed")]
+                        lunapark ingest papers/ --collection papers --all      sends also what has not changed\n  \
+                        lunapark ingest papers/ -c papers --prune              shows what is gone; --yes takes it out")]
 pub struct Args {
     /// Files, folders, s3://bucket/prefix/, and NDJSON files of ingest records
     #[arg(required = true)]
@@ -65,7 +75,16 @@ pub struct Args {
     /// Send also what has not changed
     #[arg(long)]
     all: bool,
-    /// Wait until everything that was sent is indexed
+    /// Send also what was refused before and has not changed since: the service may read it now
+    #[arg(long)]
+    again: bool,
+    /// Look for documents of these folders and prefixes whose files are gone, and list them; with --yes they are taken out
+    #[arg(long)]
+    prune: bool,
+    /// Take out what --prune finds
+    #[arg(long, requires = "prune")]
+    yes: bool,
+    /// Wait until everything that was sent is indexed or refused
     #[arg(long)]
     wait: bool,
     /// Give up waiting after this long
@@ -78,54 +97,28 @@ pub fn collection(text: &str) -> Result<String, String> {
     check_collection(text).map(|()| text.to_owned())
 }
 
-/// What came of the files.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    collection: String,
-    sent: u64,
-    unchanged: u64,
-    skipped: Vec<Skipped>,
-    indexed: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Skipped {
-    path: String,
-    reason: String,
+impl Args {
+    /// True where a file's name says that it is a list of ingest records.
+    fn is_list(&self, name: &str) -> bool {
+        let listed = name.ends_with(".ndjson") || name.ends_with(".jsonl");
+        listed && self.page_content_column.is_none()
+    }
 }
 
 /// Runs the command.
 pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
+    let plan = Plan::of(config, args)?;
+    let below = args.prune.then(|| plan.below(args)).transpose()?.unwrap_or_default();
     let mut sender = Sender::open(context, config, args)?;
-    for path in &args.paths {
-        match path.to_str().filter(|text| text.starts_with("s3://")) {
-            Some(url) => bucket::walk(&mut sender, config, url)?,
-            None => files::walk(&mut sender, path)?,
-        }
+    plan.send(&mut sender)?;
+    if let Some(collection) = args.prune.then(|| sender::known(config, &args.collection)).transpose()?.flatten() {
+        prune::prune(&mut sender, below, &collection)?;
     }
-    let mut report = sender.finish()?;
+    let (mut report, letters) = sender.finish(plan.skipped)?;
     if args.wait {
         wait::wait(context, config, args.timeout)?;
-        report.indexed = true;
+        letters.since(&*context.log, &mut report)?;
+        report.waited = true;
     }
-    output::on_stdout(context.json, |out| print(out, context.json, &report))
-}
-
-fn print(out: &mut Output<'_>, json: bool, report: &Report) -> anyhow::Result<ExitCode> {
-    if json {
-        out.document(report)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let done = if report.indexed { "indexed" } else { "sent" };
-    let (sent, unchanged) = (number(report.sent), number(report.unchanged));
-    out.line(format_args!("{sent} documents {done} to collection {}, {unchanged} unchanged", report.collection))?;
-    if !report.skipped.is_empty() {
-        out.line(format_args!("\n{} skipped:", number(report.skipped.len() as u64)))?;
-        let mut table = Table::new(&["path", "reason"]);
-        for skipped in &report.skipped {
-            table.row([skipped.path.clone(), skipped.reason.clone()]);
-        }
-        out.table(&table)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    output::on_stdout(context.json, |out| report.print(out))
 }

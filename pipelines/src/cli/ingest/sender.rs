@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
-use lunapark_documents::{Columns, Kind, Limits, Source, TableFormat};
+use lunapark_documents::{Columns, Kind, Limits, Source, TableFormat, front_matter};
 use lunapark_index::{Reader, Snapshot};
-use lunapark_schemas::documents::{COLLECTION, DOCUMENT, IngestRecord, URI};
-use lunapark_schemas::headers::CONTENT_TYPE;
-use lunapark_schemas::{Event as _, HeadersBuf, Record};
+use lunapark_schemas::documents::{COLLECTION, DOCUMENT, IngestRecord, METADATA, URI};
+use lunapark_schemas::headers::{CE_CORRELATIONID, CONTENT_TYPE};
+use lunapark_schemas::{HeadersBuf, Record};
 use lunapark_stores::digest_of;
-use lunapark_topics::Writer;
+use lunapark_topics::{Log, Writer};
+use serde_json::{Map, Value};
 
-use super::{Args, FLUSH, Report, Skipped};
-use crate::cli::{Context, output};
+use super::letters::Letters;
+use super::report::{Gone, Listed, Refused, Report, Skipped};
+use super::{Args, FLUSH};
+use crate::cli::output::{counted, number};
+use crate::cli::{Context, lines, output};
 use crate::config::Config;
 use crate::knowledge;
 
@@ -38,22 +42,26 @@ pub(super) struct Item<'a> {
     pub version: Option<&'a str>,
     /// Its size, where that is known without them.
     pub bytes: Option<u64>,
+    /// True where it was named itself, and not found in a folder.
+    pub named: bool,
 }
 
 /// Sends documents to the topic.
 pub(super) struct Sender<'a> {
     args: &'a Args,
+    log: &'a dyn Log,
     topic: Arc<str>,
     max_bytes: usize,
     limits: Limits,
     writer: Box<dyn Writer>,
     known: Option<Arc<Snapshot>>,
+    letters: Letters,
     bar: ProgressBar,
     report: Report,
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn open(context: &Context, config: &Config, args: &'a Args) -> anyhow::Result<Self> {
+    pub(super) fn open(context: &'a Context, config: &Config, args: &'a Args) -> anyhow::Result<Self> {
         let topic = context.catalog.documents_ingest.name().clone();
         if config.create_topics {
             for spec in context.catalog.document_specs() {
@@ -63,17 +71,24 @@ impl<'a> Sender<'a> {
         let max_bytes = context.log.topic(&topic)?.max_message_bytes;
         let writer = context.log.writer().context("cannot open a producer")?;
         let known = if args.all { None } else { known(config, &args.collection)? };
-        let bar = output::progress(None, "{spinner} {pos} looked at, {msg} sent");
+        let log = &*context.log;
+        let letters = Letters::open(log, context.catalog.documents_ingest.dead().name())?;
+        let bar = output::progress(Some(0), "{spinner} {pos} of {len} looked at, {msg} sent");
         let report = Report { collection: args.collection.clone(), ..Report::default() };
         let limits = knowledge::limits(&config.documents);
-        Ok(Self { args, topic, max_bytes, limits, writer, known, bar, report })
+        Ok(Self { args, log, topic, max_bytes, limits, writer, known, letters, bar, report })
     }
 
-    /// All that was sent is on the log.
-    pub(super) fn finish(mut self) -> anyhow::Result<Report> {
+    /// All that was sent is on the log. `left_out` is what was skipped while looking.
+    pub(super) fn finish(mut self, left_out: Listed<Skipped>) -> anyhow::Result<(Report, Letters)> {
         self.writer.flush(FLUSH).context("not every document reached the log")?;
         self.bar.finish_and_clear();
-        Ok(self.report)
+        self.report.skipped.extend(left_out);
+        Ok((self.report, self.letters))
+    }
+
+    pub(super) fn args(&self) -> &'a Args {
+        self.args
     }
 
     pub(super) fn collection(&self) -> &str {
@@ -86,19 +101,26 @@ impl<'a> Sender<'a> {
 
     /// So many items more will come.
     pub(super) fn expect(&self, items: u64) {
-        self.bar.set_length(self.bar.position() + items);
-    }
-
-    /// True where a file's name says that it is a list of ingest records.
-    pub(super) fn has_records(&self, name: &str) -> bool {
-        let listed = name.ends_with(".ndjson") || name.ends_with(".jsonl");
-        listed && self.args.page_content_column.is_none()
+        self.bar.inc_length(items);
     }
 
     /// Notes what is not sent, and goes on.
     pub(super) fn skip(&mut self, shown: &str, reason: String) -> anyhow::Result<()> {
-        self.report.skipped.push(Skipped { path: shown.to_owned(), reason });
+        self.report.skipped.push(Skipped::new(shown, reason));
         Ok(())
+    }
+
+    /// Notes a document whose file is gone.
+    pub(super) fn gone(&mut self, gone: Gone) {
+        self.report.pruned = self.args.yes;
+        self.report.gone.push(gone);
+    }
+
+    /// Takes a document out of the collection.
+    pub(super) fn take_out(&mut self, id: &str) -> anyhow::Result<()> {
+        let (id, collection) = (id.to_owned(), self.args.collection.clone());
+        let record = IngestRecord { id, collection, deleted: true, ..IngestRecord::default() };
+        self.produce(&record.id, &serde_json::to_vec(&record)?, &mut json_headers())
     }
 
     /// Sends an item as it is asked for; `read` gives its bytes, if they are no more than so many.
@@ -112,62 +134,83 @@ impl<'a> Sender<'a> {
         let table = args.page_content_column.as_deref().zip(TableFormat::of(None, Some(item.id)));
         if let Some((content, format)) = table {
             let columns = Columns { content, id: args.id_column.as_deref(), title: args.title_column.as_deref() };
-            return match read(MAX_TABLE_BYTES) {
+            return match within(item.bytes, MAX_TABLE_BYTES, SPLIT).and_then(|()| read(MAX_TABLE_BYTES)) {
                 Ok(bytes) => super::tables::send(self, item, &bytes, format, &columns),
                 Err(reason) => self.skip(item.shown, reason),
             };
         }
-        if let Some(version) = item.version.filter(|_| args.by_uri) {
-            if let Some(bytes) = item.bytes.filter(|bytes| *bytes > self.limits.max_bytes as u64) {
-                let what = format!("{bytes} bytes; `documents.max_document_bytes` allows {}", self.limits.max_bytes);
-                return self.skip(item.shown, what);
-            }
-            return self.address(item, Some(version));
+        let most = self.limits.max_bytes as u64;
+        if let Err(reason) = within(item.bytes, most, RAISE) {
+            return self.skip(item.shown, reason);
         }
-        match read(self.limits.max_bytes as u64).and_then(|bytes| self.readable(item, bytes)) {
-            Ok(bytes) if self.is_unchanged(item.id, &bytes)? => Ok(()),
-            Ok(_) if args.by_uri => self.address(item, None),
-            Ok(bytes) => self.file(item, &bytes),
-            Err(reason) => self.skip(item.shown, reason),
+        if let Some(version) = item.version.filter(|_| args.by_uri) {
+            return self.address(item, Some(version), Map::new());
+        }
+        let (bytes, kind) = match read(most).and_then(|bytes| self.readable(item, bytes)) {
+            Ok(readable) => readable,
+            Err(reason) => return self.skip(item.shown, reason),
+        };
+        let said = match (kind, std::str::from_utf8(&bytes)) {
+            (Kind::Markdown, Ok(text)) => front_matter(text),
+            _ => Map::new(),
+        };
+        match self.is_unchanged(item.id, &bytes, &said)? {
+            true => Ok(()),
+            false if args.by_uri => self.address(item, None, said),
+            false => self.file(item, &bytes, said),
         }
     }
 
     /// The bytes of a file that the service can read, or why it cannot.
-    fn readable(&self, item: &Item<'_>, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    fn readable(&self, item: &Item<'_>, bytes: Vec<u8>) -> Result<(Vec<u8>, Kind), String> {
         if bytes.is_empty() {
             return Err("it is empty".to_owned());
         }
         let source = Source { bytes: &bytes, content_type: None, name: Some(item.id) };
-        match Kind::of(&source).map_err(|error| error.to_string())? {
+        let kind = Kind::of(&source).map_err(|error| error.to_string())?;
+        match kind {
             Kind::Table => return Err("it is a table: name the column of its texts (--page-content-column)".to_owned()),
             Kind::Text | Kind::Markdown | Kind::Html | Kind::Pdf => {}
         }
         match bytes.len() + HEADER_BYTES > self.max_bytes && !self.args.by_uri {
             true => Err(self.too_large(bytes.len())),
-            false => Ok(bytes),
+            false => Ok((bytes, kind)),
         }
     }
 
     fn too_large(&self, bytes: usize) -> String {
-        format!("{bytes} bytes, and topic `{}` takes {}: send its address (--by-uri)", self.topic, self.max_bytes)
+        format!(
+            "{} bytes, and topic `{}` takes {}: send its address (--by-uri), which `documents.sources` of the service must \
+             allow; or raise `topics.max_message_bytes`, which holds for a topic that is made anew",
+            number(bytes as u64),
+            self.topic,
+            number(self.max_bytes as u64)
+        )
     }
 
-    /// The file itself is the value.
-    fn file(&mut self, item: &Item<'_>, bytes: &[u8]) -> anyhow::Result<()> {
+    /// The file itself is the value; what its front matter says of it goes beside it.
+    fn file(&mut self, item: &Item<'_>, bytes: &[u8], said: Map<String, Value>) -> anyhow::Result<()> {
         let mut headers = HeadersBuf::new();
         headers.push_str(COLLECTION, &self.args.collection);
         headers.push_str(DOCUMENT, item.id);
         headers.push_str(URI, item.address);
+        if !said.is_empty() {
+            headers.push_str(METADATA, &Value::Object(said).to_string());
+        }
         headers.push_str(CONTENT_TYPE, "application/octet-stream");
-        self.send(item.id, bytes, &headers)
+        match self.was_refused(item.id, item.shown, bytes)? {
+            true => Ok(()),
+            false => self.send(item.id, bytes, &mut headers),
+        }
     }
 
     /// The service fetches it.
-    fn address(&mut self, item: &Item<'_>, version: Option<&str>) -> anyhow::Result<()> {
+    fn address(&mut self, item: &Item<'_>, version: Option<&str>, said: Map<String, Value>) -> anyhow::Result<()> {
         let mut record = IngestRecord {
             id: item.id.to_owned(),
             collection: self.args.collection.clone(),
             uri: Some(item.address.to_owned()),
+            metadata: said,
             ..IngestRecord::default()
         };
         if let Some(version) = version {
@@ -177,7 +220,7 @@ impl<'a> Sender<'a> {
             record.metadata.insert(VERSION.to_owned(), version.into());
         }
         match record.check() {
-            Ok(()) => self.json(&record),
+            Ok(()) => self.json(&record, item.shown),
             Err(reason) => self.skip(item.shown, reason),
         }
     }
@@ -185,51 +228,94 @@ impl<'a> Sender<'a> {
     /// The lines of a list of records.
     pub(super) fn lines(&mut self, shown: &str, bytes: &[u8]) -> anyhow::Result<()> {
         for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            let place = || format!("{shown}, line {}", number + 1);
-            let line = std::str::from_utf8(line).with_context(place)?;
+            let place = format!("{shown}, line {}", number + 1);
+            let line = std::str::from_utf8(line).with_context(|| place.clone())?;
             if !line.trim().is_empty() {
-                self.line(line).with_context(place)?;
+                self.line(line, &place)?;
             }
         }
         Ok(())
     }
 
     /// A line need not name the collection: --collection does.
-    pub(super) fn line(&mut self, line: &str) -> anyhow::Result<()> {
+    pub(super) fn line(&mut self, line: &str, place: &str) -> anyhow::Result<()> {
+        self.bar.inc_length(1);
         self.bar.inc(1);
-        let mut value: serde_json::Value = serde_json::from_str(line)?;
-        let Some(fields) = value.as_object_mut() else { bail!("not an object: write one ingest record per line") };
-        fields.entry("collection").or_insert_with(|| self.args.collection.clone().into());
-        let text = value.to_string();
-        let record = IngestRecord::from_json(text.as_bytes()).map_err(anyhow::Error::msg)?;
+        let record = match self.read_line(line) {
+            Ok(record) => record,
+            Err(error) => return Err(self.stop(error.context(place.to_owned()))),
+        };
         match record.collection == self.args.collection && self.has(&record)? {
             true => Ok(()),
-            false => self.json(&record),
+            false => self.json(&record, place),
         }
+    }
+
+    /// Nobody should have to guess how far it came.
+    fn stop(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let sent = self.report.sent;
+        match self.writer.flush(FLUSH) {
+            Ok(()) if sent > 0 => error.context(format!("stopped after {} sent; the rest is not", were(sent))),
+            Ok(()) => error.context("nothing was sent"),
+            Err(lost) => error.context(format!("stopped, and not every document reached the log ({lost})")),
+        }
+    }
+
+    fn read_line(&self, line: &str) -> anyhow::Result<IngestRecord> {
+        let mut value: Value = serde_json::from_str(line).map_err(|error| {
+            let (what, column) = lines::fault(&error);
+            anyhow::anyhow!("{what}{column}; {RECORD}")
+        })?;
+        let Some(fields) = value.as_object_mut() else { bail!("this line is no JSON object; {RECORD}") };
+        fields.entry("collection").or_insert_with(|| self.args.collection.clone().into());
+        let record = IngestRecord::from_json(value.to_string().as_bytes());
+        record.map_err(|what| anyhow::anyhow!("{}; {RECORD}", lines::plain(&what)))
     }
 
     /// Sends a record that has its content, or says why it is none for the topic.
-    pub(super) fn record(&mut self, record: &IngestRecord) -> anyhow::Result<Option<String>> {
+    pub(super) fn record(&mut self, record: &IngestRecord, shown: &str) -> anyhow::Result<Option<String>> {
         if self.has(record)? {
             return Ok(None);
         }
-        let bytes = serde_json::to_vec(record)?;
-        match bytes.len() + HEADER_BYTES > self.max_bytes {
-            true => Ok(Some(format!("{} bytes, and topic `{}` takes {}", bytes.len(), self.topic, self.max_bytes))),
-            false => self.json(record).map(|()| None),
+        let bytes = serde_json::to_vec(record)?.len();
+        match bytes + HEADER_BYTES > self.max_bytes {
+            true => Ok(Some(self.too_large(bytes))),
+            false => self.json(record, shown).map(|()| None),
         }
     }
 
-    fn json(&mut self, record: &IngestRecord) -> anyhow::Result<()> {
-        let mut headers = HeadersBuf::new();
-        headers.push_str(CONTENT_TYPE, "application/json");
-        self.send(&record.key(), &serde_json::to_vec(record)?, &headers)
+    /// A record whose content is elsewhere may be another one by now, unless it says which version it was.
+    fn json(&mut self, record: &IngestRecord, shown: &str) -> anyhow::Result<()> {
+        let value = serde_json::to_vec(record)?;
+        let told = record.content.is_some() || record.metadata.contains_key(VERSION);
+        match told && self.was_refused(&record.id, shown, &value)? {
+            true => Ok(()),
+            false => self.send(&record.id, &value, &mut json_headers()),
+        }
     }
 
-    /// True where the collection has these bytes under this id.
-    fn is_unchanged(&mut self, id: &str, bytes: &[u8]) -> anyhow::Result<bool> {
+    /// True where this was refused before: it would be again, so it is told and not sent.
+    fn was_refused(&mut self, id: &str, shown: &str, value: &[u8]) -> anyhow::Result<bool> {
+        if self.args.again || self.args.all {
+            return Ok(false);
+        }
+        let Some(before) = self.letters.before(self.log, &self.args.collection, id, value)? else { return Ok(false) };
+        self.report.refused.push(Refused {
+            document: id.to_owned(),
+            path: shown.to_owned(),
+            reason: before.reason,
+            dead_letter: before.dead_letter,
+            sent: false,
+        });
+        Ok(true)
+    }
+
+    /// True where the collection has these bytes under this id, and what their front matter says.
+    fn is_unchanged(&mut self, id: &str, bytes: &[u8], said: &Map<String, Value>) -> anyhow::Result<bool> {
         let Some(known) = &self.known else { return Ok(false) };
-        let found = known.digest(id)?.is_some_and(|digest| digest == digest_of(bytes));
+        let found = known.about(id)?.is_some_and(|about| {
+            about.digest == digest_of(bytes) && said.iter().all(|(name, value)| about.metadata.get(name) == Some(value))
+        });
         self.report.unchanged += u64::from(found);
         Ok(found)
     }
@@ -255,7 +341,15 @@ impl<'a> Sender<'a> {
         Ok(found)
     }
 
-    fn send(&mut self, id: &str, value: &[u8], headers: &HeadersBuf) -> anyhow::Result<()> {
+    fn send(&mut self, id: &str, value: &[u8], headers: &mut HeadersBuf) -> anyhow::Result<()> {
+        self.produce(id, value, headers)?;
+        self.report.sent += 1;
+        self.bar.set_message(self.report.sent.to_string());
+        Ok(())
+    }
+
+    fn produce(&mut self, id: &str, value: &[u8], headers: &mut HeadersBuf) -> anyhow::Result<()> {
+        headers.push_str(CE_CORRELATIONID, self.letters.run());
         let record = Record {
             topic: &self.topic,
             partition: None,
@@ -264,15 +358,39 @@ impl<'a> Sender<'a> {
             headers: headers.view(),
             timestamp: None,
         };
-        self.writer.produce(&record).with_context(|| format!("document `{id}`"))?;
-        self.report.sent += 1;
-        self.bar.set_message(self.report.sent.to_string());
-        Ok(())
+        self.writer.produce(&record).with_context(|| format!("document `{id}`"))
+    }
+}
+
+fn were(count: u64) -> String {
+    format!("{} {}", counted(count, "document"), if count == 1 { "was" } else { "were" })
+}
+
+fn json_headers() -> HeadersBuf {
+    let mut headers = HeadersBuf::new();
+    headers.push_str(CONTENT_TYPE, "application/json");
+    headers
+}
+
+/// What a line should be.
+const RECORD: &str = "write one ingest record per line, {\"id\": \"…\", \"content\": \"…\"}, with \"uri\" or \"deleted\": true \
+                      in place of content, and with \"title\" and \"metadata\" as you like";
+/// What to do about a table that is too large.
+const SPLIT: &str = "are held while a table is read: split it";
+/// What to do about a document that is too large.
+const RAISE: &str =
+    "are read of a document: raise `documents.max_document_bytes`, here and for the service, or split it";
+
+/// Refuses what is known to be too large before it is read.
+fn within(bytes: Option<u64>, most: u64, what: &str) -> Result<(), String> {
+    match bytes.filter(|bytes| *bytes > most) {
+        Some(bytes) => Err(format!("{} bytes, and at most {} {what}", number(bytes), number(most))),
+        None => Ok(()),
     }
 }
 
 /// The collection as it is now; none where there is no such collection yet.
-fn known(config: &Config, collection: &str) -> anyhow::Result<Option<Arc<Snapshot>>> {
+pub(super) fn known(config: &Config, collection: &str) -> anyhow::Result<Option<Arc<Snapshot>>> {
     let store = Arc::new(knowledge::store(config)?);
     match Reader::open(store, collection, CACHE_BYTES) {
         Ok(reader) => Ok(Some(reader.snapshot())),

@@ -65,6 +65,9 @@ pub(super) fn send(
     match read {
         Ok(_) => {}
         Err(Stop::Log(error)) => return Err(error),
+        Err(Stop::Table(error @ ExtractError::Column(_))) if number == 0 && item.named => {
+            anyhow::bail!("{}: {error}", item.shown)
+        }
         Err(Stop::Table(error)) if number == 0 => sender.skip(item.shown, error.to_string())?,
         Err(Stop::Table(error)) => sender.skip(item.shown, format!("what follows row {number}: {error}"))?,
     }
@@ -92,7 +95,7 @@ fn one(
         ..IngestRecord::default()
     };
     match record.check() {
-        Ok(()) => sender.record(&record),
+        Ok(()) => sender.record(&record, &format!("{}, row {number}", item.shown)),
         Err(reason) => Ok(Some(reason)),
     }
 }

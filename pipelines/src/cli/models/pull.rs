@@ -38,9 +38,15 @@ pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyho
     let (downloads, mut bar) = (shelf.config.data.join("downloads"), Bar::new());
     let pulled = Pull { store: &store, downloads: &downloads, net: &net, watch: &mut bar }.run(&args.encoder);
     bar.bar.finish_and_clear();
-    let pulled = pulled?;
-    // What is left in it belongs to another pull.
-    let _others = std::fs::remove_dir(&downloads);
+    // What is left in it belongs to another pull, or is where the next try goes on.
+    let left = std::fs::remove_dir(&downloads).is_err() && downloads.exists();
+    let pulled = match pulled {
+        Err(error) if left => {
+            let kept = format!("what has come is kept in {}, and the next try goes on from there", downloads.display());
+            return Err(anyhow::Error::from(error).context(kept));
+        }
+        pulled => pulled?,
+    };
     let name = args.name.clone().unwrap_or_else(|| encoders::last_part(&pulled.card.name));
     check_name(&name)?;
     let version = shelf.catalog.reserve(&name, &format!("sha256:{}", pulled.digest))?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Fixture, parsed, printed, scorer};
 use crate::cli::audit;
+use crate::cli::output::Output;
 
 const WORDS: [&str; 9] = ["score", "dead", "score", "filtered", "partial", "score", "score", "filtered", "score"];
 
@@ -49,10 +50,27 @@ fn what_is_not_scored_yet_is_pending() {
 
 #[test]
 fn a_pipeline_that_never_ran_is_not_proven() {
-    let fixture = scored();
+    let mut fixture = scored();
+    fixture.context.group_of_pipeline = "lab.other".to_owned();
     let (report, code) = fixture.audit(&["--pipeline", "other"]);
     assert_ne!(code, ExitCode::SUCCESS);
     assert!(report["notes"].to_string().contains("nothing of pipeline"), "{report}");
+    // One that ran under another configuration can be audited as long as the ledger knows it.
+    assert_eq!(fixture.audit(&["--pipeline", "score"]).1, ExitCode::SUCCESS);
+}
+
+#[test]
+fn a_pipeline_that_nobody_knows_is_refused_with_the_names_there_are() {
+    let fixture = scored();
+    for options in [&["--pipeline", "nope"][..], &["--pipeline", "lab.nope", "--deep"]] {
+        let refused = audit::execute(&fixture.context, &parsed(options), &mut Output::new(vec![], false)).unwrap_err();
+        let text = refused.to_string();
+        let names = ["no pipeline `nope`", "names score, train, documents, search", "the ledger holds score"];
+        assert!(names.iter().all(|name| text.contains(name)), "{text}");
+    }
+    let empty = Fixture::new();
+    let refused = audit::execute(&empty.context, &parsed(&["--pipeline", "nope"]), &mut Output::new(vec![], false));
+    assert!(refused.unwrap_err().to_string().contains("the ledger is empty"));
 }
 
 #[test]

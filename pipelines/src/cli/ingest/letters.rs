@@ -1,0 +1,152 @@
+//! Dead letters of documents: those of earlier runs, so that what was refused is not sent again unchanged, and those of
+//! this one, so that nobody takes a refused document for an indexed one.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+
+use lunapark_schemas::documents::{COLLECTION, Ingest, URI};
+use lunapark_schemas::headers::{CE_CORRELATIONID, dead};
+use lunapark_schemas::{Message, TopicPartition};
+use lunapark_stores::digest_of;
+use lunapark_topics::{Log, LogError, LogErrorKind};
+use serde::Deserialize;
+
+use super::report::{Refused, Report};
+use crate::audit::scan::Scan;
+use crate::audit::source::Source;
+use crate::cli::output::printable;
+
+/// So many refused documents of earlier runs are kept in mind; what is beyond is sent again, which costs work only.
+const KNOWN: usize = 100_000;
+
+/// The topic of the dead letters, as it was before anything was sent.
+pub(super) struct Letters {
+    partitions: Vec<TopicPartition>,
+    ends: Vec<i64>,
+    /// What the records of this run carry, and their dead letters after them.
+    run: String,
+    /// Id and digest of what was refused before; read when the first document is about to be sent.
+    before: Option<HashMap<String, Before>>,
+}
+
+/// What was said of a document.
+#[derive(Clone)]
+pub(super) struct Before {
+    pub reason: String,
+    pub dead_letter: String,
+}
+
+/// The fields of an ingest record that name it.
+#[derive(Deserialize)]
+struct Named {
+    collection: String,
+    #[serde(default)]
+    uri: Option<String>,
+}
+
+impl Letters {
+    /// Notes where the topic ends; one that does not exist has no letters.
+    pub(super) fn open(log: &dyn Log, topic: &Arc<str>) -> Result<Self, LogError> {
+        let partitions: Vec<_> = match log.topic(topic) {
+            Ok(found) => (0..found.partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect(),
+            Err(error) if error.kind == LogErrorKind::TopicMissing => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let half = || RandomState::new().build_hasher().finish();
+        Ok(Self {
+            ends: log.ends(&partitions)?,
+            partitions,
+            run: format!("ingest-{:016x}{:016x}", half(), half()),
+            before: None,
+        })
+    }
+
+    /// What the records of this run carry.
+    pub(super) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// What was said when this very value was refused.
+    pub(super) fn before(
+        &mut self,
+        log: &dyn Log,
+        collection: &str,
+        id: &str,
+        value: &[u8],
+    ) -> Result<Option<Before>, LogError> {
+        let known = match self.before.take() {
+            Some(known) => known,
+            None => self.read(log, collection)?,
+        };
+        let found = if known.is_empty() { None } else { known.get(&name(id.as_bytes(), value)).cloned() };
+        self.before = Some(known);
+        Ok(found)
+    }
+
+    fn read(&self, log: &dyn Log, collection: &str) -> Result<HashMap<String, Before>, LogError> {
+        let mut known = HashMap::new();
+        for (at, end) in self.partitions.iter().zip(&self.ends) {
+            Scan::open(log, at, 0)?.until(*end, |letter| {
+                let cut = letter.headers.get(dead::ORIGINAL_BYTES).is_some();
+                if !cut && known.len() < KNOWN && collection_of(letter).as_deref() == Some(collection) {
+                    let (key, value) = (letter.key.unwrap_or_default(), letter.value.unwrap_or_default());
+                    let before = Before { reason: reason(letter), dead_letter: letter.position().to_string() };
+                    known.insert(name(key, value), before);
+                }
+                Ok::<(), LogError>(())
+            })?;
+        }
+        Ok(known)
+    }
+
+    /// Adds to the report what the service has refused of this run. The service has committed everything by now; its
+    /// letters may still stand behind an open transaction of somebody else, which is waited for.
+    pub(super) fn since(&self, log: &dyn Log, report: &mut Report) -> Result<(), LogError> {
+        let ends = log.ends(&self.partitions)?;
+        for ((at, from), end) in self.partitions.iter().zip(&self.ends).zip(ends) {
+            Scan::open(log, at, *from)?.until(end, |letter| {
+                if letter.headers.get_str(CE_CORRELATIONID) == Some(&self.run) {
+                    report.refused_now += 1;
+                    report.refused.push(refused(letter));
+                }
+                Ok::<(), LogError>(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn name(id: &[u8], value: &[u8]) -> String {
+    format!("{}/{}", digest_of(value), String::from_utf8_lossy(id))
+}
+
+fn named(letter: &Message<'_>) -> Option<Named> {
+    serde_json::from_slice(letter.value?).ok()
+}
+
+fn collection_of(letter: &Message<'_>) -> Option<String> {
+    let header = letter.headers.get_str(COLLECTION).map(str::to_owned);
+    header.or_else(|| named(letter).map(|named| named.collection))
+}
+
+/// What is wrong with it, without the place of its record.
+fn reason(letter: &Message<'_>) -> String {
+    let message = letter.headers.get(dead::MESSAGE).map(printable).unwrap_or_default();
+    let source = Source::of_dead_letter(letter.headers).map(|source| format!("{source}: "));
+    let reason = source.and_then(|source| message.strip_prefix(&source).map(str::to_owned));
+    reason.unwrap_or(message)
+}
+
+fn refused(letter: &Message<'_>) -> Refused {
+    let id = Ingest::id_of(letter).unwrap_or_default();
+    let uri = letter.headers.get_str(URI).map(str::to_owned).or_else(|| named(letter)?.uri);
+    let path = uri.map(|uri| uri.strip_prefix("file://").unwrap_or(&uri).to_owned()).unwrap_or_else(|| id.clone());
+    Refused {
+        path: printable(path.as_bytes()),
+        document: printable(id.as_bytes()),
+        reason: reason(letter),
+        dead_letter: letter.position().to_string(),
+        sent: true,
+    }
+}

@@ -1,0 +1,34 @@
+//! Documents whose files are gone: found by their addresses, and taken out where that is asked for.
+
+use std::collections::HashSet;
+
+use lunapark_index::Snapshot;
+
+use super::plan::Below;
+use super::report::Gone;
+use super::sender::Sender;
+
+/// Notes the documents of the named folders and prefixes whose files are gone, and takes them out with --yes.
+///
+/// A document is of a folder where its address is the folder's and its id: that is how `ingest` names it. Others that
+/// came from files in the folder, by records of their own, are left alone.
+pub(super) fn prune(sender: &mut Sender<'_>, below: Vec<Below>, collection: &Snapshot) -> anyhow::Result<()> {
+    let args = sender.args();
+    for Below { prefix, ids } in below {
+        let ids: HashSet<String> = ids.into_iter().collect();
+        let mut gone = Vec::new();
+        collection.each_place(|id, uri| {
+            if uri.strip_prefix(&prefix) == Some(id) && !ids.contains(id) {
+                gone.push(id.to_owned());
+            }
+        })?;
+        for id in gone {
+            let path = format!("{}{id}", prefix.strip_prefix("file://").unwrap_or(&prefix));
+            if args.yes {
+                sender.take_out(&id)?;
+            }
+            sender.gone(Gone { document: id, path });
+        }
+    }
+    Ok(())
+}
