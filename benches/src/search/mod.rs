@@ -283,7 +283,7 @@ fn fewest(
 
 /// What must be asked for so that so much is found: the measured recall is what counts, on both sides.
 fn asked(ours: &Ours, exact: &[Vec<u64>], wanted: f64) -> anyhow::Result<(f64, f64)> {
-    let (mut low, mut high) = (0.5, 0.9995);
+    let (mut low, mut high) = (0.05, 0.9995);
     for _ in 0..10 {
         let middle = f64::midpoint(low, high);
         let found = recall(exact, &ours.found(Recall::AtLeast(middle), QUESTIONS)?);

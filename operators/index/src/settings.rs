@@ -32,22 +32,19 @@ pub struct Chunking {
     pub parent_tokens: u32,
 }
 
-/// The constants of BM25.
+/// The constants of BM25. Collections of earlier versions have an `epsilon` beside them, which is not read any more.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Bm25 {
     /// How soon a repeated word counts no more.
     pub k1: f64,
     /// How much a long passage is held against it.
     pub b: f64,
-    /// A word in more than half of all passages has a negative weight, in whose place stands this part of the mean weight.
-    pub epsilon: f64,
 }
 
 impl Default for Bm25 {
     /// Those of `rank_bm25`'s BM25Okapi.
     fn default() -> Self {
-        Self { k1: 1.5, b: 0.75, epsilon: 0.25 }
+        Self { k1: 1.5, b: 0.75 }
     }
 }
 
@@ -74,12 +71,12 @@ pub struct Settings {
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), IndexError> {
         let refused = |why: &str| Err(IndexError::refused("settings", why));
-        let Bm25 { k1, b, epsilon } = self.bm25;
+        let Bm25 { k1, b } = self.bm25;
         if !(1..=MAX_DIMENSION).contains(&self.dimension) {
             return refused("`dimension` must be 1 to 65536");
         }
-        if !(k1.is_finite() && k1 >= 0.0 && (0.0..=1.0).contains(&b) && epsilon.is_finite()) {
-            return refused("`bm25` needs k1 ≥ 0, b from 0 to 1, and a finite epsilon");
+        if !(k1.is_finite() && k1 >= 0.0 && (0.0..=1.0).contains(&b)) {
+            return refused("`bm25` needs k1 ≥ 0, and b from 0 to 1");
         }
         Ok(())
     }
@@ -99,5 +96,16 @@ impl Settings {
                 Err(IndexError::OtherSettings { collection: collection.to_owned(), field, has, given })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_of_earlier_versions_are_read() {
+        let read: Bm25 = serde_json::from_str(r#"{"k1":1.5,"b":0.75,"epsilon":0.25}"#).unwrap();
+        assert_eq!(read, Bm25::default());
     }
 }

@@ -4,6 +4,7 @@
 //!   a sample ─► means.rs: k-means ─► centres ─► each vector to its nearest centre's list, as 8-bit numbers
 //!                                                                   │
 //!   other rows as questions ─► recall.rs: in which lists are their ten nearest? ─► recall by number of lists
+//!   (as they are, and moved away)
 //!
 //!   a question ─► nearest centres ─► their lists ─► candidates ─► exact scores   (search/lists.rs, search/bounded.rs)
 //! ```
@@ -89,16 +90,32 @@ fn list(item: DataType, length: usize, values: ArrayRef) -> Result<ArrayRef, Arr
 
 /// All rows in an order that is chance, but the same each time.
 fn shuffled(count: usize) -> Vec<u32> {
-    let mut rows: Vec<u32> = (0..count as u32).collect();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let (mut rows, mut chance): (Vec<u32>, _) = ((0..count as u32).collect(), Chance::new());
     for at in (1..count).rev() {
-        // Xorshift by Marsaglia; a row is swapped with one before it.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        rows.swap(at, (state % (at as u64 + 1)) as usize);
+        rows.swap(at, (chance.next() % (at as u64 + 1)) as usize);
     }
     rows
+}
+
+/// Numbers that are chance, but the same each time: xorshift by Marsaglia.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// From -1 to 1: the upper 24 bits, which single precision holds.
+    fn number(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+    }
 }
 
 /// Where each list ends, and its rows in ascending order.

@@ -1,4 +1,4 @@
-//! Search by words: BM25 by Robertson and Walker, as `rank_bm25`'s BM25Okapi computes it.
+//! Search by words: BM25 by Robertson and Walker, with the weights of words that Lucene gives them.
 //!
 //! The unit is the parent: children overlap, and a passage that is shown is what should be about the question's words.
 //! Counts are of what is live in this version, whatever the filter lets through: so a collection that has changed often
@@ -6,13 +6,13 @@
 //!
 //! ```text
 //! score = Σ over the question's words  idf · f (k1 + 1) / (f + k1 (1 - b + b · length / mean length))
-//! idf   = ln(N - n + ½) - ln(n + ½), and where that is negative, epsilon · the mean idf of all words
+//! idf   = ln(1 + (N - n + ½) / (n + ½))
 //! ```
+//!
+//! The 1 in the logarithm keeps the weight of a word above zero that is in more than half of all passages: among passages
+//! that are nearly alike the one that has more of the question's words is the better one too.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use arrow_array::Array;
 
 use super::best::{Best, Candidate};
 use crate::bits::Bits;
@@ -27,8 +27,6 @@ pub(crate) struct WordStatistics {
     pub(crate) live: Vec<Arc<Bits>>,
     passages: f64,
     mean_length: f64,
-    /// Known once a word with a negative weight was asked for.
-    mean_idf: std::sync::OnceLock<f64>,
 }
 
 impl Snapshot {
@@ -53,34 +51,12 @@ impl WordStatistics {
             live.push(Arc::new(counts));
         }
         let (passages, words) = (passages as f64, words as f64);
-        Ok(Self { live, passages, mean_length: words / passages, mean_idf: Default::default() })
+        Ok(Self { live, passages, mean_length: words / passages })
     }
 
+    /// What a word that so many passages contain weighs.
     fn idf(&self, containing: f64) -> f64 {
-        (self.passages - containing + 0.5).ln() - (containing + 0.5).ln()
-    }
-
-    /// The mean weight of all words of the version.
-    fn mean_idf(&self, snapshot: &Snapshot) -> Result<f64, IndexError> {
-        if let Some(known) = self.mean_idf.get() {
-            return Ok(*known);
-        }
-        let mut containing: HashMap<String, u32> = HashMap::new();
-        for (segment, live) in self.live.iter().enumerate() {
-            let (terms, postings) = (snapshot.table::<Terms>(segment)?, snapshot.table::<Postings>(segment)?);
-            for row in 0..terms.term.len() {
-                let parents = &postings.parent.values()[terms.range(row)];
-                let count = parents.iter().filter(|&&parent| live.get(parent as usize)).count() as u32;
-                if count > 0 {
-                    *containing.entry(terms.term.value(row).to_owned()).or_insert(0) += count;
-                }
-            }
-        }
-        // Sorted, so that the sum does not depend on the order of a hash map.
-        let mut counts: Vec<u32> = containing.into_values().collect();
-        counts.sort_unstable();
-        let mean = counts.iter().map(|&count| self.idf(f64::from(count))).sum::<f64>() / counts.len() as f64;
-        Ok(*self.mean_idf.get_or_init(|| mean))
+        (1.0 + (self.passages - containing + 0.5) / (containing + 0.5)).ln()
     }
 }
 
@@ -134,12 +110,7 @@ fn weighted(
     }
     for (word, weight) in &mut words {
         let containing = containing(snapshot, statistics, word)?;
-        let idf = match statistics.idf(containing) {
-            _ if containing == 0.0 => 0.0,
-            idf if idf < 0.0 => snapshot.settings().bm25.epsilon * statistics.mean_idf(snapshot)?,
-            idf => idf,
-        };
-        *weight *= idf;
+        *weight *= statistics.idf(containing);
     }
     Ok(words)
 }
@@ -163,7 +134,7 @@ fn score_segment(
     segment: usize,
     parents: &Parents,
     words: &[(String, f64)],
-    Bm25 { k1, b, .. }: Bm25,
+    Bm25 { k1, b }: Bm25,
     mean_length: f64,
 ) -> Result<Vec<Option<f64>>, IndexError> {
     let mut scores = vec![None; parents.words.len()];

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::best::{Best, Candidate};
 use super::codes::{Question, likely};
-use super::dense::{self, Questions, STEP, Worth};
+use super::dense::{self, Hopeful, Questions, STEP, Worth};
 use super::kernel_codes::CodeKernel;
 use super::lists;
 use super::part::{Part, Stored};
 use super::threads::{each, on_threads};
-use crate::{IndexError, Metric};
+use crate::Metric;
 
 /// Rows beyond those asked for that are kept before the hopeless ones are sorted out.
 const ROOM: usize = 4096;
@@ -43,21 +43,17 @@ impl Kept {
         if high < self.lows.bar() {
             return;
         }
+        // A bound that is no number is none: its row is kept, and does not set the bar.
+        let high = if high.is_nan() { f64::INFINITY } else { high };
         self.rows.push(Candidate { score: high, segment, row });
-        // A bound that is no number is none, and must not set the bar.
         let score = if low.is_nan() { f64::NEG_INFINITY } else { low };
         self.lows.offer(Candidate { score, segment, row });
         if self.rows.len() >= self.room {
             let bar = self.lows.bar();
-            self.rows.retain(|row| reaches(row, bar));
+            self.rows.retain(|row| row.score >= bar);
             self.room = self.room.max(2 * self.rows.len());
         }
     }
-}
-
-/// A bound that is no number says nothing: its row is kept.
-fn reaches(row: &Candidate, bar: f64) -> bool {
-    row.score >= bar || row.score.is_nan()
 }
 
 /// Places of a part to be compared with some questions.
@@ -68,16 +64,16 @@ struct Item {
     asked: Option<Vec<u32>>,
 }
 
-/// The best `most` rows for each question, best first, by the exact score.
+/// Rows among which the best `most` for each question are.
 pub(super) fn search(
     kernel: CodeKernel,
     parts: &[Part],
     questions: &Questions,
     most: usize,
     threads: usize,
-) -> Result<Vec<Vec<Candidate>>, IndexError> {
+) -> Vec<Hopeful> {
     if most == 0 || questions.len() == 0 {
-        return Ok(vec![Vec::new(); questions.len()]);
+        return (0..questions.len()).map(|_| Hopeful { rows: Vec::new(), others: f64::INFINITY }).collect();
     }
     make_codes(parts, threads);
     let coded: Vec<Question> = (0..questions.len()).map(|at| Question::of(questions.get(at))).collect();
@@ -95,9 +91,7 @@ pub(super) fn search(
     let comparisons = |item: &Item| item.places.len() * item.asked.as_ref().map_or(questions.len(), Vec::len);
     let worth = items.iter().map(comparisons).sum::<usize>() / WORTH_A_THREAD;
     let found = on_threads(threads.min(items.len()).min(worth).max(1), &work);
-    let rows = merge(found, most, questions.len());
-    let exact = |question: usize| dense::exact(parts, questions, question, rows[question].clone(), most);
-    each(threads, questions.len(), exact).into_iter().collect()
+    merge(found, most, questions)
 }
 
 /// The first search of a version waits for its codes: each thread makes those of a segment at a time.
@@ -156,21 +150,24 @@ fn blocks(part: &Part, number: usize) -> impl Iterator<Item = Item> {
 }
 
 /// The rows of each question whose upper bound reaches the last of the best lower bounds.
-fn merge(found: Vec<Vec<Kept>>, most: usize, questions: usize) -> Vec<Vec<Candidate>> {
-    let mut all: Vec<(Best, Vec<Candidate>)> = (0..questions).map(|_| (Best::new(most), Vec::new())).collect();
+fn merge(found: Vec<Vec<Kept>>, most: usize, questions: &Questions) -> Vec<Hopeful> {
+    let mut all: Vec<(Best, Vec<Candidate>)> = (0..questions.len()).map(|_| (Best::new(most), Vec::new())).collect();
     for kept in found {
         for ((lows, rows), kept) in all.iter_mut().zip(kept) {
             lows.merge(kept.lows);
             rows.extend(kept.rows);
         }
     }
-    let hopeful = |(lows, mut rows): (Best, Vec<Candidate>)| {
+    let hopeful = |(question, (lows, mut rows)): (usize, (Best, Vec<Candidate>))| {
         let lows = lows.sorted();
         let bar = lows.get(most - 1).map_or(f64::NEG_INFINITY, |last| last.score);
-        rows.retain(|row| reaches(row, bar));
-        rows
+        rows.retain(|row| row.score >= bar);
+        let scored = questions.scored(question);
+        rows.iter_mut().for_each(|row| row.score = scored(row.score));
+        rows.sort_unstable_by(Candidate::order);
+        Hopeful { rows, others: scored(bar.next_down()) }
     };
-    all.into_iter().map(hopeful).collect()
+    all.into_iter().enumerate().map(hopeful).collect()
 }
 
 /// Questions side by side.

@@ -50,22 +50,66 @@ impl Questions {
     pub(super) fn get(&self, question: usize) -> &[f32] {
         &self.values[question * self.dimension..][..self.dimension]
     }
+
+    /// Turns what orders the rows of a question, as [`Worth`] gives it, into their scores, which hold the question's length
+    /// as well.
+    pub(super) fn scored(&self, question: usize) -> impl Fn(f64) -> f64 + use<> {
+        let question = self.get(question);
+        let square = sum(question, question, |a, b| a * b);
+        let (scale, shift) = match self.metric {
+            Metric::Cosine if square > 0.0 => (square.sqrt().recip(), 0.0),
+            Metric::InnerProduct | Metric::Cosine => (1.0, 0.0),
+            Metric::L2 => (1.0, -square),
+        };
+        move |worth| worth * scale + shift
+    }
+
+    /// Some of them.
+    pub(super) fn picked(&self, some: &[usize]) -> Self {
+        let values = some.iter().flat_map(|&question| self.get(question)).copied().collect();
+        Self { values, ..*self }
+    }
 }
 
 /// Vectors of fewer numbers are compared as they are: their codes would be padding for the most part.
 const MIN_CODED: usize = 64;
 
-/// The best `most` rows for each question, best first, by the exact score.
-pub(crate) fn search(
+/// Rows that may be the best for a question, the most promising first.
+pub(super) struct Hopeful {
+    /// With scores that are no less than the exact ones.
+    pub(super) rows: Vec<Candidate>,
+    /// No other row has a better score than this.
+    pub(super) others: f64,
+}
+
+impl Hopeful {
+    /// The best `most` rows, best first, by the exact score.
+    fn best(
+        self,
+        parts: &[Part],
+        questions: &Questions,
+        question: usize,
+        most: usize,
+    ) -> Result<Vec<Candidate>, IndexError> {
+        let mut rows = self.rows;
+        exact(parts, questions, question, &mut rows)?;
+        rows.sort_unstable_by(Candidate::order);
+        rows.truncate(most);
+        Ok(rows)
+    }
+}
+
+/// Rows among which the best `most` for each question are.
+pub(super) fn search(
     parts: &[Part],
     questions: &Questions,
     most: usize,
     threads: usize,
-) -> Result<Vec<Vec<Candidate>>, IndexError> {
+) -> Result<Vec<Hopeful>, IndexError> {
     let kernel = CodeKernel::fastest();
     let listed = parts.iter().any(|part| matches!(part.vectors, Stored::Listed(_)));
     if listed || (kernel.is_fast() && questions.dimension >= MIN_CODED) {
-        return bounded::search(kernel, parts, questions, most, threads);
+        return Ok(bounded::search(kernel, parts, questions, most, threads));
     }
     plain(Kernel::fastest(), parts, questions, most, threads)
 }
@@ -78,8 +122,11 @@ pub(crate) fn exact_rows(
     most: usize,
     threads: usize,
 ) -> Result<Vec<Vec<u32>>, IndexError> {
-    let found = bounded::search(kernel, parts, questions, most, threads)?;
-    Ok(found.into_iter().map(|found| found.into_iter().map(|candidate| candidate.row).collect()).collect())
+    let hopeful = bounded::search(kernel, parts, questions, most, threads);
+    let rows = |(question, hopeful): (usize, Hopeful)| -> Result<Vec<u32>, IndexError> {
+        Ok(hopeful.best(parts, questions, question, most)?.iter().map(|candidate| candidate.row).collect())
+    };
+    hopeful.into_iter().enumerate().map(rows).collect()
 }
 
 /// The search that reads the vectors as they are.
@@ -89,7 +136,7 @@ fn plain(
     questions: &Questions,
     most: usize,
     threads: usize,
-) -> Result<Vec<Vec<Candidate>>, IndexError> {
+) -> Result<Vec<Hopeful>, IndexError> {
     let numbered = parts.iter().enumerate();
     let blocks: Vec<_> = numbered.flat_map(|(number, part)| blocks(part).map(move |range| (number, range))).collect();
     let next = AtomicUsize::new(0);
@@ -103,8 +150,13 @@ fn plain(
     };
     let found = on_threads(threads.min(blocks.len()).max(1), &work);
     let merged = merge(found, most.saturating_add(SLACK), questions.len());
-    let exact = |(question, best): (usize, Best)| exact(parts, questions, question, best.sorted(), most);
-    merged.into_iter().enumerate().map(exact).collect()
+    let hopeful = |(question, best): (usize, Best)| {
+        let all = Hopeful { rows: best.sorted(), others: f64::NEG_INFINITY };
+        let rows = all.best(parts, questions, question, most)?;
+        let last = rows.get(most.wrapping_sub(1)).map_or(f64::NEG_INFINITY, |last| last.score);
+        Ok(Hopeful { rows, others: last })
+    };
+    merged.into_iter().enumerate().map(hopeful).collect()
 }
 
 fn merge(found: Vec<Vec<Best>>, most: usize, questions: usize) -> Vec<Best> {
@@ -191,25 +243,22 @@ impl Worth {
     }
 }
 
-/// The candidates by their exact scores.
+/// Gives candidates their exact scores.
 pub(super) fn exact(
     parts: &[Part],
     questions: &Questions,
     question: usize,
-    mut found: Vec<Candidate>,
-    most: usize,
-) -> Result<Vec<Candidate>, IndexError> {
-    fetch(parts, &found)?;
+    found: &mut [Candidate],
+) -> Result<(), IndexError> {
+    fetch(parts, found)?;
     let (question, mut room) = (questions.get(question), Vec::new());
-    for candidate in &mut found {
+    for candidate in found {
         let part = &parts[candidate.segment as usize];
         let of = |row: &[f32]| score(questions.metric, row, question);
         let score = part.with_row(candidate.row as usize, &mut room, of)?;
         candidate.score = if questions.metric == Metric::L2 { -score } else { score };
     }
-    found.sort_unstable_by(Candidate::order);
-    found.truncate(most);
-    Ok(found)
+    Ok(())
 }
 
 /// Brings the vectors of candidates into memory, several blocks at a time.
@@ -256,6 +305,7 @@ fn sum(a: &[f32], b: &[f32], of: impl Fn(f64, f64) -> f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::sync::Arc;
 
     use super::*;
@@ -277,6 +327,23 @@ mod tests {
         sizes.iter().map(|&rows| part(rows)).collect()
     }
 
+    /// No row is better than it is said to be.
+    fn check_bounds(parts: &[Part], questions: &Questions, question: usize, hopeful: &Hopeful) {
+        let bounds: HashMap<(u32, u32), f64> =
+            hopeful.rows.iter().map(|row| ((row.segment, row.row), row.score)).collect();
+        for (number, part) in parts.iter().enumerate() {
+            let rows = (0..part.rows()).filter(|&row| part.counts.get(row));
+            let mut rows: Vec<Candidate> =
+                rows.map(|row| Candidate { score: 0.0, segment: number as u32, row: row as u32 }).collect();
+            exact(parts, questions, question, &mut rows).unwrap();
+            for row in rows {
+                let bound = bounds.get(&(row.segment, row.row)).copied().unwrap_or(hopeful.others);
+                assert!(row.score <= bound, "{row:?} is better than {bound}");
+            }
+        }
+        assert!(hopeful.rows.is_sorted_by(|a, b| a.score >= b.score));
+    }
+
     #[test]
     fn the_scan_by_codes_and_the_plain_one_find_the_same() {
         let mut dice = Dice(41);
@@ -288,11 +355,19 @@ mod tests {
                 let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
                 let questions = Questions::new(&vectors, dimension, metric).unwrap();
                 for (most, threads) in [(1, 1), (40, 2), (5000, 1), (0, 1)] {
-                    let expected = plain(Kernel::Portable, &parts, &questions, most, 1).unwrap();
+                    let best = |hopeful: Vec<Hopeful>| -> Vec<Vec<Candidate>> {
+                        let best =
+                            |(question, hopeful): (usize, Hopeful)| hopeful.best(&parts, &questions, question, most);
+                        hopeful.into_iter().enumerate().map(|hopeful| best(hopeful).unwrap()).collect()
+                    };
+                    let expected = best(plain(Kernel::Portable, &parts, &questions, most, 1).unwrap());
                     assert_eq!(expected[0].len(), most.min(parts.iter().map(|part| part.count).sum()));
                     for kernel in CodeKernel::available() {
-                        let found = bounded::search(kernel, &parts, &questions, most, threads).unwrap();
-                        assert_eq!(found, expected, "{kernel:?} {dimension} {metric:?} {most}");
+                        let hopeful = bounded::search(kernel, &parts, &questions, most, threads);
+                        hopeful.iter().enumerate().for_each(|(question, hopeful)| {
+                            check_bounds(&parts, &questions, question, hopeful);
+                        });
+                        assert_eq!(best(hopeful), expected, "{kernel:?} {dimension} {metric:?} {most}");
                     }
                 }
             }

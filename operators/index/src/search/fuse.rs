@@ -1,6 +1,7 @@
 //! Rankings, and one of two: reciprocal rank fusion.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::best::Candidate;
 use super::{Mode, Search};
@@ -32,17 +33,31 @@ pub(super) struct List {
 impl List {
     /// Adds a row; of a group that is here already the better one stays.
     pub(super) fn offer(&mut self, group: Group, candidate: Candidate, parent: u32) {
-        let place = *self.places.entry(group).or_insert(self.found.len());
-        if place == self.found.len() {
-            self.found.push(Found { group, candidate, parent, document: String::new() });
+        let found = Found { group, candidate, parent, document: String::new() };
+        match self.places.entry(group) {
+            Entry::Vacant(place) => {
+                place.insert(self.found.len());
+                self.found.push(found);
+            }
+            Entry::Occupied(place) => {
+                let known = &mut self.found[*place.get()];
+                if candidate.order(&known.candidate).is_lt() {
+                    *known = found;
+                }
+            }
         }
     }
 
-    /// Orders equal scores by document and place in it.
-    pub(super) fn sort(&mut self, id: impl Fn(&Found) -> String) {
+    /// Writes down whose each group is.
+    pub(super) fn name<E>(&mut self, mut id: impl FnMut(&Found) -> Result<String, E>) -> Result<(), E> {
         for found in &mut self.found {
-            found.document = id(found);
+            found.document = id(found)?;
         }
+        Ok(())
+    }
+
+    /// Orders equal scores by document and place in it.
+    pub(super) fn sort(&mut self) {
         self.found.sort_by(|a, b| {
             let by_score = b.candidate.score.total_cmp(&a.candidate.score);
             by_score.then_with(|| (&a.document, a.candidate.row).cmp(&(&b.document, b.candidate.row)))
@@ -53,13 +68,16 @@ impl List {
         self.found.truncate(depth);
     }
 
-    /// True where no row beyond the `last` one that was looked at can be among the first `depth` groups: not even by an
-    /// equal score, since equal ones are ordered by document and not by where they lie.
-    pub(super) fn is_settled(&self, depth: usize, last: Option<Candidate>) -> bool {
-        match (depth.checked_sub(1), last) {
-            (None, _) | (_, None) => true,
-            (Some(at), Some(last)) => self.found.get(at).is_some_and(|found| found.candidate.score > last.score),
+    /// True where no other row can be among the first `depth` groups if none has more than this score: not even by an
+    /// equal one, since equal ones are ordered by document and not by where they lie.
+    pub(super) fn is_settled(&self, depth: usize, others: f64) -> bool {
+        let Some(at) = depth.checked_sub(1) else { return true };
+        let mut scores: Vec<f64> = self.found.iter().map(|found| found.candidate.score).collect();
+        if at >= scores.len() {
+            return others == f64::NEG_INFINITY;
         }
+        let (_, last, _) = scores.select_nth_unstable_by(at, |a, b| b.total_cmp(a));
+        *last > others || others == f64::NEG_INFINITY
     }
 }
 

@@ -5,10 +5,11 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::fuse::{Fused, shown};
+use super::settle::{Families, Family};
 use super::{Mode, Question, Search};
 use crate::IndexError;
 use crate::document::child_text;
-use crate::segment::{Children, Documents, Parents};
+use crate::segment::Children;
 use crate::snapshot::{Snapshot, rows_of, value};
 use crate::words::{question_words, words};
 
@@ -72,13 +73,13 @@ pub struct Hit {
 
 impl Snapshot {
     pub(super) fn hits(&self, search: &Search, question: &Question, found: Vec<Fused>) -> Result<Vec<Hit>, IndexError> {
-        found.into_iter().map(|fused| self.hit(search, question, &fused)).collect()
+        let mut families = Families::new(self, search.unit);
+        found.into_iter().map(|fused| self.hit(search, question, &fused, families.of(fused.segment)?)).collect()
     }
 
-    fn hit(&self, search: &Search, question: &Question, fused: &Fused) -> Result<Hit, IndexError> {
+    fn hit(&self, search: &Search, question: &Question, fused: &Fused, family: &Family) -> Result<Hit, IndexError> {
         let (segment, row) = (fused.segment as usize, fused.parent as usize);
-        let (parents, children) = (self.table::<Parents>(segment)?, self.table::<Children>(segment)?);
-        let documents = self.table::<Documents>(segment)?;
+        let Family { children, parents, documents } = family;
         let document = parents.document.value(row) as usize;
         let parent = ParentHit {
             number: row - first_of(parents.document.values(), row),
@@ -89,7 +90,7 @@ impl Snapshot {
         };
         let child = match fused.child {
             Some(child) => Some(child as usize),
-            None => nearest_by_words(&children, rows_of(&children.parent, row), &parent, &question.text),
+            None => nearest_by_words(children, rows_of(&children.parent, row), &parent, &question.text),
         };
         let child = child.map(|child| ChildHit {
             number: child - first_of(children.parent.values(), child),

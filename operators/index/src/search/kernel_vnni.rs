@@ -40,8 +40,8 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
             let there = &questions[question * stride..];
             let out = &mut out[question * n + row..];
             question += match (taken, q - question) {
-                (16, _) => sixteen::<16, 1>(here, there, stride, n, out),
-                (4, 4..) => sixteen::<4, 4>(here, there, stride, n, out),
+                (16, _) => alone(here, there, stride, out),
+                (4, 4..) => four_by_four(here, there, stride, n, out),
                 (4, _) => tile::<4, 1>(here, there, stride, n, out),
                 (_, 4..) => tile::<1, 4>(here, there, stride, n, out),
                 _ => tile::<1, 1>(here, there, stride, n, out),
@@ -76,29 +76,46 @@ fn sums<const R: usize, const Q: usize>(rows: &[u8], questions: &[i8], stride: u
     sums
 }
 
-/// The products of `R` rows and `Q` questions, sixteen pairs in all; gives `Q`.
+/// The products of sixteen rows and one question; gives 1. Each row is read to its end before the next one, as memory is
+/// read ahead: of sixteen at a time it would not be.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-fn sixteen<const R: usize, const Q: usize>(
-    rows: &[u8],
-    questions: &[i8],
-    stride: usize,
-    across: usize,
-    out: &mut [i32],
-) -> usize {
-    const { assert!(R * Q == 16) };
-    let sums = sums::<R, Q>(rows, questions, stride);
-    let mut added = [0_i32; 16];
-    let all = across_lanes(sums.as_flattened());
-    // SAFETY: the array has a register's numbers.
-    unsafe { _mm512_storeu_si512(added.as_mut_ptr().cast(), all) };
-    for (q, added) in added.chunks_exact(R).enumerate() {
-        out[q * across..][..R].copy_from_slice(added);
+fn alone(rows: &[u8], question: &[i8], stride: usize, out: &mut [i32]) -> usize {
+    let mut sums = [_mm512_setzero_si512(); 16];
+    for (row, sum) in rows[..16 * stride].chunks_exact(stride).zip(&mut sums) {
+        for (row, question) in row.chunks_exact(WIDTH).zip(question.chunks_exact(WIDTH)) {
+            // SAFETY: both slices have a register's bytes.
+            let (row, question) =
+                unsafe { (_mm512_loadu_si512(row.as_ptr().cast()), _mm512_loadu_si512(question.as_ptr().cast())) };
+            *sum = _mm512_dpbusd_epi32(*sum, row, question);
+        }
     }
-    Q
+    out[..16].copy_from_slice(&added(&sums));
+    1
+}
+
+/// The products of four rows and four questions; gives 4.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+fn four_by_four(rows: &[u8], questions: &[i8], stride: usize, across: usize, out: &mut [i32]) -> usize {
+    let sums = sums::<4, 4>(rows, questions, stride);
+    for (q, added) in added(sums.as_flattened()).chunks_exact(4).enumerate() {
+        out[q * across..][..4].copy_from_slice(added);
+    }
+    4
 }
 
 /// The sum of the lanes of each of sixteen registers.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn added(all: &[__m512i]) -> [i32; 16] {
+    let mut added = [0_i32; 16];
+    // SAFETY: the array has a register's numbers.
+    unsafe { _mm512_storeu_si512(added.as_mut_ptr().cast(), across_lanes(all)) };
+    added
+}
+
+/// The same in one register.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn across_lanes(all: &[__m512i]) -> __m512i {

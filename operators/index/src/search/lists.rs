@@ -52,11 +52,10 @@ pub(super) fn choose_all(
 
 /// The lists that a question looks into, nearest first.
 fn choose(part: &Part, listed: &Listed, probes: usize, near: Vec<f32>) -> Vec<u32> {
-    let mut lists: Vec<(f32, u32)> = near.into_iter().zip(0..).collect();
     if part.count == part.rows() {
-        nearest_first(&mut lists, probes);
-        return lists.iter().take(probes).map(|(_, list)| *list).collect();
+        return nearest(&near, probes);
     }
+    let mut lists: Vec<(f32, u32)> = near.into_iter().zip(0..).collect();
     let wanted = probes * part.rows() / lists.len();
     let mut taken = probes.min(lists.len());
     loop {
@@ -74,6 +73,25 @@ fn choose(part: &Part, listed: &Listed, probes: usize, near: Vec<f32>) -> Vec<u3
     }
 }
 
+/// The nearest lists, in order: what [`nearest_first`] finds, but most lists are only held against the last of the nearest.
+fn nearest(near: &[f32], most: usize) -> Vec<u32> {
+    let mut lists: Vec<(f32, u32)> = Vec::with_capacity(2 * most + TOGETHER);
+    let mut bar = f32::NEG_INFINITY;
+    for (start, chunk) in (0..).step_by(TOGETHER).zip(near.chunks(TOGETHER)) {
+        if chunk.iter().fold(true, |below, near| below & (*near < bar)) {
+            continue;
+        }
+        lists.extend(chunk.iter().copied().zip(start..).filter(|(near, _)| near.total_cmp(&bar).is_ge()));
+        if lists.len() >= 2 * most {
+            nearest_first(&mut lists, most);
+            lists.truncate(most);
+            bar = lists.last().map_or(bar, |last| last.0);
+        }
+    }
+    nearest_first(&mut lists, most);
+    lists.iter().take(most).map(|(_, list)| *list).collect()
+}
+
 /// Brings the nearest lists to the front, in order; of equally near ones the first.
 fn nearest_first(lists: &mut [(f32, u32)], most: usize) {
     let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1));
@@ -87,4 +105,25 @@ fn nearest_first(lists: &mut [(f32, u32)], most: usize) {
 /// How many rows of a list count.
 fn counting(part: &Part, listed: &Listed, list: usize) -> usize {
     listed.lists.range(list).filter(|&place| part.counts.get(part.row_at(place))).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::tests::Dice;
+
+    #[test]
+    fn the_nearest_lists_are_those_of_a_full_sort() {
+        let mut dice = Dice(9);
+        for (count, most) in [(0, 1), (1, 1), (5, 9), (300, 1), (300, 2), (1000, 40), (1000, 600), (64, 0)] {
+            for values in [3, 1 << 20] {
+                // Of few values many are equal.
+                let near: Vec<f32> = (0..count).map(|_| dice.below(values) as f32 - 1.0).collect();
+                let mut all: Vec<(f32, u32)> = near.iter().copied().zip(0..).collect();
+                all.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+                let expected: Vec<u32> = all.iter().take(most).map(|(_, list)| *list).collect();
+                assert_eq!(nearest(&near, most), expected, "{most} of {count}");
+            }
+        }
+    }
 }

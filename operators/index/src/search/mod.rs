@@ -27,6 +27,7 @@ mod kernel_vnni;
 mod kernel_x86;
 mod lists;
 mod part;
+mod settle;
 #[cfg(test)]
 pub(crate) mod tests;
 mod threads;
@@ -40,9 +41,9 @@ use crate::filter::{Fields, Filter};
 use crate::segment::{Children, Documents, ListedCodes, Lists, Parents, Recalls, Vectors};
 use crate::snapshot::Snapshot;
 use crate::{IndexError, Metric};
-use best::Candidate;
-use fuse::{Group, List};
+use fuse::List;
 use part::{Listed, Stored};
+use settle::Families;
 
 pub(crate) use bm25::WordStatistics;
 pub(crate) use codes::{Codes, Meaning, Question as CodedQuestion, stride as code_bytes};
@@ -84,7 +85,8 @@ pub enum Recall {
     Auto,
     /// All of them.
     Exact,
-    /// So many of the ten nearest, as measured on vectors of the collection itself; more than 0 and at most 1.
+    /// So many of the ten nearest, as measured on vectors of the collection itself, as they are and as far away as questions
+    /// are from passages; more than 0 and at most 1. Questions that have little to do with any passage may find less.
     AtLeast(f64),
 }
 
@@ -218,22 +220,23 @@ impl Snapshot {
         let parts = self.parts(search, metric, parents)?;
         let rows = parts.iter().map(|part| part.count).sum::<usize>();
         let mut most = depth.saturating_mul(ROWS_PER_GROUP).saturating_add(1).min(rows);
-        loop {
-            let found = dense::search(&parts, &vectors, most, search.threads)?;
-            let group = |at: usize| {
-                // Fewer rows than were asked for: no more are in the lists.
-                let (all, last) = (found[at].len() < most, found[at].last().copied());
-                let list = self.grouped(search.unit, Rows::Children, &found[at], depth)?;
-                Ok((all || list.is_settled(depth, last), list))
-            };
-            let lists = threads::each(search.threads, found.len(), group);
-            let lists = lists.into_iter().collect::<Result<Vec<(bool, List)>, IndexError>>()?;
-            // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left.
-            if most >= rows || lists.iter().all(|(settled, _)| *settled) {
-                return Ok(lists.into_iter().map(|(_, list)| list).collect());
+        let mut lists: Vec<Option<List>> = vec![None; questions.len()];
+        let mut open: Vec<usize> = (0..questions.len()).collect();
+        while !open.is_empty() {
+            let asked = vectors.picked(&open);
+            let found = dense::search(&parts, &asked, most, search.threads)?;
+            let settle = |at: usize| self.settle(search.unit, &parts, &asked, at, &found[at], depth);
+            let settled = threads::each(search.threads, open.len(), settle);
+            // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left. Only of
+            // the questions that need it: what one of them finds is not to depend on the others.
+            for (&question, settled) in open.iter().zip(settled) {
+                let (is_settled, list) = settled?;
+                lists[question] = (is_settled || most >= rows).then_some(list);
             }
+            open.retain(|&question| lists[question].is_none());
             most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
         }
+        Ok(lists.into_iter().flatten().collect())
     }
 
     /// The vectors of all segments, and how they are looked through.
@@ -257,10 +260,9 @@ impl Snapshot {
             Recall::Auto => USUAL_RECALL,
         };
         // What the lists reach was measured with the collection's own metric.
-        if metric == self.settings().metric {
-            for (segment, part) in parts.iter_mut().enumerate() {
-                part.probes = self.probes(segment, part, recall)?;
-            }
+        let is_own = metric == self.settings().metric;
+        for (segment, part) in parts.iter_mut().enumerate().filter(|(_, part)| is_own || part.is_level()) {
+            part.probes = self.probes(segment, part, recall)?;
         }
         Ok(parts)
     }
@@ -309,62 +311,14 @@ impl Snapshot {
         let mut most = depth.saturating_add(1).min(rows);
         loop {
             let found = bm25::search(self, parents, &question.text, most)?;
-            let (all, last) = (found.len() < most || most >= rows, found.last().copied());
-            let list = self.grouped(search.unit, Rows::Parents, &found, depth)?;
-            if all || list.is_settled(depth, last) {
-                return Ok(list);
+            let all = found.len() < most || most >= rows;
+            let others = found.last().filter(|_| !all).map_or(f64::NEG_INFINITY, |last| last.score);
+            let mut families = Families::new(self, search.unit);
+            let list = families.of_parents(&found)?;
+            if list.is_settled(depth, others) {
+                return families.sorted(list, depth);
             }
             most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
         }
-    }
-
-    /// The first `depth` groups of children or of parents, each by its best row; equal scores in the order of the documents.
-    fn grouped(&self, unit: Unit, rows: Rows, found: &[Candidate], depth: usize) -> Result<List, IndexError> {
-        let mut families: Vec<Option<Family>> = self.segments.iter().map(|_| None).collect();
-        let mut list = List::default();
-        for &candidate in found {
-            let segment = candidate.segment as usize;
-            let family = match &mut families[segment] {
-                Some(family) => family,
-                empty => empty.insert(self.family(segment)?),
-            };
-            let parent = match rows {
-                Rows::Children => family.children.parent.value(candidate.row as usize),
-                Rows::Parents => candidate.row,
-            };
-            let row = if unit == Unit::Parent { parent } else { family.parents.document.value(parent as usize) };
-            list.offer(Group { segment: candidate.segment, row }, candidate, parent);
-        }
-        list.sort(|group| {
-            let family = families[group.candidate.segment as usize].as_ref();
-            family.map(|family| family.id(group.parent).to_owned()).unwrap_or_default()
-        });
-        list.truncate(depth);
-        Ok(list)
-    }
-
-    fn family(&self, segment: usize) -> Result<Family, IndexError> {
-        Ok(Family { children: self.table(segment)?, parents: self.table(segment)?, documents: self.table(segment)? })
-    }
-}
-
-/// What was found.
-#[derive(Clone, Copy)]
-enum Rows {
-    Children,
-    Parents,
-}
-
-/// The tables that tell whose a row is.
-struct Family {
-    children: Arc<Children>,
-    parents: Arc<Parents>,
-    documents: Arc<Documents>,
-}
-
-impl Family {
-    /// Id of a parent's document.
-    fn id(&self, parent: u32) -> &str {
-        self.documents.id.value(self.parents.document.value(parent as usize) as usize)
     }
 }

@@ -52,6 +52,11 @@ impl Part {
         Self::new(Stored::Plain(vectors), counts)
     }
 
+    /// True where all metrics put the rows in the same order.
+    pub(super) fn is_level(&self) -> bool {
+        matches!(&self.vectors, Stored::Listed(listed) if listed.codes.is_level)
+    }
+
     /// All rows, counting or not.
     pub(super) fn rows(&self) -> usize {
         self.counts.rows()

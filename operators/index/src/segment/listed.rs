@@ -60,7 +60,14 @@ pub(crate) struct ListedCodes {
     pub(crate) squares: ScalarBuffer<f32>,
     /// The codes.
     pub(crate) codes: Codes,
+    /// True where all vectors are of one length: then every metric puts them in the same order, and so do those whose
+    /// recall was not measured.
+    pub(crate) is_level: bool,
 }
+
+/// So much the squares of lengths may differ, in parts of the largest, and still be those of one length: hundred times as
+/// much as single precision leaves of normalised vectors, and too little to change the order of any but equally near ones.
+const LEVEL: f32 = 1e-5;
 
 impl Table for ListedCodes {
     const SECTION: Section = Section::Codes;
@@ -80,7 +87,9 @@ impl Table for ListedCodes {
             return Err("its codes do not have the collection's dimension".to_owned());
         }
         let meaning = Meaning { scale: floats(batch, 2)?, rest: floats(batch, 3)?, length: floats(batch, 4)? };
-        Ok(Self { children, squares: floats(batch, 1)?, codes: Codes { values, stride, meaning } })
+        let squares = floats(batch, 1)?;
+        let (least, most) = squares.iter().fold((f32::MAX, 0.0_f32), |(least, most), x| (least.min(*x), most.max(*x)));
+        Ok(Self { children, is_level: most - least <= LEVEL * most, squares, codes: Codes { values, stride, meaning } })
     }
 }
 
