@@ -9,8 +9,8 @@
 //!
 //! The live version serves and grows meanwhile, and one manifest replaces all of it: a rebuild that dies has changed
 //! nothing. A document is known by its id and by where it was read, so what has changed is found whatever compactions
-//! made of the segments. From then on the old settings are refused to writers ([`Settings::accept`]), and the older
-//! versions stay readable until they are swept.
+//! made of the segments. From then on vectors of the old settings are refused to writers ([`Settings::accept`]), and so is
+//! what was cut by other sizes ([`Beside`](crate::Beside)); the older versions stay readable until they are swept.
 //!
 //! Until the swap no manifest names the new segments: a draft does, which is written again with each of them and every few
 //! minutes while the next one is made, so that a sweep spares them however long the rebuild takes.

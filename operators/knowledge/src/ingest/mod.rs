@@ -233,7 +233,7 @@ impl Ingestor {
             return Ok(known);
         }
         let snapshot = self.collections.reader(&place.collection)?.refresh()?;
-        said.as_held(&snapshot, &place.id, place.source, &self.collections.encoder_tag())
+        said.or_held(&snapshot, &place.id, place.source, &self.collections.encoder_tag())
     }
 
     /// Records of collections that this service cannot write become dead letters, so that their neighbours go on. A service

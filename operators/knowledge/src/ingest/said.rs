@@ -57,7 +57,7 @@ impl Said {
 
     /// The answer to a record that was read before, and of which nothing is known but the collection: what it holds is so.
     /// `self` is what the record would be answered if it were new, by this encoder.
-    pub fn as_held(self, snapshot: &Snapshot, id: &str, source: Source, model: &str) -> Result<Self, IndexError> {
+    pub fn or_held(self, snapshot: &Snapshot, id: &str, source: Source, model: &str) -> Result<Self, IndexError> {
         if matches!(self, Said::Deleted(_)) {
             return Ok(self);
         }
