@@ -16,10 +16,10 @@ use lunapark_topics::{Catalog, Log, LogError};
 
 use crate::config::{Config, DocumentsConfig};
 use crate::encoders::{self, Found};
+use crate::health::Health;
 use crate::jobs::Allowed;
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::s3_options;
-use crate::health::Health;
 use crate::offsets::{History, OtherHistory};
 use crate::pdf;
 use crate::pipelines::documents::{Documents, documents};

@@ -20,13 +20,40 @@ pub struct Collections {
     /// Identity of the topic that documents are read from, where it is known.
     topic: OnceLock<String>,
     cache_bytes: u64,
-    writers: Mutex<HashMap<String, Arc<Mutex<Writer>>>>,
+    desks: Mutex<HashMap<String, Arc<Desk>>>,
     readers: Mutex<HashMap<String, Arc<Reader>>>,
     /// The offset of each partition before which the log has the answers.
     settled: Mutex<BTreeMap<i32, i64>>,
     /// Collections that are made with what this service has not, and why.
     closed: Mutex<BTreeMap<String, String>>,
     teller: OnceLock<Teller>,
+}
+
+/// Where one collection is written.
+struct Desk {
+    writer: Mutex<Writer>,
+    /// What the writer has seen last: who wants to look at it need not wait until another batch is written.
+    seen: Mutex<Arc<Manifest>>,
+}
+
+impl Desk {
+    fn new(writer: Writer) -> Arc<Self> {
+        let seen = Mutex::new(Arc::new(writer.manifest().clone()));
+        Arc::new(Self { writer: Mutex::new(writer), seen })
+    }
+
+    /// Notes what the writer has seen.
+    fn see(&self, writer: &Writer) -> Arc<Manifest> {
+        let seen = Arc::new(writer.manifest().clone());
+        lock(&self.seen).clone_from(&seen);
+        seen
+    }
+
+    fn refresh(&self) -> Result<Arc<Manifest>, IndexError> {
+        let mut writer = lock(&self.writer);
+        writer.refresh()?;
+        Ok(self.see(&writer))
+    }
 }
 
 /// A collection as a batch of its records finds it.
@@ -64,7 +91,7 @@ impl Collections {
             instance: instance.to_owned(),
             topic: OnceLock::new(),
             cache_bytes,
-            writers: Mutex::default(),
+            desks: Mutex::default(),
             readers: Mutex::default(),
             settled: Mutex::default(),
             closed: Mutex::default(),
@@ -115,17 +142,10 @@ impl Collections {
     }
 
     /// A collection as it is, where there is one; `now` where it must not be as it was a while ago.
-    pub(crate) fn find(
-        &self,
-        collection: &str,
-        sources: &[Source],
-        now: bool,
-    ) -> Result<Option<Found>, IndexError> {
-        let Some(writer) = self.writer(collection)? else { return Ok(None) };
-        let mut writer = lock(&writer);
-        let looked = if now { writer.refresh() } else { Ok(writer.manifest()) };
-        let found = looked.map(|manifest| Found::of(manifest, manifest.next.clone(), sources));
-        drop(writer);
+    pub(crate) fn find(&self, collection: &str, sources: &[Source], now: bool) -> Result<Option<Found>, IndexError> {
+        let Some(desk) = self.desk(collection)? else { return Ok(None) };
+        let looked = if now { desk.refresh() } else { Ok(lock(&desk.seen).clone()) };
+        let found = looked.map(|manifest| Found::of(&manifest, manifest.next.clone(), sources));
         match self.forgetting(collection, found) {
             // It was dropped meanwhile.
             Err(IndexError::NoCollection(_)) => Ok(None),
@@ -142,14 +162,14 @@ impl Collections {
         (made_with, answers): (Settings, Answers),
         sources: &[Source],
     ) -> Result<Found, IndexError> {
-        let writer = match self.writer(collection)? {
-            Some(writer) => writer,
+        let desk = match self.desk(collection)? {
+            Some(desk) => desk,
             None => self.kept(collection, Writer::open(self.store.clone(), collection, &made_with, &self.instance)?),
         };
         let beside = Beside { made_with: Some(made_with), answers, settled: lock(&self.settled).clone() };
-        let mut writer = lock(&writer);
+        let mut writer = lock(&desk.writer);
         let found = writer.apply_beside(batch, &beside);
-        let found = found.map(|before| Found::of(writer.manifest(), before, sources));
+        let found = found.map(|before| Found::of(&desk.see(&writer), before, sources));
         drop(writer);
         self.forgetting(collection, found)
     }
@@ -157,23 +177,23 @@ impl Collections {
     /// After trouble the writer may be out of date; the next one looks for itself.
     fn forgetting<T>(&self, collection: &str, result: Result<T, IndexError>) -> Result<T, IndexError> {
         if result.is_err() {
-            lock(&self.writers).remove(collection);
+            lock(&self.desks).remove(collection);
         }
         result
     }
 
-    fn writer(&self, collection: &str) -> Result<Option<Arc<Mutex<Writer>>>, IndexError> {
-        if let Some(writer) = lock(&self.writers).get(collection) {
-            return Ok(Some(writer.clone()));
+    fn desk(&self, collection: &str) -> Result<Option<Arc<Desk>>, IndexError> {
+        if let Some(desk) = lock(&self.desks).get(collection) {
+            return Ok(Some(desk.clone()));
         }
         // Opened outside the lock: a slow store must not hold up the other collections. Two may be opened, one is kept.
         let found = Writer::find(self.store.clone(), collection, &self.instance)?;
         Ok(found.map(|writer| self.kept(collection, writer)))
     }
 
-    fn kept(&self, collection: &str, writer: Writer) -> Arc<Mutex<Writer>> {
-        let opened = Arc::new(Mutex::new(writer.of_topic(self.topic.get().cloned())));
-        lock(&self.writers).entry(collection.to_owned()).or_insert(opened).clone()
+    fn kept(&self, collection: &str, writer: Writer) -> Arc<Desk> {
+        let desk = Desk::new(writer.of_topic(self.topic.get().cloned()));
+        lock(&self.desks).entry(collection.to_owned()).or_insert(desk).clone()
     }
 
     /// Notes why a collection cannot be written, or that it can.
@@ -232,7 +252,7 @@ impl Collections {
     /// Forgets a collection that was dropped.
     pub fn forget(&self, collection: &str) {
         lock(&self.readers).remove(collection);
-        lock(&self.writers).remove(collection);
+        lock(&self.desks).remove(collection);
     }
 }
 

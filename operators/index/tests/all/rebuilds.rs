@@ -295,7 +295,8 @@ fn a_draft_is_not_swept_while_one_segment_is_long_in_the_making() {
             // The draft was just being written.
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
         });
-        let is_old = |file: &PathBuf| std::fs::metadata(file).and_then(|data| data.modified()).is_ok_and(|at| at <= old);
+        let is_old =
+            |file: &PathBuf| std::fs::metadata(file).and_then(|data| data.modified()).is_ok_and(|at| at <= old);
         let deadline = Instant::now() + Duration::from_secs(60);
         while files("drafts").iter().any(is_old) {
             assert!(Instant::now() < deadline, "the draft shows that its rebuild is alive");

@@ -210,7 +210,8 @@ impl Ingestor {
         if changes.is_empty() && shelf.found.is_none() {
             return Ok(());
         }
-        let (mut answers, sources) = (Answers::default(), rows.iter().map(|&row| places[row].source).collect::<Vec<_>>());
+        let (mut answers, sources) =
+            (Answers::default(), rows.iter().map(|&row| places[row].source).collect::<Vec<_>>());
         for &row in &rows {
             if let Some(kept) = said[row].to_keep() {
                 answers.keep(places[row].source, kept);

@@ -286,7 +286,8 @@ fn a_collection_of_another_encoder_keeps_nobody_waiting() {
     place.next = 1;
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = told.clone();
-    let teller = move |name: &str, why: Option<&str>| heard.lock().unwrap().push((name.to_owned(), why.map(str::to_owned)));
+    let teller =
+        move |name: &str, why: Option<&str>| heard.lock().unwrap().push((name.to_owned(), why.map(str::to_owned)));
     place.ingestor.collections.report_to(Box::new(teller));
     let both = place.messages(&[&put("b", "Two."), &put_in("notes", "n", "Three.")]);
     let outcomes = place.process(&both).unwrap();
