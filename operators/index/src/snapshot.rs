@@ -168,7 +168,8 @@ impl Snapshot {
     /// What is said of a document beside its text, which is not read.
     pub fn about(&self, id: &str) -> Result<Option<About>, IndexError> {
         let Some((segment, row)) = self.find(id)? else { return Ok(None) };
-        Ok(Some(about(&self.table::<Documents>(segment)?, row)))
+        let documents = self.table::<Documents>(segment)?;
+        Ok(Some(about(&documents, row)))
     }
 
     /// The last change of a document. A deletion is kept until a compaction has nothing left that it hides.
