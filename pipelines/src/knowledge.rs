@@ -16,10 +16,11 @@ use lunapark_topics::{Catalog, Log, LogError};
 
 use crate::config::{Config, DocumentsConfig};
 use crate::encoders::{self, Found};
+use crate::health::Health;
 use crate::jobs::Allowed;
 use crate::metrics::{MetricsError, PipelineMetrics};
 use crate::models::s3_options;
-use crate::offsets::{self, AheadOfTopic};
+use crate::offsets::{History, OtherHistory};
 use crate::pdf;
 use crate::pipelines::documents::{Documents, documents};
 use crate::pipelines::search::{Search, search};
@@ -52,7 +53,7 @@ pub enum KnowledgeError {
     Log(#[from] LogError),
     /// A collection is of another history than the topic.
     #[error(transparent)]
-    Ahead(#[from] AheadOfTopic),
+    History(#[from] OtherHistory),
     /// Metrics cannot be made.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -77,6 +78,8 @@ type Counted<P> = (Arc<P>, Arc<PipelineMetrics>);
 
 /// The pipelines of documents and questions of one instance.
 pub struct Knowledge {
+    /// The collections of both.
+    collections: Arc<Collections>,
     /// Who looks after the collections, where this instance indexes.
     pub caretaker: Option<Caretaker>,
     /// Where this instance indexes.
@@ -96,7 +99,7 @@ impl Knowledge {
         lunapark_index::probe(library.collections.store())?;
         let counters = |name: &str| PipelineMetrics::new(name, &config.instance).map(Arc::new);
         if config.documents.threads > 0 {
-            refuse_other_history(log.as_ref(), catalog, library.collections.store())?;
+            have_one_history(log.as_ref(), catalog, &library.collections)?;
         }
         let homes = Homes { partitions: log.topic(catalog.documents_ingest.name())?.partitions };
         let documents = match config.documents.threads {
@@ -107,7 +110,9 @@ impl Knowledge {
             }
         };
         let caretaker = match &documents {
-            Some(counted) if !config.documents.compact_every.is_zero() => Some(caretaker(config, homes, counted)?),
+            Some(counted) if !config.documents.compact_every.is_zero() => {
+                Some(caretaker(config, homes, counted, library.collections.clone())?)
+            }
             _ => None,
         };
         let search = match config.search.threads {
@@ -117,7 +122,19 @@ impl Knowledge {
                 Some((Arc::new(search), counters(&config.search.name)?))
             }
         };
-        Ok(Some(Self { caretaker, documents, search }))
+        Ok(Some(Self { collections: library.collections, caretaker, documents, search }))
+    }
+
+    /// `/readyz` names the collections that this instance cannot write.
+    pub fn report_to(&self, health: Arc<Health>, instance: &str) {
+        let instance = instance.to_owned();
+        self.collections.report_to(Box::new(move |collection, why| {
+            let what = format!("collection {collection}");
+            match why {
+                Some(why) => health.refuses(&instance, &what, why),
+                None => health.obeys(&instance, &what),
+            }
+        }));
     }
 
     /// Counters of both.
@@ -159,6 +176,7 @@ impl Library {
             pdf: Box::new(pdf::reader(config)?.child),
             limits: limits(documents),
             chunks: chunks(documents)?,
+            part_bytes: documents.batch_bytes,
         })
     }
 
@@ -175,15 +193,25 @@ impl Library {
     }
 }
 
-fn refuse_other_history(log: &dyn Log, catalog: &Catalog, store: &Arc<ArtifactStore>) -> Result<(), KnowledgeError> {
-    match offsets::compare_all(log, catalog.documents_ingest.name(), store)?? {
-        Some(ahead) => Err(ahead.into()),
-        None => Ok(()),
+/// Refuses collections of another topic's offsets; those of this one know its identity from the next batch on.
+fn have_one_history(log: &dyn Log, catalog: &Catalog, collections: &Collections) -> Result<(), KnowledgeError> {
+    let history = History::of(log, catalog.documents_ingest.name())?;
+    match history.refuse_any(collections.store())? {
+        Some(other) => Err(other.into()),
+        None => {
+            history.identity.into_iter().for_each(|identity| collections.read_from(identity));
+            Ok(())
+        }
     }
 }
 
 /// Who looks after the collections that this pipeline fills.
-fn caretaker(config: &Config, homes: Homes, documents: &Counted<Documents>) -> Result<Caretaker, KnowledgeError> {
+fn caretaker(
+    config: &Config,
+    homes: Homes,
+    documents: &Counted<Documents>,
+    collections: Arc<Collections>,
+) -> Result<Caretaker, KnowledgeError> {
     let (settings, (pipeline, metrics)) = (&config.documents, documents);
     let sweep = Sweep { keep: settings.keep_versions, ..Sweep::default() };
     let plan = UpkeepPlan {
@@ -198,6 +226,7 @@ fn caretaker(config: &Config, homes: Homes, documents: &Counted<Documents>) -> R
     };
     Ok(Caretaker {
         store: Arc::new(store(config)?.with_patience(Duration::ZERO)),
+        collections,
         instance: config.instance.clone(),
         plan,
         every: settings.compact_every,

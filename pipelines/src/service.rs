@@ -294,6 +294,7 @@ impl Service {
         let scoring = score.zip(board);
         service.spawn_all(config, scoring, training)?;
         if let Some(knowledge) = knowledge {
+            knowledge.report_to(service.health.clone(), &config.instance);
             service.spawn_knowledge(config, &knowledge)?;
             let at_work = knowledge.caretaker.map(|caretaker| caretaker.spawn(service.stop.clone())).transpose();
             service.caretaker = at_work.map_err(|e| ServiceError::Thread(e.to_string()))?;

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lunapark_index::{IndexError, Upkeep, UpkeepPlan, collection_names};
+use lunapark_knowledge::Collections;
 use lunapark_stores::ArtifactStore;
 use lunapark_topics::partitioner::partition_of;
 
@@ -30,6 +31,8 @@ const AT_STOP: Duration = Duration::from_secs(1);
 pub struct Caretaker {
     /// The store; its patience should be short, since a look is made again anyway.
     pub store: Arc<ArtifactStore>,
+    /// Collections that could not be written are looked at again.
+    pub collections: Arc<Collections>,
     /// Who merges, for people.
     pub instance: String,
     /// What is due when.
@@ -82,6 +85,7 @@ impl Caretaker {
 
     /// One look at each collection of ours, whatever trouble another has; the last trouble that may pass is told.
     fn round(&self, all: &mut HashMap<String, Upkeep>, stop: &Stop) -> Result<(), IndexError> {
+        self.collections.look_at_closed()?;
         let mut names = collection_names(&self.store)?;
         names.retain(|name| self.is_ours(name));
         all.retain(|name, _| names.contains(name));
@@ -173,9 +177,10 @@ mod tests {
                 sweep: Sweep::default(),
                 sweep_every: Duration::ZERO,
             };
+            let collections = Arc::new(Collections::new(store.clone(), settings(), "i", 1 << 20));
             let (store, metrics) = (store.clone(), Arc::new(PipelineMetrics::new("documents", "i").unwrap()));
             let (instance, every) = ("i".to_owned(), Duration::from_millis(1));
-            Caretaker { store, instance, plan, every, partitions: 2, holdings, metrics }
+            Caretaker { store, collections, instance, plan, every, partitions: 2, holdings, metrics }
         };
         caretaker(&[]).round(&mut HashMap::new(), &Stop::new()).unwrap();
         assert!(names.iter().all(|name| segments(name) == 5));

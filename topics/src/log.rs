@@ -28,6 +28,9 @@ pub trait Log: Send + Sync {
     /// One topic; `TopicMissing` where it does not exist.
     fn topic(&self, topic: &str) -> Result<TopicInfo, LogError>;
 
+    /// What tells a topic from another one of its name, made after this one was deleted; none where the log cannot say.
+    fn identity(&self, topic: &str) -> Result<Option<String>, LogError>;
+
     /// First offset still there, and the end of what `read_committed` readers may see.
     fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, LogError>;
 

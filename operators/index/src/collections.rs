@@ -1,12 +1,12 @@
 //! All collections of a store; and whether the store is fit for them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lunapark_stores::{ArtifactStore, Creation};
 
 use crate::clock::random;
 use crate::history::History;
+use crate::manifest::Manifest;
 use crate::{IndexError, names};
 
 /// Names of all collections, and of some that were dropped: a file system keeps their folders. It costs one listing.
@@ -29,10 +29,10 @@ pub fn list(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
     Ok(found)
 }
 
-/// The next offset of each partition as of the newest version: what lies before it is in the collection.
-pub fn next_offsets(store: &Arc<ArtifactStore>, collection: &str) -> Result<BTreeMap<i32, i64>, IndexError> {
+/// The newest version of a collection: what it is made with, and what it has read.
+pub fn newest(store: &Arc<ArtifactStore>, collection: &str) -> Result<Manifest, IndexError> {
     let history = History::new(Arc::clone(store), collection)?;
-    Ok(history.newest()?.ok_or_else(|| history.missing())?.next)
+    history.newest()?.ok_or_else(|| history.missing())
 }
 
 /// Removes a collection with all versions.

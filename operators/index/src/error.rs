@@ -49,6 +49,23 @@ pub enum IndexError {
         /// What was given.
         given: String,
     },
+    /// Between making a batch and applying it the collection was given other settings.
+    #[error("collection `{0}` was given other settings meanwhile; its batch is made anew")]
+    Remade(String),
+    /// The collection's offsets are of another topic than what is read now.
+    #[error(
+        "collection `{collection}` has read topic {has}, and this is {given}: the topic was deleted and made anew, or it is \
+             another cluster's, and new documents would be passed over. Remove the collection (`lunapark collections drop \
+             {collection} --yes`) and ingest its documents again"
+    )]
+    OtherTopic {
+        /// The collection.
+        collection: String,
+        /// Identity of the topic whose offsets it has.
+        has: String,
+        /// Identity of the topic that is there.
+        given: String,
+    },
     /// A batch, document or query that cannot be taken.
     #[error("{what}: {why}")]
     Refused {
@@ -85,7 +102,7 @@ impl IndexError {
     pub fn passes(&self) -> bool {
         match self {
             IndexError::Store(error) => error.passes(),
-            IndexError::Contended { .. } => true,
+            IndexError::Contended { .. } | IndexError::Remade(_) => true,
             _ => false,
         }
     }

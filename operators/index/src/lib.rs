@@ -21,6 +21,7 @@
 //! Nothing here knows topics, tokenizers or models: texts come cut, vectors come computed. All calls block.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod answers;
 mod bits;
 mod cache;
 mod clock;
@@ -47,7 +48,8 @@ mod verify;
 mod words;
 mod writer;
 
-pub use collections::{drop_collection, list, names as collection_names, next_offsets, probe};
+pub use answers::Answers;
+pub use collections::{drop_collection, list, names as collection_names, newest, probe};
 pub use compact::{Compaction, compact};
 pub use document::{Action, Applied, Batch, Change, Child, Document, Mark, Outcome, Parent, Source};
 pub use error::IndexError;
@@ -57,9 +59,9 @@ pub use reader::Reader;
 pub use rebuild::{Remake, rebuild};
 pub use search::{ChildHit, Fusion, Hit, Mode, ParentHit, Question, Recall, Scored, Search, Unit};
 pub use settings::{Bm25, Chunking, MAX_DIMENSION, Metric, Settings};
-pub use snapshot::{About, Counts, Snapshot};
+pub use snapshot::{About, Counts, Last, Snapshot};
 pub use sweep::{Sweep, Swept, sweep};
 pub use upkeep::{Done, Upkeep, UpkeepPlan};
 pub use verify::{Verified, verify};
 pub use words::{find_words, question_words};
-pub use writer::Writer;
+pub use writer::{Beside, Writer};

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lunapark_stores::digest_of;
 use serde::{Deserialize, Serialize};
 
+use crate::answers::Answers;
 use crate::{IndexError, Settings};
 
 /// The format that this binary writes, and the only one that it reads.
@@ -89,6 +90,12 @@ pub struct Manifest {
     pub segments: Vec<SegmentEntry>,
     /// The next offset of each partition: what lies before it is in the segments.
     pub next: BTreeMap<i32, i64>,
+    /// Identity of the topic that the offsets are of; none before a writer knew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// What the last records before these offsets were answered.
+    #[serde(default, skip_serializing_if = "Answers::is_empty")]
+    pub answers: Answers,
 }
 
 impl Manifest {
@@ -104,6 +111,8 @@ impl Manifest {
             settings: settings.clone(),
             segments,
             next,
+            topic: None,
+            answers: Answers::default(),
         }
     }
 
@@ -115,6 +124,18 @@ impl Manifest {
     /// The next offset of a partition; 0 where nothing of it has been seen.
     pub fn next_of(&self, partition: i32) -> i64 {
         self.next.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// Refuses offsets of another topic than this; where either is not known, nothing is said against it.
+    pub fn check_topic(&self, collection: &str, topic: Option<&str>) -> Result<(), IndexError> {
+        match (&self.topic, topic) {
+            (Some(has), Some(given)) if has != given => Err(IndexError::OtherTopic {
+                collection: collection.to_owned(),
+                has: has.clone(),
+                given: given.to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
@@ -149,6 +170,9 @@ impl Manifest {
         }
         if self.next.values().any(|&next| !(0..=MAX_NUMBER as i64).contains(&next)) {
             return Err("an offset is out of range");
+        }
+        if !self.answers.fit(&self.next) {
+            return Err("it has an answer to what it has not read");
         }
         self.settings.check().map_err(|_| "its settings are out of range")?;
         let names: BTreeSet<&str> = self.segments.iter().map(|entry| entry.name.as_str()).collect();

@@ -9,14 +9,15 @@
 //!
 //! The live version serves and grows meanwhile, and one manifest replaces all of it: a rebuild that dies has changed
 //! nothing. A document is known by its id and by where it was read, so what has changed is found whatever compactions
-//! made of the segments. From then on the old settings are refused to writers ([`Settings::accept`]), and the older
-//! versions stay readable until they are swept.
+//! made of the segments. From then on vectors of the old settings are refused to writers ([`Settings::accept`]), and so is
+//! what was cut by other sizes ([`Beside`](crate::Beside)); the older versions stay readable until they are swept.
 //!
-//! Until the swap no manifest names the new segments: a draft does, which is written again with each of them, so that a
-//! sweep spares them however long the rebuild takes.
+//! Until the swap no manifest names the new segments: a draft does, which is written again with each of them and every few
+//! minutes while the next one is made, so that a sweep spares them however long the rebuild takes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use lunapark_stores::ArtifactStore;
@@ -41,6 +42,8 @@ const LATE: Duration = Duration::from_secs(60);
 const CACHE_BYTES: u64 = 256 << 20;
 /// Texts of a new segment: small beside the memory that their vectors take, large beside a request to the store.
 const SEGMENT_TEXT_BYTES: usize = 8 << 20;
+/// A draft says so often that its rebuild is alive: many times in the two hours after which a sweep takes it for dead.
+const HEARTBEAT: Duration = Duration::from_secs(300);
 /// What a rebuild that took too long is told.
 const SWEPT: &str = "it was swept before the rebuild was done, and the live version is as it was: reindex again";
 /// Documents of a new segment.
@@ -57,6 +60,11 @@ pub trait Remake {
     /// The same documents in the same order, cut and embedded as the new settings say. Those given have no vectors;
     /// their parents follow one another, and together are the text.
     fn make(&mut self, documents: Vec<Document>) -> Result<Vec<Document>, Self::Error>;
+
+    /// How often the draft is written again while documents are made.
+    fn heartbeat(&self) -> Duration {
+        HEARTBEAT
+    }
 }
 
 /// Gives a collection other settings; none where its vectors have these already.
@@ -72,7 +80,7 @@ pub fn rebuild<R: Remake>(
     settings.check()?;
     let history = History::new(Arc::clone(store), collection)?;
     let base = history.newest()?.ok_or_else(|| history.missing())?.settings;
-    if base.accept(collection, settings).is_ok() && base.precision == settings.precision {
+    if base.makes_the_same(settings) {
         return Ok(None);
     }
     let draft = names::draft(collection, &random());
@@ -189,7 +197,8 @@ impl Rebuild<'_> {
     fn make<R: Remake>(&mut self, documents: Vec<(Source, Document)>, remake: &mut R) -> Result<(), R::Error> {
         let (sources, documents): (Vec<Source>, Vec<Document>) = documents.into_iter().unzip();
         let ids: Vec<String> = documents.iter().map(|document| document.id.clone()).collect();
-        let remade = remake.make(documents)?;
+        let heartbeat = remake.heartbeat();
+        let remade = self.alive(heartbeat, || remake.make(documents))?;
         if !remade.iter().map(|document| &document.id).eq(&ids) {
             return Err(IndexError::refused("documents made anew", "they are not those that were given").into());
         }
@@ -198,6 +207,30 @@ impl Rebuild<'_> {
         self.put(&changes)?;
         self.made.extend(ids.into_iter().zip(sources));
         Ok(())
+    }
+
+    /// Does long work while the draft is written again and again.
+    fn alive<T>(&self, every: Duration, work: impl FnOnce() -> T) -> T {
+        let (working, ended) = sync_channel::<()>(0);
+        std::thread::scope(|scope| {
+            scope.spawn(move || self.beat(every, &ended));
+            let done = work();
+            drop(working);
+            done
+        })
+    }
+
+    fn beat(&self, every: Duration, ended: &Receiver<()>) {
+        while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            let written = match self.segments.is_empty() {
+                true => Ok(()),
+                false => self.check_draft().and_then(|()| self.write_draft()),
+            };
+            // Whether the draft is gone is asked again before it matters.
+            if let Err(error) = written {
+                tracing::warn!("{}: {error}; it is written again", self.draft);
+            }
+        }
     }
 
     fn take_out(&mut self, gone: Vec<Change>) -> Result<(), IndexError> {

@@ -1,5 +1,7 @@
 //! What a collection is made with: fixed by its first manifest, carried by every other one.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::IndexError;
@@ -18,6 +20,16 @@ pub enum Metric {
     Cosine,
     /// The square of the Euclidean distance, as FAISS gives it; less is nearer.
     L2,
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Metric::InnerProduct => "inner product",
+            Metric::Cosine => "cosine",
+            Metric::L2 => "L2",
+        })
+    }
 }
 
 /// How texts were cut, in tokens.
@@ -81,14 +93,13 @@ impl Settings {
         Ok(())
     }
 
-    /// Refuses vectors that cannot be compared with those of the collection. The name of the model, its precision and
-    /// the constants of BM25 are the collection's own, whatever is given.
-    pub(crate) fn accept(&self, collection: &str, given: &Settings) -> Result<(), IndexError> {
+    /// Refuses vectors that cannot be compared with those of the collection. How texts are cut, the name of the model, its
+    /// precision and the constants of BM25 are the collection's own, whatever is given.
+    pub fn accept(&self, collection: &str, given: &Settings) -> Result<(), IndexError> {
         let fields = [
             ("the model digest", self.model_digest.clone(), given.model_digest.clone()),
             ("the dimension", self.dimension.to_string(), given.dimension.to_string()),
-            ("the metric", format!("{:?}", self.metric), format!("{:?}", given.metric)),
-            ("the chunking", format!("{:?}", self.chunking), format!("{:?}", given.chunking)),
+            ("the metric", self.metric.to_string(), given.metric.to_string()),
         ];
         match fields.into_iter().find(|(_, has, given)| has != given) {
             None => Ok(()),
@@ -96,6 +107,15 @@ impl Settings {
                 Err(IndexError::OtherSettings { collection: collection.to_owned(), field, has, given })
             }
         }
+    }
+
+    /// True where documents that are made with these settings are those of a collection that has the others.
+    pub(crate) fn makes_the_same(&self, given: &Settings) -> bool {
+        let of = |settings: &Settings| {
+            let Settings { model_digest, dimension, precision, chunking, metric, .. } = settings;
+            (model_digest.clone(), *dimension, precision.clone(), *chunking, *metric)
+        };
+        of(self) == of(given)
     }
 }
 

@@ -56,6 +56,19 @@ pub struct About {
     pub digest: String,
 }
 
+/// The last change of a document, as far as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Last {
+    /// Where it was read.
+    pub source: Source,
+    /// What it made of the document; none where it took it out.
+    pub about: Option<About>,
+    /// Passages.
+    pub parents: usize,
+    /// Vectors.
+    pub children: usize,
+}
+
 impl Snapshot {
     pub(crate) fn new(
         collection: String,
@@ -156,11 +169,29 @@ impl Snapshot {
     pub fn about(&self, id: &str) -> Result<Option<About>, IndexError> {
         let Some((segment, row)) = self.find(id)? else { return Ok(None) };
         let documents = self.table::<Documents>(segment)?;
-        Ok(Some(About {
-            title: documents.title.value(row).to_owned(),
-            metadata: crate::segment::read_metadata(documents.metadata.value(row)),
-            digest: documents.digest.value(row).to_owned(),
-        }))
+        Ok(Some(about(&documents, row)))
+    }
+
+    /// The last change of a document. A deletion is kept until a compaction has nothing left that it hides.
+    pub fn last_change(&self, id: &str) -> Result<Option<Last>, IndexError> {
+        for segment in (0..self.segments.len()).rev() {
+            if let Some(row) = self.table::<Documents>(segment)?.find(id) {
+                return self.last(segment, row).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn last(&self, segment: usize, row: usize) -> Result<Last, IndexError> {
+        let documents = self.table::<Documents>(segment)?;
+        let source = Source { partition: documents.partition.value(row), offset: documents.offset.value(row) };
+        if documents.deleted.value(row) {
+            return Ok(Last { source, about: None, parents: 0, children: 0 });
+        }
+        let (parents, children) = (self.table::<Parents>(segment)?, self.table::<Children>(segment)?);
+        let parents = rows_of(&parents.document, row);
+        let children = parents.clone().map(|parent| rows_of(&children.parent, parent).len()).sum();
+        Ok(Last { source, about: Some(about(&documents, row)), parents: parents.len(), children })
     }
 
     /// Calls `each` with every document's id and where it came from; texts and vectors are not read.
@@ -218,6 +249,14 @@ impl Snapshot {
             children: self.table(segment)?,
             vectors: None,
         })
+    }
+}
+
+fn about(documents: &Documents, row: usize) -> About {
+    About {
+        title: documents.title.value(row).to_owned(),
+        metadata: crate::segment::read_metadata(documents.metadata.value(row)),
+        digest: documents.digest.value(row).to_owned(),
     }
 }
 

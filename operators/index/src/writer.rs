@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use lunapark_stores::ArtifactStore;
 
+use crate::answers::Answers;
 use crate::clock::{Watch, now, random, wait};
 use crate::document::{Applied, Batch, Change, Source};
 use crate::history::{History, Put};
@@ -42,8 +43,21 @@ const LATE: Duration = Duration::from_secs(60);
 pub struct Writer {
     history: History,
     instance: String,
+    /// Identity of the topic that is read, where it is known.
+    topic: Option<String>,
     current: Manifest,
     patience: Duration,
+}
+
+/// What goes with a batch beside its changes.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// By what the changes were made, where that is not what the writer has seen last.
+    pub made_with: Option<Settings>,
+    /// What the records are answered, those without a change too.
+    pub answers: Answers,
+    /// The offset of each partition before which the log is known to have the answers.
+    pub settled: BTreeMap<i32, i64>,
 }
 
 impl Writer {
@@ -61,7 +75,18 @@ impl Writer {
             None => make(&history, settings, instance)?,
         };
         current.settings.accept(collection, settings)?;
-        Ok(Self { history, instance: instance.to_owned(), current, patience: PATIENCE })
+        Ok(Self::on(history, instance, current))
+    }
+
+    /// Opens a collection where there is one, whatever it is made with.
+    pub fn find(store: Arc<ArtifactStore>, collection: &str, instance: &str) -> Result<Option<Self>, IndexError> {
+        let history = History::new(store, collection)?;
+        let newest = history.newest()?;
+        Ok(newest.map(|current| Self::on(history, instance, current)))
+    }
+
+    fn on(history: History, instance: &str, current: Manifest) -> Self {
+        Self { history, instance: instance.to_owned(), topic: None, current, patience: PATIENCE }
     }
 
     /// The same writer, which gives trouble of the store this long before it fails.
@@ -69,36 +94,69 @@ impl Writer {
         Self { patience, ..self }
     }
 
+    /// The same writer of batches from the topic of this identity. A collection of another one's offsets is refused; one
+    /// that knows of none takes it on.
+    pub fn of_topic(self, topic: Option<String>) -> Self {
+        Self { topic, ..self }
+    }
+
     /// The newest manifest that this writer has seen.
     pub fn manifest(&self) -> &Manifest {
         &self.current
+    }
+
+    /// Looks for a newer manifest.
+    pub fn refresh(&mut self) -> Result<&Manifest, IndexError> {
+        if let Some(newest) = self.history.newest_after(self.current.number)? {
+            self.current = newest;
+        }
+        Ok(&self.current)
     }
 
     /// Applies what of a batch is new; gives the answer to each change, also to those that were applied before.
     ///
     /// After an error the batch may be in the collection or not: apply it again.
     pub fn apply(&mut self, batch: &Batch) -> Result<Vec<Applied>, IndexError> {
-        batch.check(self.current.settings.dimension as usize)?;
+        self.apply_beside(batch, &Beside::default())?;
+        Ok(batch.answers())
+    }
+
+    /// As [`apply`](Self::apply), with the answers of its records, which the [manifest](Self::manifest) has from then on.
+    /// Gives the next offset of each partition as it was before: what lies before it had been read already.
+    pub fn apply_beside(&mut self, batch: &Batch, beside: &Beside) -> Result<BTreeMap<i32, i64>, IndexError> {
+        let made_with = beside.made_with.clone().unwrap_or_else(|| self.current.settings.clone());
+        batch.check(made_with.dimension as usize)?;
         let mut put: Option<(Vec<Source>, Built)> = None;
         for tries in 0..MAX_TRIES {
             let watch = Watch::start();
-            if let Some(newest) = self.history.newest_after(self.current.number)? {
-                // It may have been dropped and made anew with another model.
-                newest.settings.accept(&self.history.collection, &self.current.settings)?;
-                self.current = newest;
+            self.refresh()?;
+            self.check(&made_with, beside)?;
+            let (before, fresh) = (self.current.next.clone(), fresh(batch, &self.current));
+            let answers = beside.answers.new_in(&batch.read, |partition| self.current.next_of(partition));
+            if fresh.is_empty() && answers.is_empty() {
+                return Ok(before);
             }
-            let fresh = fresh(batch, &self.current);
-            if fresh.is_empty() {
-                return Ok(batch.answers());
+            if !fresh.is_empty() {
+                put = Some(self.segment(&fresh, put.take())?);
             }
-            let built = self.segment(&fresh, put.take())?;
-            if self.put(batch, &built.1.entry, &watch)? {
-                return Ok(batch.answers());
+            let entry = put.as_ref().filter(|_| !fresh.is_empty()).map(|(_, built)| &built.entry);
+            let next = self.next(batch, entry, answers, beside);
+            if self.put(next, &watch)? {
+                return Ok(before);
             }
-            put = Some(built);
             back_off(tries);
         }
         Err(IndexError::Contended { collection: self.history.collection.clone(), tries: MAX_TRIES })
+    }
+
+    /// It may have been dropped and made anew with another model, or reindexed; and it must be of the topic that is read.
+    fn check(&self, made_with: &Settings, beside: &Beside) -> Result<(), IndexError> {
+        let collection = &self.history.collection;
+        self.current.settings.accept(collection, made_with)?;
+        if beside.made_with.is_some() && self.current.settings.chunking != made_with.chunking {
+            return Err(IndexError::Remade(collection.clone()));
+        }
+        self.current.check_topic(collection, self.topic.as_deref())
     }
 
     /// The segment of these changes, put on the store; the one of the last try where that has the same.
@@ -117,14 +175,20 @@ impl Writer {
         Ok((changes, built))
     }
 
-    /// Puts the next manifest; false where another writer was first.
-    fn put(&mut self, batch: &Batch, entry: &SegmentEntry, watch: &Watch) -> Result<bool, IndexError> {
+    fn next(&self, batch: &Batch, entry: Option<&SegmentEntry>, answers: Answers, beside: &Beside) -> Manifest {
         let mut next = self.current.successor(Reason::Changed, name(&self.instance), now());
-        next.segments.push(entry.clone());
+        next.segments.extend(entry.cloned());
         for (partition, read) in &batch.read {
             let offset = next.next.entry(*partition).or_insert(0);
             *offset = (*offset).max(read.end);
         }
+        next.answers.go_on(answers, &beside.settled);
+        next.topic = next.topic.or_else(|| self.topic.clone());
+        next
+    }
+
+    /// Puts the next manifest; false where another writer was first.
+    fn put(&mut self, next: Manifest, watch: &Watch) -> Result<bool, IndexError> {
         if self.history.put(&next, self.patience)? == Put::Lost {
             return Ok(false);
         }

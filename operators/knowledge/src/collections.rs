@@ -1,26 +1,114 @@
 //! The collections of a store: their writers and readers, opened when they are first needed.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use lunapark_index::{Batch, IndexError, Reader, Settings, Writer};
+use lunapark_index::{
+    Answers, Batch, Beside, IndexError, Manifest, Reader, Settings, Source, Writer, collection_names, newest,
+};
+use lunapark_schemas::Position;
 use lunapark_stores::ArtifactStore;
+
+/// Who is told that a collection cannot be written, and why; none once it can again.
+pub type Teller = Box<dyn Fn(&str, Option<&str>) + Send + Sync>;
 
 /// All collections of a store, as one instance sees them.
 pub struct Collections {
     store: Arc<ArtifactStore>,
     settings: Settings,
     instance: String,
+    /// Identity of the topic that documents are read from, where it is known.
+    topic: OnceLock<String>,
     cache_bytes: u64,
-    writers: Mutex<HashMap<String, Arc<Mutex<Writer>>>>,
+    desks: Mutex<HashMap<String, Arc<Desk>>>,
     readers: Mutex<HashMap<String, Arc<Reader>>>,
+    /// The offset of each partition before which the log has the answers.
+    settled: Mutex<BTreeMap<i32, i64>>,
+    /// Collections that are made with what this service has not, and why.
+    closed: Mutex<BTreeMap<String, String>>,
+    teller: OnceLock<Teller>,
+}
+
+/// Where one collection is written.
+struct Desk {
+    writer: Mutex<Writer>,
+    /// What the writer has seen last: who wants to look at it need not wait until another batch is written.
+    seen: Mutex<Arc<Manifest>>,
+}
+
+impl Desk {
+    fn new(writer: Writer) -> Arc<Self> {
+        let seen = Mutex::new(Arc::new(writer.manifest().clone()));
+        Arc::new(Self { writer: Mutex::new(writer), seen })
+    }
+
+    /// Notes what the writer has seen.
+    fn see(&self, writer: &Writer) -> Arc<Manifest> {
+        let seen = Arc::new(writer.manifest().clone());
+        lock(&self.seen).clone_from(&seen);
+        seen
+    }
+
+    fn refresh(&self) -> Result<Arc<Manifest>, IndexError> {
+        let mut writer = lock(&self.writer);
+        writer.refresh()?;
+        Ok(self.see(&writer))
+    }
+}
+
+/// A collection as a batch of its records finds it.
+pub(crate) struct Found {
+    /// What it is made with.
+    pub settings: Settings,
+    /// What was read before.
+    next: BTreeMap<i32, i64>,
+    /// What some of it was answered.
+    answers: Answers,
+}
+
+impl Found {
+    fn of(manifest: &Manifest, next: BTreeMap<i32, i64>, sources: &[Source]) -> Self {
+        Self { settings: manifest.settings.clone(), next, answers: manifest.answers.only(sources) }
+    }
+
+    /// True where the record was read before.
+    pub fn has_read(&self, source: Source) -> bool {
+        self.next.get(&source.partition).is_some_and(|next| source.offset < *next)
+    }
+
+    /// What a record was answered then, where that is known.
+    pub fn answer(&self, source: Source) -> Option<&serde_json::Value> {
+        self.answers.of(source).filter(|_| self.has_read(source))
+    }
 }
 
 impl Collections {
     /// On this store; new collections get these settings. `cache_bytes` holds for each collection that is read.
     pub fn new(store: Arc<ArtifactStore>, settings: Settings, instance: &str, cache_bytes: u64) -> Self {
-        let (writers, readers) = (Mutex::default(), Mutex::default());
-        Self { store, settings, instance: instance.to_owned(), cache_bytes, writers, readers }
+        Self {
+            store,
+            settings,
+            instance: instance.to_owned(),
+            topic: OnceLock::new(),
+            cache_bytes,
+            desks: Mutex::default(),
+            readers: Mutex::default(),
+            settled: Mutex::default(),
+            closed: Mutex::default(),
+            teller: OnceLock::new(),
+        }
+    }
+
+    /// Says which topic is read, before the first batch.
+    pub fn read_from(&self, topic: String) {
+        // Said once, at the start.
+        let _ = self.topic.set(topic);
+    }
+
+    /// Says who is told of collections that cannot be written.
+    pub fn report_to(&self, teller: Teller) {
+        // Said once, at the start.
+        let _ = self.teller.set(teller);
     }
 
     /// Where they are.
@@ -44,25 +132,112 @@ impl Collections {
         format!("{}#{}", self.settings.model, digest.get(..8).unwrap_or(digest))
     }
 
-    /// Applies changes to a collection, which is made where there is none.
-    pub fn apply(&self, collection: &str, batch: &Batch) -> Result<(), IndexError> {
-        let writer = self.writer(collection)?;
-        let applied = lock(&writer).apply(batch);
-        if applied.is_err() {
-            // What it holds may be out of date; the next one looks for itself.
-            lock(&self.writers).remove(collection);
+    /// The log has what was answered before these offsets.
+    pub(crate) fn settle(&self, next: &[Position]) {
+        let mut settled = lock(&self.settled);
+        for position in next {
+            let at = settled.entry(position.partition).or_default();
+            *at = (*at).max(position.offset);
         }
-        applied.map(drop)
     }
 
-    fn writer(&self, collection: &str) -> Result<Arc<Mutex<Writer>>, IndexError> {
-        if let Some(writer) = lock(&self.writers).get(collection) {
-            return Ok(writer.clone());
+    /// A collection as it is, where there is one; `now` where it must not be as it was a while ago.
+    pub(crate) fn find(&self, collection: &str, sources: &[Source], now: bool) -> Result<Option<Found>, IndexError> {
+        let Some(desk) = self.desk(collection)? else { return Ok(None) };
+        let looked = if now { desk.refresh() } else { Ok(lock(&desk.seen).clone()) };
+        let found = looked.map(|manifest| Found::of(&manifest, manifest.next.clone(), sources));
+        match self.forgetting(collection, found) {
+            // It was dropped meanwhile.
+            Err(IndexError::NoCollection(_)) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// Applies changes to a collection, which is made where there is none. What is found is what had been read *before*,
+    /// with the answers as they stand afterwards.
+    pub(crate) fn apply(
+        &self,
+        collection: &str,
+        batch: &Batch,
+        (made_with, answers): (Settings, Answers),
+        sources: &[Source],
+    ) -> Result<Found, IndexError> {
+        let desk = match self.desk(collection)? {
+            Some(desk) => desk,
+            None => self.kept(collection, Writer::open(self.store.clone(), collection, &made_with, &self.instance)?),
+        };
+        let beside = Beside { made_with: Some(made_with), answers, settled: lock(&self.settled).clone() };
+        let mut writer = lock(&desk.writer);
+        let found = writer.apply_beside(batch, &beside);
+        let found = found.map(|before| Found::of(&desk.see(&writer), before, sources));
+        drop(writer);
+        self.forgetting(collection, found)
+    }
+
+    /// After trouble the writer may be out of date; the next one looks for itself.
+    fn forgetting<T>(&self, collection: &str, result: Result<T, IndexError>) -> Result<T, IndexError> {
+        if result.is_err() {
+            lock(&self.desks).remove(collection);
+        }
+        result
+    }
+
+    fn desk(&self, collection: &str) -> Result<Option<Arc<Desk>>, IndexError> {
+        if let Some(desk) = lock(&self.desks).get(collection) {
+            return Ok(Some(desk.clone()));
         }
         // Opened outside the lock: a slow store must not hold up the other collections. Two may be opened, one is kept.
-        let opened = Writer::open(self.store.clone(), collection, &self.settings, &self.instance)?;
-        let opened = Arc::new(Mutex::new(opened));
-        Ok(lock(&self.writers).entry(collection.to_owned()).or_insert(opened).clone())
+        let found = Writer::find(self.store.clone(), collection, &self.instance)?;
+        Ok(found.map(|writer| self.kept(collection, writer)))
+    }
+
+    fn kept(&self, collection: &str, writer: Writer) -> Arc<Desk> {
+        let desk = Desk::new(writer.of_topic(self.topic.get().cloned()));
+        lock(&self.desks).entry(collection.to_owned()).or_insert(desk).clone()
+    }
+
+    /// Notes why a collection cannot be written, or that it can.
+    pub(crate) fn note(&self, collection: &str, closed: Option<&str>) {
+        let mut all = lock(&self.closed);
+        let before = match closed {
+            Some(why) => all.insert(collection.to_owned(), why.to_owned()),
+            None => all.remove(collection),
+        };
+        if before.as_deref() == closed {
+            return;
+        }
+        match closed {
+            Some(why) => tracing::warn!(collection, "{why}"),
+            None => tracing::info!(collection, "it can be written again"),
+        }
+        if let Some(teller) = self.teller.get() {
+            teller(collection, closed);
+        }
+    }
+
+    /// Looks again at the collections that could not be written: one may have been reindexed, or dropped.
+    pub fn look_at_closed(&self) -> Result<(), IndexError> {
+        let closed: Vec<String> = lock(&self.closed).keys().cloned().collect();
+        for collection in closed {
+            let found = self.find(&collection, &[], true)?;
+            if found.is_none_or(|found| found.settings.accept(&collection, &self.settings).is_ok()) {
+                self.note(&collection, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// True where any collection of the store is one that this service can write.
+    pub(crate) fn serves_any(&self) -> Result<bool, IndexError> {
+        for name in collection_names(&self.store)? {
+            match newest(&self.store, &name) {
+                Ok(manifest) if manifest.settings.accept(&name, &self.settings).is_ok() => return Ok(true),
+                Err(error) if error.passes() => return Err(error),
+                // Another one's, a damaged one, or one that was dropped.
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 
     /// A collection to be read.
@@ -77,7 +252,7 @@ impl Collections {
     /// Forgets a collection that was dropped.
     pub fn forget(&self, collection: &str) {
         lock(&self.readers).remove(collection);
-        lock(&self.writers).remove(collection);
+        lock(&self.desks).remove(collection);
     }
 }
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Both are stateless over batches: a collection lives on the object store, with the next offsets of the log in its
-//! manifests, so a batch that comes again changes nothing and is answered with the same bytes.
+//! manifests, with the answers that the log may not have yet, so a batch that comes again changes nothing and is answered
+//! with the same bytes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod codec;
@@ -18,7 +19,7 @@ pub mod reindex;
 pub mod search;
 
 pub use codec::{Json, JsonCodec, Rows};
-pub use collections::Collections;
+pub use collections::{Collections, Teller};
 pub use content::{SourceError, Sources};
 
 use std::time::Duration;

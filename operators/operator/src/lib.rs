@@ -7,7 +7,7 @@ pub use batch::{Batch, Decoded, Member, Scored, VersionName, Waiting};
 pub use error::{OperatorError, Retry};
 
 use lunapark_schemas::outcome::FailedRow;
-use lunapark_schemas::{HeadersBuf, Message, Messages, Outcome, Rejection};
+use lunapark_schemas::{HeadersBuf, Message, Messages, Outcome, Position, Rejection};
 
 /// A stateless step over batches. `&self` makes statelessness a fact of the type.
 ///
@@ -22,6 +22,10 @@ pub trait Operator: Send + Sync {
 
     /// One outcome per member of the batch, in the same order.
     fn process(&self, batch: &Batch) -> impl Future<Output = Result<Vec<Outcome<Self::Out>>, OperatorError>> + Send;
+
+    /// The log has the outcomes of all that lies before these offsets: none of it is read again. An operator that keeps
+    /// outcomes until then may forget them.
+    fn committed(&self, _next: &[Position]) {}
 }
 
 /// A result that may cover only some rows of its message.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use lunapark_index::{
     Compaction, Counts, IndexError, Reader, Settings, Sweep, Swept, collection_names, compact, drop_collection, list,
-    next_offsets, sweep, verify,
+    newest, sweep, verify,
 };
 use lunapark_stores::ArtifactStore;
 use lunapark_topics::Catalog;
@@ -15,7 +15,8 @@ use serde::Serialize;
 use super::output::{self, Output, Table, counted, number, size};
 use crate::config::Config;
 use crate::knowledge::{self, Library};
-use crate::{offsets, service};
+use crate::offsets::History;
+use crate::service;
 
 /// Sections of segments that are held while a collection is looked at.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -243,10 +244,10 @@ fn reindex(config: &Config, name: &str, out: &mut Output<'_>, json: bool) -> any
 
 /// The offsets are compared where there is a topic to compare them with.
 fn compare_offsets(config: &Config, store: &Arc<ArtifactStore>, name: &str) -> anyhow::Result<Option<String>> {
-    let next = next_offsets(store, name)?;
+    let manifest = newest(store, name)?;
     let log = service::reach_log(config)?;
-    let topic = Catalog::new(&config.topics).documents_ingest.name().clone();
-    Ok(offsets::compare(log.as_ref(), &topic, name, &next)?.map(|ahead| ahead.to_string()))
+    let history = History::of(log.as_ref(), Catalog::new(&config.topics).documents_ingest.name())?;
+    Ok(history.refuse(name, &manifest).map(|other| other.to_string()))
 }
 
 fn check(

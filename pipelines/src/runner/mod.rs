@@ -264,6 +264,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         });
         self.note_ahead();
         committed?;
+        self.operator.committed(&next);
         self.metrics.committed(&self.account, &mut self.times, started.elapsed());
         self.account.committed();
         self.refusals.committed();

@@ -29,6 +29,8 @@ const EVERY: Duration = Duration::from_millis(100);
 const SETTLES: Duration = Duration::from_secs(240);
 /// The longest that one thing is broken before the next.
 const MOMENT: Duration = Duration::from_secs(2);
+/// Tokens of a child once the collection is reindexed; they were 32.
+const REINDEXED_TOKENS: u32 = 20;
 /// Sections of segments that are held while a collection is compared.
 const CACHE_BYTES: u64 = 256 << 20;
 
@@ -213,15 +215,66 @@ fn a_collection_outlasts_kills_and_its_stores_troubles() {
         compactor.join().expect("the compactor ends by itself");
         author.join().expect("the author ends by itself")
     });
-    until(SETTLES, "all is indexed", || {
-        std::thread::park_timeout(Duration::from_millis(500));
-        (audit(&place, &[])["pending"] == 0).then_some(())
-    });
+    all_is_indexed(&place);
     send_final(&place, &author);
     services.into_iter().flatten().for_each(|service| drop(service.terminate().ok()));
     same_as_undisturbed(&shop, &place, &author);
     every_record_ended_once(&place, &author);
     replays_were_answered_alike(&place);
+}
+
+/// Gives the collection other sizes; most of these processes do not live to see the end of their work.
+fn reindex_and_kill(place: &Workplace, random: &mut Random) -> usize {
+    let mut killed = 0;
+    for _ in 0..times(5, 20) {
+        let mut reindexer = place.start(&["collections", "reindex", COLLECTION]);
+        any_moment(random, MOMENT);
+        killed += usize::from(reindexer.is_running());
+        drop(reindexer);
+    }
+    killed
+}
+
+#[test]
+fn a_collection_outlasts_reindexers_that_are_killed_while_it_changes() {
+    let _alone = alone();
+    let mut random = Random::from_environment("a_collection_outlasts_reindexers_that_are_killed_while_it_changes");
+    let shop = Shop::open();
+    let mut place = shop.place();
+    let service = place.service(NAMES[0], &[]);
+    place.set("documents.child_tokens", REINDEXED_TOKENS);
+    let ends = AtomicBool::new(false);
+    let author = Author::new(&mut random);
+    let author = std::thread::scope(|scope| {
+        let author = scope.spawn(|| author.write(&place, &ends));
+        let _end = EndOnDrop(&ends);
+        until(SETTLES, "there is a collection", || {
+            place.cli_json(&["collections", "list"]).as_array().is_some_and(|all| !all.is_empty()).then_some(())
+        });
+        let killed = reindex_and_kill(&place, &mut random);
+        println!("{killed} reindexers killed at work");
+        place.cli(&["collections", "reindex", COLLECTION]).ok();
+        // It goes on with the sizes that it has now.
+        any_moment(&mut random, MOMENT);
+        ends.store(true, Ordering::Release);
+        author.join().expect("the author ends by itself")
+    });
+    all_is_indexed(&place);
+    service.terminate().ok();
+    let anew = place.service(NAMES[0], &[]);
+    send_final(&place, &author);
+    anew.terminate().ok();
+    let shown = place.cli_json(&["collections", "show", COLLECTION]);
+    assert_eq!(shown["settings"]["chunking"]["child_tokens"], REINDEXED_TOKENS, "{shown:#}");
+    same_as_undisturbed(&shop, &place, &author);
+    every_record_ended_once(&place, &author);
+}
+
+fn all_is_indexed(place: &Workplace) {
+    until(SETTLES, "all is indexed", || {
+        std::thread::park_timeout(Duration::from_millis(500));
+        (audit(place, &[])["pending"] == 0).then_some(())
+    });
 }
 
 /// A round that fails must not leave the others waiting.

@@ -242,6 +242,15 @@ fn a_topic_that_was_made_anew_is_refused(backend: Backend) {
     refused.says(&["ends at 0", "lunapark collections drop papers --yes"]);
     let verified = place.cli(&["collections", "verify", "papers", "--json"]).failed().json();
     assert!(verified["problems"][0].as_str().unwrap().contains("ends at 0"), "{verified:#}");
+
+    // Also once it has more records than the old one had.
+    let filler = |number: i32| json!({ "id": format!("filler-{number}"), "collection": "others", "deleted": true });
+    let fill = |number: i32| Event::new(filler(number).to_string()).to(number % place.partitions());
+    place.produce("documents.ingest", &(0..4 * place.partitions()).map(fill).collect::<Vec<_>>());
+    let ways_out = ["has read topic", "lunapark collections drop papers --yes"];
+    place.run_to_end(&settings).failed().says(&ways_out);
+    let verified = place.cli(&["collections", "verify", "papers", "--json"]).failed().json();
+    assert!(verified["problems"][0].as_str().unwrap().contains("has read topic"), "{verified:#}");
     place.cli(&["collections", "drop", "papers", "--yes"]).ok();
     let service = place.service("one", &settings);
     ingest(&place, "papers");

@@ -6,12 +6,16 @@ use serde_json::json;
 use super::knowledge::{SERVES, documents, fixture, library, words};
 use super::{PATIENCE, on_both};
 
-on_both!(a_collection_gets_another_encoder);
+on_both!(a_collection_gets_another_encoder, a_collection_of_another_encoder_holds_up_no_other);
 
 fn ingest(place: &Workplace, id: &str, content: &str, arguments: &[&str]) {
+    ingest_into(place, "papers", id, content, arguments);
+}
+
+fn ingest_into(place: &Workplace, collection: &str, id: &str, content: &str, arguments: &[&str]) {
     let path = place.dir().join(format!("{id}.ndjson"));
     std::fs::write(&path, format!("{}\n", json!({ "id": id, "content": content }))).unwrap();
-    let command = ["ingest", path.to_str().unwrap(), "--collection", "papers"];
+    let command = ["ingest", path.to_str().unwrap(), "--collection", collection];
     place.cli_json(&[&command[..], arguments].concat());
 }
 
@@ -57,4 +61,43 @@ fn a_collection_gets_another_encoder(backend: Backend) {
     assert!(documents(&place.cli_json(&as_of)).is_empty());
     place.cli(&[&dense[..], &["--as-of", &version]].concat()).failed().says(&["mpnet"]);
     new.terminate().ok();
+}
+
+fn a_collection_of_another_encoder_holds_up_no_other(backend: Backend) {
+    let mut place = library(backend).with("documents.compact_every", "\"100ms\"");
+    let service = place.service("one", &SERVES);
+    for collection in ["papers", "notes"] {
+        ingest_into(&place, collection, "first", "Flutter of a wing at speed.", &["--wait"]);
+    }
+    // Other sizes are the collection's own: who fills it goes on with them.
+    let long = "Flutter of a wing at speed. ".repeat(20);
+    place.set("documents.child_tokens", 20);
+    assert_eq!(place.cli_json(&["collections", "reindex", "notes"])["reindexed"], true);
+    ingest_into(&place, "notes", "long", &long, &["--wait"]);
+    let shown = place.cli_json(&["collections", "show", "notes"]);
+    let cut = (&shown["settings"]["chunking"]["child_tokens"], &shown["documents"]);
+    assert_eq!(cut, (&20.into(), &2.into()), "{shown:#}");
+    assert_eq!(place.cli_json(&["collections", "reindex", "notes"])["reindexed"], false);
+    assert!(place.read_all("documents.ingest.dead").is_empty());
+
+    place.set("documents.encoder", json!(fixture("mpnet")));
+    assert_eq!(place.cli_json(&["collections", "reindex", "papers"])["reindexed"], true);
+    place.set("documents.encoder", json!(fixture("bert")));
+    ingest(&place, "late", "Noise of jets.", &["--wait"]);
+    let dead = place.wait_records("documents.ingest.dead", 1, PATIENCE);
+    let why = dead[0].header("__streams.errors.message").unwrap();
+    assert!(why.contains("lunapark collections reindex papers") && why.contains("dlq redrive"), "{why}");
+    ingest_into(&place, "notes", "late", "Noise of jets.", &["--wait"]);
+    assert_eq!(place.cli_json(&["collections", "show", "notes"])["documents"], 3);
+    let readiness = service.get("/readyz");
+    assert!(readiness.status == 503 && readiness.body.contains("collections reindex papers"), "{readiness:?}");
+
+    assert_eq!(place.cli_json(&["collections", "reindex", "papers"])["reindexed"], true);
+    until(PATIENCE, "it is ready again", || (service.get("/readyz").status == 200).then_some(()));
+    place.cli(&["dlq", "redrive", "--topic", &place.topic("documents.ingest"), "--all"]).ok();
+    until(PATIENCE, "what came meanwhile is in", || {
+        (place.cli_json(&["collections", "show", "papers"])["documents"] == 2).then_some(())
+    });
+    assert_eq!(documents(&words(&place, "noise")), ["late"]);
+    service.terminate().ok();
 }

@@ -170,6 +170,10 @@ impl Log for RemoteLog {
         }
     }
 
+    fn identity(&self, topic: &str) -> Result<Option<String>, LogError> {
+        Ok(Some(Access::topic(&self.connection, topic)?.identity()))
+    }
+
     fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, LogError> {
         match self.connection.ask(&Ask::Watermarks(partition.clone()))? {
             Answer::Watermarks { low, high } => Ok(Watermarks { low, high }),

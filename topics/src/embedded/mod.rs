@@ -154,6 +154,10 @@ impl Log for EmbeddedLog {
         self.owner.core().info(topic)
     }
 
+    fn identity(&self, topic: &str) -> Result<Option<String>, LogError> {
+        Ok(Some(self.owner.core().state(topic)?.stored.identity()))
+    }
+
     fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, LogError> {
         self.owner.core().watermarks(partition)
     }

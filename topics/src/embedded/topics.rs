@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
+use super::clock;
 use super::sync::lock;
 use crate::catalog::{Cleanup, TopicSpec};
 use crate::error::{LogError, LogErrorKind};
@@ -22,6 +23,9 @@ pub(crate) struct StoredTopic {
     pub retention_ms: Option<u64>,
     pub compact: bool,
     pub max_message_bytes: usize,
+    /// When it was made, in milliseconds since 1970; 0 where that was before this was noted.
+    #[serde(default)]
+    pub made: i64,
 }
 
 impl StoredTopic {
@@ -49,7 +53,13 @@ impl StoredTopic {
             retention_ms: spec.retention.map(|time| time.as_millis().min(u128::from(u64::MAX)) as u64),
             compact: spec.cleanup == Cleanup::Compact,
             max_message_bytes: spec.max_message_bytes,
+            made: clock::now_millis(),
         })
+    }
+
+    /// Numbers are not given again in one file, and another file was made at another time.
+    pub fn identity(&self) -> String {
+        format!("{}-{}", self.id, self.made)
     }
 
     fn cleanup(&self) -> Cleanup {

@@ -11,6 +11,7 @@ use rdkafka::metadata::MetadataTopic;
 
 use super::KafkaLog;
 use super::error::{advice, kind_of_code};
+use super::native::topic_id;
 use crate::catalog::{Cleanup, DEFAULT_MAX_MESSAGE_BYTES, TopicSpec};
 use crate::error::{LogError, LogErrorKind as Kind};
 use crate::log::{Created, TopicInfo};
@@ -90,6 +91,16 @@ pub(super) fn list(log: &KafkaLog) -> Result<Vec<TopicInfo>, LogError> {
 
 pub(super) fn describe(log: &KafkaLog, topic: &str) -> Result<TopicInfo, LogError> {
     with_metadata(log, topic, |found| with_config(log, found))
+}
+
+/// The cluster's own id of a topic. Where it cannot be had, from an old broker for example, the topic is as good as it was.
+pub(super) fn identity(log: &KafkaLog, topic: &str) -> Result<Option<String>, LogError> {
+    require(log, topic)?;
+    let found = topic_id(log.admin.inner(), topic, log.timeout());
+    if let Err(what) = &found {
+        tracing::warn!(topic, what, "the topic's id is not known: one that is made anew cannot be told from it");
+    }
+    Ok(found.ok().flatten())
 }
 
 /// Refuses a topic that does not exist or may not be seen.

@@ -122,6 +122,10 @@ impl Log for KafkaLog {
         admin::describe(self, topic)
     }
 
+    fn identity(&self, topic: &str) -> Result<Option<String>, LogError> {
+        admin::identity(self, topic)
+    }
+
     fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, LogError> {
         let found = self.metadata().fetch_watermarks(&partition.topic, partition.partition, self.timeout());
         let (low, high) = found.map_err(|e| self.error("watermarks", &e).at(partition.clone()))?;

@@ -39,6 +39,71 @@ pub fn bootstrap_again<C: ClientContext>(client: &Client<C>, bootstrap: &str) {
     tracing::debug!(bootstrap, known, "brokers named again");
 }
 
+/// The id that the cluster gave a topic when it was made; none from brokers that gave none.
+pub(super) fn topic_id<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    within: Duration,
+) -> Result<Option<String>, String> {
+    let name = CString::new(topic).map_err(|error| error.to_string())?;
+    let millis = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: client and name live for the calls, which copy what they are given; what they make is checked before it is
+    // used, destroyed once, and the event, which has the result, after what is read of it was copied.
+    unsafe {
+        let queue = c::rd_kafka_queue_new(client.native_ptr());
+        let mut names = [name.as_ptr()];
+        let topics = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        // No options: the client's own time-out holds.
+        c::rd_kafka_DescribeTopics(client.native_ptr(), topics, null(), queue);
+        let event = c::rd_kafka_queue_poll(queue, millis);
+        let found = if event.is_null() { Err("no answer in time".to_owned()) } else { id_of(event) };
+        if !event.is_null() {
+            c::rd_kafka_event_destroy(event);
+        }
+        c::rd_kafka_TopicCollection_destroy(topics);
+        c::rd_kafka_queue_destroy(queue);
+        found
+    }
+}
+
+/// The first id of an answer.
+///
+/// # Safety
+/// `event` is an event that librdkafka handed out and that was not destroyed.
+unsafe fn id_of(event: *mut c::rd_kafka_event_t) -> Result<Option<String>, String> {
+    // SAFETY: of an event of another kind the result is null; the array has as many topics as the call says, and they and
+    // all texts live as long as the event.
+    unsafe {
+        let result = c::rd_kafka_event_DescribeTopics_result(event);
+        let mut count = 0;
+        let topics = match result.is_null() {
+            true => null_mut(),
+            false => c::rd_kafka_DescribeTopics_result_topics(result, &mut count),
+        };
+        if topics.is_null() || count == 0 {
+            return Err(text(c::rd_kafka_event_error_string(event)));
+        }
+        let error = c::rd_kafka_TopicDescription_error(*topics);
+        if !error.is_null() {
+            return Err(text(c::rd_kafka_error_string(error)));
+        }
+        let id = c::rd_kafka_TopicDescription_topic_id(*topics);
+        let given = !id.is_null()
+            && (c::rd_kafka_Uuid_most_significant_bits(id), c::rd_kafka_Uuid_least_significant_bits(id)) != (0, 0);
+        Ok(given.then(|| text(c::rd_kafka_Uuid_base64str(id))))
+    }
+}
+
+/// # Safety
+/// `start` is null or a text of C that lives for the call.
+unsafe fn text(start: *const c_char) -> String {
+    match start.is_null() {
+        true => "no reason given".to_owned(),
+        // SAFETY: as promised by the caller.
+        false => unsafe { CStr::from_ptr(start) }.to_string_lossy().into_owned(),
+    }
+}
+
 /// The queue to which the fetched messages of a consumer's partitions are forwarded. Drop it before the consumer.
 pub(super) struct FetchQueue {
     queue: NonNull<c::rd_kafka_queue_t>,

@@ -1,8 +1,9 @@
 //! A collection that is given other settings while it changes is the one that is made with them from its final documents;
 //! one whose rebuild dies is as it was.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use lunapark_index::{
     Action, Change, Child, Chunking, Compaction, Document, IndexError, Manifest, Mode, Parent, Question, Reader,
@@ -43,12 +44,13 @@ fn without_vectors(document: &Document) -> Document {
 struct Meanwhile<F> {
     calls: usize,
     announced: Vec<u64>,
+    heartbeat: Duration,
     act: F,
 }
 
 impl<F: FnMut(usize) -> Result<(), IndexError>> Meanwhile<F> {
     fn new(act: F) -> Self {
-        Self { calls: 0, announced: Vec::new(), act }
+        Self { calls: 0, announced: Vec::new(), heartbeat: Duration::from_secs(3600), act }
     }
 }
 
@@ -63,6 +65,10 @@ impl<F: FnMut(usize) -> Result<(), IndexError>> Remake for Meanwhile<F> {
         self.calls += 1;
         (self.act)(self.calls)?;
         Ok(documents.iter().map(remade).collect())
+    }
+
+    fn heartbeat(&self) -> Duration {
+        self.heartbeat
     }
 }
 
@@ -259,6 +265,46 @@ fn a_sweep_spares_the_segments_of_a_rebuild_however_old_they_are() {
         assert_eq!(swept.segments, 1, "the loose one alone");
         Ok(())
     });
+    rebuild(&store, "c", &other(), "reindexer", &mut remake).unwrap().unwrap();
+    assert_eq!(remake.calls, 2);
+    same(&store, &made_anew(&[first, second].concat()), &mut dice);
+}
+
+#[test]
+fn a_draft_is_not_swept_while_one_segment_is_long_in_the_making() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(ArtifactStore::open(dir.path().to_str().unwrap(), &S3Options::default()).unwrap());
+    let files = |kind: &str| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir.path().join("collections/c").join(kind)).unwrap();
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e != "tmp")).collect()
+    };
+    let old = SystemTime::now() - Duration::from_secs(3 * 3600);
+    let mut dice = Dice(14);
+    let mut live = writer(&store, &settings()).unwrap();
+    let first = [put(0, document(&mut dice, "a"))];
+    apply(&mut live, &first);
+    let second = [put(1, document(&mut dice, "b"))];
+    let act = |call| {
+        if call == 1 {
+            apply(&mut live, &second);
+            return Ok(());
+        }
+        // Hours pass.
+        let age = |file: &PathBuf| std::fs::File::options().write(true).open(file)?.set_modified(old);
+        files("segments").iter().chain(&files("drafts")).try_for_each(age).unwrap_or_else(|error: std::io::Error| {
+            // The draft was just being written.
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        });
+        let is_old =
+            |file: &PathBuf| std::fs::metadata(file).and_then(|data| data.modified()).is_ok_and(|at| at <= old);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while files("drafts").iter().any(is_old) {
+            assert!(Instant::now() < deadline, "the draft shows that its rebuild is alive");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        sweep(&store, "c", &Sweep { keep: Duration::ZERO, ..Sweep::default() }).map(drop)
+    };
+    let mut remake = Meanwhile { heartbeat: Duration::from_millis(1), ..Meanwhile::new(act) };
     rebuild(&store, "c", &other(), "reindexer", &mut remake).unwrap().unwrap();
     assert_eq!(remake.calls, 2);
     same(&store, &made_anew(&[first, second].concat()), &mut dice);

@@ -2,36 +2,42 @@
 //!
 //! ```text
 //! batch ──▶ prepare, document by document ──▶ embed, all children at once ──▶ a segment and a manifest per collection
+//!    └──── read before ───────────────────────────────────────────────────▶ what was answered then
 //! ```
 
 mod prepare;
 mod rows;
+mod said;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_documents::{ChunkOptions, Limits, PdfReader};
 use lunapark_embed::{Embeddings, Encoder, Role};
-use lunapark_index::{Action, Batch as Changes, Change, Document, IndexError, Source};
+use lunapark_index::{Action, Answers, Batch as Changes, Change, Document, IndexError, Settings, Source};
 use lunapark_operator::{Batch, Operator, OperatorError, Retry};
 use lunapark_schemas::documents::{IndexedRecord, IndexedStatus, IngestRecord};
-use lunapark_schemas::{Outcome, Rejection};
+use lunapark_schemas::{ErrorClass, Outcome, Position, Rejection};
 
 use prepare::{Kitchen, Prepared, Unready, kind_name};
 pub use rows::IngestRows;
 use rows::{Row, rows_of};
+use said::Said;
 
 use crate::codec::{Json, JsonCodec};
-use crate::collections::Collections;
+use crate::collections::{Collections, Found};
 use crate::content::Sources;
 use crate::{later, passages};
 
 /// What a human has to mend is looked at again after so long; nothing is lost meanwhile.
 const MENDED: Duration = Duration::from_secs(10);
+
+/// Documents whose content is fetched at once: enough to keep the threads busy; each may be as large as one may be.
+const FETCHED_AT_ONCE: usize = 8;
 
 /// The codec of this operator.
 pub type IngestCodec = JsonCodec<IngestRows>;
@@ -48,8 +54,10 @@ pub struct Ingestor {
     pub pdf: Box<dyn PdfReader + Send>,
     /// What a document may cost.
     pub limits: Limits,
-    /// How texts are cut.
+    /// How the texts of new collections are cut.
     pub chunks: ChunkOptions,
+    /// Documents are embedded and indexed once their texts have so many bytes; the rest of the batch comes after them.
+    pub part_bytes: usize,
 }
 
 /// What a row has become so far.
@@ -57,6 +65,10 @@ enum Step {
     Ready(Box<Prepared>),
     Deleted(Box<IngestRecord>),
     Rejected(Rejection),
+    /// It was read before, and this was the answer.
+    Known(Said),
+    /// Its collection is made with what this service has not.
+    Closed,
 }
 
 impl Operator for Ingestor {
@@ -67,19 +79,78 @@ impl Operator for Ingestor {
     }
 
     async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Json<IndexedRecord>>>, OperatorError> {
-        let rows = rows_of(batch).map_err(OperatorError::fatal)?;
-        let read = read_ranges(&rows);
-        let sources: Vec<Source> =
-            rows.iter().map(|row| Source { partition: row.partition, offset: row.offset }).collect();
-        let steps = self.encoder.spread(rows, |row| self.prepare(row)).into_iter().collect::<Result<Vec<_>, _>>()?;
-        let embedded = self.embed(&steps)?;
-        self.index(&steps, &sources, &embedded, &read)?;
-        Ok(self.outcomes(steps, &embedded))
+        let mut rows = VecDeque::from(rows_of(batch).map_err(OperatorError::fatal)?);
+        let mut outcomes = Vec::with_capacity(rows.len());
+        while !rows.is_empty() {
+            let part = self.part(&mut rows)?;
+            outcomes.extend(self.finish(part)?.into_iter().map(Outcome::from));
+        }
+        Ok(outcomes)
+    }
+
+    fn committed(&self, next: &[Position]) {
+        self.collections.settle(next);
     }
 }
 
 impl Ingestor {
-    fn prepare(&self, row: Row) -> Result<Step, OperatorError> {
+    /// Makes rows ready, all of them as a rule: content that is fetched is not counted in the size of a batch.
+    fn part(&self, rows: &mut VecDeque<Row>) -> Result<Part, OperatorError> {
+        let all: Vec<Place> = rows.iter().map(Place::of).collect();
+        let mut part = Part { shelves: self.shelves(&all)?, ..Part::default() };
+        while !rows.is_empty() && part.bytes < self.part_bytes {
+            let some: Vec<Row> = rows.drain(..at_once(rows)).collect();
+            part.places.extend(some.iter().map(Place::of));
+            let made = self.encoder.spread(some, |row| self.prepare(&part.shelves, row));
+            for step in made {
+                part.add(step?);
+            }
+        }
+        Ok(part)
+    }
+
+    /// Embeds and indexes what is ready; what each row is answered.
+    fn finish(&self, Part { shelves, places, steps, .. }: Part) -> Result<Vec<Said>, OperatorError> {
+        let embedded = self.embed(&steps)?;
+        let (mut said, read) = (self.said(&steps, &embedded), read_ranges(&places));
+        for (collection, work) in work(&steps, &places, &embedded) {
+            self.index(&shelves, collection, work, (&places, &read), &mut said)?;
+        }
+        self.refuse_closed(&shelves, &steps, &places, &mut said)?;
+        Ok(said)
+    }
+
+    /// The collections of a batch, as they are.
+    fn shelves(&self, places: &[Place]) -> Result<BTreeMap<String, Shelf>, OperatorError> {
+        let mut sources: BTreeMap<&str, Vec<Source>> = BTreeMap::new();
+        for place in places {
+            sources.entry(&place.collection).or_default().push(place.source);
+        }
+        let shelf = |(name, sources): (&str, Vec<Source>)| Ok((name.to_owned(), self.shelf(name, &sources)?));
+        sources.into_iter().map(shelf).collect::<Result<_, IndexError>>().map_err(unindexed)
+    }
+
+    fn shelf(&self, name: &str, sources: &[Source]) -> Result<Shelf, IndexError> {
+        let ours = self.collections.settings();
+        let closed = |found: &Option<Found>| found.as_ref().and_then(|found| found.settings.accept(name, ours).err());
+        let mut found = self.collections.find(name, sources, false)?;
+        if closed(&found).is_some() {
+            // It may have been reindexed since it was looked at.
+            found = self.collections.find(name, sources, true)?;
+        }
+        let closed = closed(&found).map(|error| error.to_string());
+        Ok(Shelf { settings: found.as_ref().map_or(ours, |found| &found.settings).clone(), found, closed })
+    }
+
+    fn prepare(&self, shelves: &BTreeMap<String, Shelf>, row: Row) -> Result<Step, OperatorError> {
+        let place = Place::of(&row);
+        let shelf = shelves.get(&place.collection);
+        if let Some(known) = shelf.and_then(|shelf| shelf.found.as_ref()).and_then(|found| place.answer(found)) {
+            return Ok(Step::Known(known));
+        }
+        if shelf.is_none_or(|shelf| shelf.closed.is_some()) {
+            return Ok(Step::Closed);
+        }
         if row.ingest.record.deleted {
             return Ok(Step::Deleted(Box::new(row.ingest.record)));
         }
@@ -87,7 +158,7 @@ impl Ingestor {
             sources: &*self.sources,
             pdf: &*self.pdf,
             limits: &self.limits,
-            chunks: &self.chunks,
+            chunks: &shelf.and_then(|shelf| shelf.found.as_ref()).map_or(self.chunks, |found| chunks(&found.settings)),
             encoder: &self.encoder,
         };
         match kitchen.prepare(row.ingest) {
@@ -107,42 +178,171 @@ impl Ingestor {
         self.encoder.embed(&texts, Role::Passage).map_err(|error| OperatorError::fatal(error.to_string()))
     }
 
+    /// What each row is answered if it is new.
+    fn said(&self, steps: &[Step], embedded: &Embeddings) -> Vec<Said> {
+        let (mut at, model) = (0, self.collections.encoder_tag());
+        let said = |step: &Step| match step {
+            Step::Known(said) => said.clone(),
+            Step::Rejected(rejection) => Said::Refused(rejection.clone()),
+            Step::Closed => Said::Refused(Rejection::new(ErrorClass::Value, "its collection cannot be written")),
+            Step::Deleted(record) => Said::Deleted(deleted(record, model.clone())),
+            Step::Ready(prepared) => {
+                let from = at;
+                at += prepared.children().count();
+                Said::Indexed(indexed(prepared, embedded, from..at, model.clone()))
+            }
+        };
+        steps.iter().map(said).collect()
+    }
+
+    /// Puts the changes of a collection into it, with what their records are answered. Who was read before is answered by
+    /// what stands.
     fn index(
         &self,
-        steps: &[Step],
-        sources: &[Source],
-        embedded: &Embeddings,
-        read: &BTreeMap<i32, Range<i64>>,
+        shelves: &BTreeMap<String, Shelf>,
+        collection: &str,
+        Work { mut changes, rows }: Work,
+        (places, read): (&[Place], &BTreeMap<i32, Range<i64>>),
+        said: &mut [Said],
     ) -> Result<(), OperatorError> {
-        let mut changes: BTreeMap<&str, Vec<Change>> = BTreeMap::new();
-        let mut vectors = (0..embedded.tokens.len()).map(|row| embedded.row(row));
-        for (step, source) in steps.iter().zip(sources) {
-            let (collection, action) = match step {
-                Step::Rejected(_) => continue,
-                Step::Deleted(record) => (&record.collection, Action::Delete(record.id.clone())),
-                Step::Ready(prepared) => (&prepared.record.collection, Action::Put(document(prepared, &mut vectors))),
-            };
-            changes.entry(collection).or_default().push(Change { source: *source, action });
+        let Some(shelf) = shelves.get(collection) else { return Ok(()) };
+        // Nothing is made for the sake of what was refused.
+        if changes.is_empty() && shelf.found.is_none() {
+            return Ok(());
         }
-        for (collection, mut changes) in changes {
-            changes.sort_by_key(|change| change.source);
-            self.collections.apply(collection, &Changes { changes, read: read.clone() }).map_err(unindexed)?;
+        let (mut answers, sources) =
+            (Answers::default(), rows.iter().map(|&row| places[row].source).collect::<Vec<_>>());
+        for &row in &rows {
+            if let Some(kept) = said[row].to_keep() {
+                answers.keep(places[row].source, kept);
+            }
+        }
+        changes.sort_by_key(|change| change.source);
+        let batch = Changes { changes, read: read.clone() };
+        let found = self.collections.apply(collection, &batch, (shelf.settings.clone(), answers), &sources);
+        let found = found.map_err(unindexed)?;
+        self.collections.note(collection, None);
+        for row in rows.into_iter().filter(|&row| found.has_read(places[row].source)) {
+            said[row] = self.as_before(&found, &places[row], said[row].clone()).map_err(unindexed)?;
         }
         Ok(())
     }
 
-    fn outcomes(&self, steps: Vec<Step>, embedded: &Embeddings) -> Vec<Outcome<Json<IndexedRecord>>> {
-        let (mut at, model) = (0, self.collections.encoder_tag());
-        let outcome = |step| match step {
-            Step::Rejected(rejection) => Outcome::Reject(rejection),
-            Step::Deleted(record) => Outcome::Emit(Json(deleted(*record, model.clone()))),
-            Step::Ready(prepared) => {
-                let from = at;
-                at += prepared.children().count();
-                Outcome::Emit(Json(indexed(*prepared, embedded, from..at, model.clone())))
+    /// The answer to a record that was read before.
+    fn as_before(&self, found: &Found, place: &Place, said: Said) -> Result<Said, IndexError> {
+        if let Some(known) = place.answer(found) {
+            return Ok(known);
+        }
+        let snapshot = self.collections.reader(&place.collection)?.refresh()?;
+        said.or_held(&snapshot, &place.id, place.source, &self.collections.encoder_tag())
+    }
+
+    /// Records of collections that this service cannot write become dead letters, so that their neighbours go on. A service
+    /// that can write none at all is a bad deploy: it waits, or it would empty the topic into the dead letters.
+    fn refuse_closed(
+        &self,
+        shelves: &BTreeMap<String, Shelf>,
+        steps: &[Step],
+        places: &[Place],
+        said: &mut [Said],
+    ) -> Result<(), OperatorError> {
+        let mut why = None;
+        for ((step, place), said) in steps.iter().zip(places).zip(said) {
+            let closed = shelves.get(&place.collection).and_then(|shelf| shelf.closed.as_ref());
+            let (Step::Closed, Some(closed)) = (step, closed) else { continue };
+            self.collections.note(&place.collection, Some(closed));
+            let what = format!("{closed}; redrive its dead letters afterwards (`lunapark dlq redrive`)");
+            *said = Said::Refused(Rejection::new(ErrorClass::Value, what));
+            why = Some(closed);
+        }
+        match why {
+            Some(why) if !self.collections.serves_any().map_err(unindexed)? => {
+                Err(OperatorError { retry: Retry::After(MENDED), message: why.clone() })
             }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Rows that are ready, to be embedded and indexed together.
+#[derive(Default)]
+struct Part {
+    shelves: BTreeMap<String, Shelf>,
+    places: Vec<Place>,
+    steps: Vec<Step>,
+    /// Of their texts.
+    bytes: usize,
+}
+
+impl Part {
+    fn add(&mut self, step: Step) {
+        if let Step::Ready(prepared) = &step {
+            self.bytes += prepared.extracted.text.len();
+        }
+        self.steps.push(step);
+    }
+}
+
+/// A collection as a batch finds it.
+struct Shelf {
+    /// What its documents are made with: the collection's own, or what it will be made with.
+    settings: Settings,
+    /// None where there is no such collection yet.
+    found: Option<Found>,
+    /// Why it cannot be written.
+    closed: Option<String>,
+}
+
+/// Whose record a row is, and where it was read.
+struct Place {
+    collection: String,
+    id: String,
+    source: Source,
+}
+
+impl Place {
+    fn of(row: &Row) -> Self {
+        let (record, source) = (&row.ingest.record, Source { partition: row.partition, offset: row.offset });
+        Self { collection: record.collection.clone(), id: record.id.clone(), source }
+    }
+
+    /// What it was answered when it was read before, where that is kept.
+    fn answer(&self, found: &Found) -> Option<Said> {
+        Said::kept(found.answer(self.source)?, &self.id, &self.collection)
+    }
+}
+
+/// What is to be done in one collection.
+#[derive(Default)]
+struct Work {
+    changes: Vec<Change>,
+    /// The rows that it is about, those without a change too.
+    rows: Vec<usize>,
+}
+
+fn work<'a>(steps: &[Step], places: &'a [Place], embedded: &Embeddings) -> BTreeMap<&'a str, Work> {
+    let mut all: BTreeMap<&str, Work> = BTreeMap::new();
+    let mut vectors = (0..embedded.tokens.len()).map(|row| embedded.row(row));
+    for (row, (step, place)) in steps.iter().zip(places).enumerate() {
+        let action = match step {
+            Step::Known(_) | Step::Closed => continue,
+            Step::Rejected(_) => None,
+            Step::Deleted(record) => Some(Action::Delete(record.id.clone())),
+            Step::Ready(prepared) => Some(Action::Put(document(prepared, &mut vectors))),
         };
-        steps.into_iter().map(outcome).collect()
+        let work = all.entry(&place.collection).or_default();
+        work.rows.push(row);
+        work.changes.extend(action.map(|action| Change { source: place.source, action }));
+    }
+    all
+}
+
+/// How a collection's documents are cut.
+fn chunks(settings: &Settings) -> ChunkOptions {
+    ChunkOptions {
+        child_tokens: settings.chunking.child_tokens as usize,
+        child_overlap: settings.chunking.child_overlap as usize,
+        parent_tokens: settings.chunking.parent_tokens as usize,
     }
 }
 
@@ -150,19 +350,28 @@ impl Ingestor {
 fn unindexed(error: IndexError) -> OperatorError {
     match &error {
         IndexError::Refused { .. } | IndexError::Name(_) => OperatorError::fatal(error.to_string()),
+        // It was given another encoder a moment ago: what that means is decided when it is tried again.
+        IndexError::OtherSettings { .. } => later(error.to_string()),
         _ if error.passes() => later(error.to_string()),
         _ => OperatorError { retry: Retry::After(MENDED), message: error.to_string() },
     }
 }
 
-/// First and next offset of each partition in the batch.
-fn read_ranges(rows: &[Row]) -> BTreeMap<i32, Range<i64>> {
+/// First and next offset of each partition.
+fn read_ranges(places: &[Place]) -> BTreeMap<i32, Range<i64>> {
     let mut read: BTreeMap<i32, Range<i64>> = BTreeMap::new();
-    for row in rows {
-        let range = read.entry(row.partition).or_insert(row.offset..row.offset);
-        *range = range.start.min(row.offset)..range.end.max(row.offset + 1);
+    for Place { source: Source { partition, offset }, .. } in places {
+        let range = read.entry(*partition).or_insert(*offset..*offset);
+        *range = range.start.min(*offset)..range.end.max(offset + 1);
     }
     read
+}
+
+/// How many of these rows are made ready at once: up to a few whose content has to be fetched, since nobody knows how much
+/// that is.
+fn at_once(rows: &VecDeque<Row>) -> usize {
+    let fetched = rows.iter().enumerate().filter(|(_, row)| row.ingest.record.uri.is_some());
+    fetched.map(|(at, _)| at).nth(FETCHED_AT_ONCE).unwrap_or(rows.len())
 }
 
 /// The document as it is indexed; takes its vectors off the front.
@@ -177,10 +386,10 @@ fn document<'a>(prepared: &Prepared, vectors: &mut impl Iterator<Item = &'a [f32
     }
 }
 
-fn deleted(record: IngestRecord, model: String) -> IndexedRecord {
+fn deleted(record: &IngestRecord, model: String) -> IndexedRecord {
     IndexedRecord {
-        id: record.id,
-        collection: record.collection,
+        id: record.id.clone(),
+        collection: record.collection.clone(),
         status: IndexedStatus::Deleted,
         title: None,
         kind: None,
@@ -193,20 +402,20 @@ fn deleted(record: IngestRecord, model: String) -> IndexedRecord {
     }
 }
 
-fn indexed(prepared: Prepared, embedded: &Embeddings, rows: Range<usize>, model: String) -> IndexedRecord {
+fn indexed(prepared: &Prepared, embedded: &Embeddings, rows: Range<usize>, model: String) -> IndexedRecord {
     let tokens = embedded.tokens.get(rows.clone()).unwrap_or_default();
     let truncated = embedded.truncated.get(rows.clone()).unwrap_or_default();
     IndexedRecord {
+        id: prepared.record.id.clone(),
+        collection: prepared.record.collection.clone(),
+        status: IndexedStatus::Indexed,
+        title: prepared.title.clone(),
+        kind: Some(kind_name(prepared.extracted.kind).to_owned()),
         parents: prepared.parents.len() as u32,
         children: rows.len() as u32,
         tokens: tokens.iter().map(|tokens| *tokens as u64).sum(),
         truncated: truncated.iter().filter(|truncated| **truncated).count() as u32,
-        id: prepared.record.id,
-        collection: prepared.record.collection,
-        status: IndexedStatus::Indexed,
-        title: prepared.title,
-        kind: Some(kind_name(prepared.extracted.kind).to_owned()),
-        digest: prepared.digest,
+        digest: prepared.digest.clone(),
         model,
     }
 }

@@ -78,6 +78,7 @@ impl Place {
             pdf: Box::new(PagesAsText),
             limits: Limits { max_bytes: 10_000, ..Limits::default() },
             chunks,
+            part_bytes: 10_000,
         };
         let codec = IngestCodec::new(ingestor.collections.encoder_tag());
         Self { ingestor, codec, next: 0, folder }
@@ -130,7 +131,43 @@ impl Place {
 }
 
 fn put(id: &str, content: &str) -> String {
-    serde_json::json!({ "id": id, "collection": "papers", "content": content }).to_string()
+    put_in("papers", id, content)
+}
+
+fn put_in(collection: &str, id: &str, content: &str) -> String {
+    serde_json::json!({ "id": id, "collection": collection, "content": content }).to_string()
+}
+
+/// A document whose content is somewhere else.
+fn page(id: &str) -> String {
+    serde_json::json!({ "id": id, "collection": "papers", "uri": "s3://papers/page" }).to_string()
+}
+
+/// The one page that there is.
+struct Page(Result<&'static str, &'static str>);
+
+impl Sources for Page {
+    fn read(&self, _: &str, _: usize) -> Result<Vec<u8>, SourceError> {
+        self.0.map(|text| text.as_bytes().to_vec()).map_err(|why| SourceError::Refused(why.into()))
+    }
+}
+
+/// The service is killed, and starts again when the page is another one.
+fn started_again(place: Place, page: Result<&'static str, &'static str>) -> Place {
+    let Place { folder, next, .. } = place;
+    let mut place = Place::with(folder, "bert", CHUNKS);
+    (place.next, place.ingestor.sources) = (next, Box::new(Page(page)));
+    place
+}
+
+fn reason(outcome: &Outcome<Json<IndexedRecord>>) -> &str {
+    let Outcome::Reject(rejection) = outcome else { panic!("{outcome:?}") };
+    &rejection.message
+}
+
+fn digest(outcome: &Outcome<Json<IndexedRecord>>) -> &str {
+    let Outcome::Emit(Json(record)) = outcome else { panic!("{outcome:?}") };
+    &record.digest
 }
 
 fn gone(id: &str) -> String {
@@ -165,6 +202,127 @@ fn a_batch_that_comes_again_changes_nothing_and_is_answered_alike() {
     assert_eq!(place.process(&first).unwrap(), answers);
     assert!(place.search(SearchMode::Words, "one").unwrap().is_empty(), "an old version came back");
     assert_eq!(place.search(SearchMode::Words, "three").unwrap(), ["a"]);
+}
+
+#[test]
+fn what_was_refused_is_refused_again_though_it_reads_well_by_then() {
+    let mut place = started_again(Place::new(), Err("it takes too long"));
+    let batches = [place.messages(&[&put("a", "One."), &page("p")]), place.messages(&[&page("q")])];
+    let all = batches.each_ref().map(|messages| place.process(messages).unwrap());
+    assert_eq!((reason(&all[0][1]), reason(&all[1][0])), ("it takes too long", "it takes too long"));
+    let place = started_again(place, Ok("Flutter of a wing."));
+    assert_eq!(batches.each_ref().map(|messages| place.process(messages).unwrap()), all);
+    assert!(place.search(SearchMode::Words, "flutter").unwrap().is_empty());
+    assert_eq!(documents(&place).len(), 1);
+}
+
+#[test]
+fn a_page_that_changed_is_answered_by_what_the_collection_holds() {
+    let mut place = started_again(Place::new(), Ok("Flutter of a wing."));
+    // The second one takes the place of the first, whose content nobody can look up afterwards.
+    let messages = place.messages(&[&page("p"), &put("q", "One."), &put("p", "Two."), &page("r")]);
+    let answers = place.process(&messages).unwrap();
+    for later in [Ok("Noise of jets."), Err("it is gone"), Ok("Flutter of a wing.")] {
+        place = started_again(place, later);
+        assert_eq!(place.process(&messages).unwrap(), answers, "{later:?}");
+    }
+    assert_eq!(place.search(SearchMode::Words, "flutter").unwrap(), ["r"]);
+}
+
+#[test]
+fn offsets_that_were_set_back_by_hand_are_answered_by_what_the_collection_holds() {
+    let mut place = started_again(Place::new(), Err("it is refused"));
+    let refused = place.messages(&[&put("a", "One."), &page("p")]);
+    place.process(&refused).unwrap();
+    place = started_again(place, Ok("Flutter of a wing."));
+    let held = place.messages(&[&page("q"), &put("b", "Two."), &gone("a")]);
+    let before = place.process(&held).unwrap();
+    let position = Position { topic: "documents.ingest".into(), partition: 0, offset: place.next };
+    place.ingestor.committed(&[position]);
+    let more = place.messages(&[&put("c", "Three.")]);
+    place.process(&more).unwrap();
+    let kept = lunapark_index::newest(place.ingestor.collections.store(), "papers").unwrap().answers;
+    assert_eq!(kept.of(Source { partition: 0, offset: 2 }), None, "the log has the answer");
+
+    place = started_again(place, Ok("Noise of jets."));
+    let again = place.process(&refused).unwrap();
+    assert!(reason(&again[1]).contains("is not in collection `papers`"), "{again:?}");
+    assert!(matches!(&again[0], Outcome::Emit(_)), "a deletion stands in its place: {again:?}");
+    let again = place.process(&held).unwrap();
+    assert_eq!((digest(&again[0]), &again[1..]), (digest(&before[0]), &before[1..]));
+    place = started_again(place, Err("it is gone"));
+    assert_eq!(digest(&place.process(&held).unwrap()[0]), digest(&before[0]));
+}
+
+#[test]
+fn a_collections_own_sizes_are_used_whatever_new_ones_get() {
+    let long = "A boundary layer grows along the plate. ".repeat(20);
+    let (mut old, expected) = (Place::new(), Place::new());
+    let records = [put("a", &long), put("b", &long)];
+    let [first, second] = records.each_ref().map(|record| old.messages(&[record]));
+    old.process(&first).unwrap();
+    for messages in [&first, &second] {
+        expected.process(messages).unwrap();
+    }
+    let sizes = ChunkOptions { child_tokens: 24, child_overlap: 6, parent_tokens: 60 };
+    let Place { folder, .. } = old;
+    let mut place = Place::with(folder, "bert", sizes);
+    place.process(&second).unwrap();
+    assert_eq!(documents(&place), documents(&expected));
+    place.next = 2;
+    let new = place.messages(&[&put_in("notes", "a", &long)]);
+    place.process(&new).unwrap();
+    let settings = lunapark_index::newest(place.ingestor.collections.store(), "notes").unwrap().settings;
+    assert_eq!(settings.chunking.child_tokens, 24);
+}
+
+#[test]
+fn a_collection_of_another_encoder_keeps_nobody_waiting() {
+    let mut old = Place::new();
+    let messages = old.messages(&[&put("a", "One.")]);
+    old.process(&messages).unwrap();
+    let Place { folder, .. } = old;
+    let mut place = Place::with(folder, "xlm-roberta", CHUNKS);
+    place.next = 1;
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let teller =
+        move |name: &str, why: Option<&str>| heard.lock().unwrap().push((name.to_owned(), why.map(str::to_owned)));
+    place.ingestor.collections.report_to(Box::new(teller));
+    let both = place.messages(&[&put("b", "Two."), &put_in("notes", "n", "Three.")]);
+    let outcomes = place.process(&both).unwrap();
+    assert!(reason(&outcomes[0]).contains("lunapark collections reindex papers"), "{outcomes:?}");
+    assert!(matches!(&outcomes[1], Outcome::Emit(Json(record)) if record.collection == "notes"), "{outcomes:?}");
+    let known = |told: &[(String, Option<String>)]| told.iter().map(|(_, why)| why.is_some()).collect::<Vec<_>>();
+    assert_eq!(known(&told.lock().unwrap()), [true]);
+    // Of the collections that were there before, one is served: that is no bad deploy.
+    assert!(matches!(place.process(&both).unwrap()[0], Outcome::Reject(_)));
+
+    let (encoder, collections) = (place.ingestor.encoder.clone(), place.ingestor.collections.clone());
+    collections.look_at_closed().unwrap();
+    assert_eq!(known(&told.lock().unwrap()), [true]);
+    Reindexer { encoder, collections, chunks: CHUNKS }.run("papers", |_| ()).unwrap().unwrap();
+    place.ingestor.collections.look_at_closed().unwrap();
+    assert_eq!(known(&told.lock().unwrap()), [true, false]);
+    let after = place.messages(&[&put("c", "Four.")]);
+    assert!(matches!(place.process(&after).unwrap()[0], Outcome::Emit(_)));
+    assert_eq!(place.search(SearchMode::Words, "four").unwrap(), ["c"]);
+}
+
+#[test]
+fn a_batch_of_addresses_is_indexed_in_parts_of_bounded_size() {
+    let mut place = started_again(Place::new(), Ok("Flutter of a wing."));
+    place.ingestor.part_bytes = 100;
+    let records: Vec<String> = (0..20).map(|number| page(&number.to_string())).chain([put("a", "One.")]).collect();
+    let messages = place.messages(&records.iter().map(String::as_str).collect::<Vec<_>>());
+    let answers = place.process(&messages).unwrap();
+    assert!(answers.len() == 21 && answers.iter().all(|answer| matches!(answer, Outcome::Emit(_))), "{answers:?}");
+    let manifest = lunapark_index::newest(place.ingestor.collections.store(), "papers").unwrap();
+    // Eight at once pass the hundred bytes: eight, eight and the rest.
+    assert_eq!((manifest.segments.len(), manifest.next_of(0)), (3, 21));
+    assert_eq!(documents(&place).len(), 21);
+    place = started_again(place, Err("it is gone"));
+    assert_eq!(place.process(&messages).unwrap(), answers);
 }
 
 #[test]
