@@ -341,8 +341,11 @@ fn a_reply_that_does_not_fit_its_request_is_refused_and_leaves_no_bytes() {
     assert_eq!(value, b"kept");
 }
 
-/// The columns of a payload read without a model: name, values per row, values.
-fn own(payload: &[u8], headers: &[(&str, &str)]) -> Result<Option<Vec<(String, Vec<f64>)>>, Rejection> {
+/// Names, each with its values.
+type Columns = Vec<(String, Vec<f64>)>;
+
+/// The columns of a payload read without a model.
+fn own(payload: &[u8], headers: &[(&str, &str)]) -> Result<Option<Columns>, Rejection> {
     let mut buf = HeadersBuf::new();
     for (name, value) in headers {
         buf.push_str(name, value);
