@@ -83,7 +83,7 @@ fn a_collection_of_another_encoder_holds_up_no_other(backend: Backend) {
     place.set("documents.encoder", json!(fixture("mpnet")));
     assert_eq!(place.cli_json(&["collections", "reindex", "papers"])["reindexed"], true);
     place.set("documents.encoder", json!(fixture("bert")));
-    ingest(&place, "late", "Noise of jets.", &["--wait"]);
+    ingest(&place, "late", "Noise of jets.", &[]);
     let dead = place.wait_records("documents.ingest.dead", 1, PATIENCE);
     let why = dead[0].header("__streams.errors.message").unwrap();
     assert!(why.contains("lunapark collections reindex papers") && why.contains("dlq redrive"), "{why}");
