@@ -85,7 +85,7 @@ impl Caretaker {
 
     /// One look at each collection of ours, whatever trouble another has; the last trouble that may pass is told.
     fn round(&self, all: &mut HashMap<String, Upkeep>, stop: &Stop) -> Result<(), IndexError> {
-        self.collections.look_at_closed()?;
+        self.collections.look_at_closed();
         let mut names = collection_names(&self.store)?;
         names.retain(|name| self.is_ours(name));
         all.retain(|name, _| names.contains(name));

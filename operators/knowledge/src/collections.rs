@@ -215,16 +215,23 @@ impl Collections {
         }
     }
 
+    /// Why one of the collections cannot be written, where there is such a one.
+    pub(crate) fn any_closed(&self) -> Option<String> {
+        lock(&self.closed).values().next().cloned()
+    }
+
     /// Looks again at the collections that could not be written: one may have been reindexed, or dropped.
-    pub fn look_at_closed(&self) -> Result<(), IndexError> {
+    /// What cannot be looked at stays closed.
+    pub fn look_at_closed(&self) {
         let closed: Vec<String> = lock(&self.closed).keys().cloned().collect();
         for collection in closed {
-            let found = self.find(&collection, &[], true)?;
-            if found.is_none_or(|found| found.settings.accept(&collection, &self.settings).is_ok()) {
-                self.note(&collection, None);
+            let accepts = |found: &Found| found.settings.accept(&collection, &self.settings).is_ok();
+            match self.find(&collection, &[], true) {
+                Ok(found) if found.as_ref().is_none_or(accepts) => self.note(&collection, None),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(collection, %error, "a collection cannot be looked at"),
             }
         }
-        Ok(())
     }
 
     /// True where any collection of the store is one that this service can write.

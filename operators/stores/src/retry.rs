@@ -69,9 +69,6 @@ fn refused(cause: &(dyn Error + 'static)) -> bool {
             || matches!(kind, InvalidInput | InvalidFilename);
     }
     let text = cause.to_string();
-    if no_credentials(&text) {
-        return true;
-    }
     let status = text.split_once("non-2xx status code: ").map(|(_, status)| status);
     status.is_some_and(|status| status.starts_with('4') && !status.starts_with("408") && !status.starts_with("429"))
 }
@@ -92,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_are_missing_are_told_and_not_waited_for() {
+    fn credentials_that_are_missing_are_told() {
         let error = |text: &str| object_store::Error::Generic { store: "S3", source: text.into() };
         let missing = error(
             "Error performing PUT http://169.254.169.254/latest/api/token in 3s, after 3 retries, max_retries: 3, \
@@ -102,8 +99,10 @@ mod tests {
             "Error performing PUT http://169.254.169.254/latest/api/token in 2ms - Server returned non-2xx status code: \
              403 Forbidden: denied",
         );
+        // The machines of a cloud may be slow to say theirs.
+        assert!(passing(&missing) && !passing(&denied));
         for missing in [missing, denied] {
-            assert!(!passing(&missing) && said(&missing).contains("AWS_ACCESS_KEY_ID"), "{}", said(&missing));
+            assert!(said(&missing).contains("AWS_ACCESS_KEY_ID"), "{}", said(&missing));
         }
         let away = error("Error performing GET http://s3/b/k in 3s - HTTP error: error sending request");
         assert!(passing(&away) && said(&away).contains("http://s3/b/k"), "{}", said(&away));

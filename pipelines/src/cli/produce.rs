@@ -36,6 +36,7 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// ce_id (source name and number), which --header overrides.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark produce inference.events events.ndjson --key-field id\n  \
+                        lunapark produce labels labels.ndjson --key-field id --drop-key-field\n  \
                         zcat run7.ndjson.gz | lunapark produce inference.events --rate 1000\n  \
                         lunapark produce inference.events run7.arrow --header lunapark-model=higgs/3")]
 pub struct Args {
@@ -46,6 +47,9 @@ pub struct Args {
     /// Field at the top level of the JSON that becomes the message's key; else the key is ce_id
     #[arg(long, value_name = "FIELD", conflicts_with = "arrow")]
     key_field: Option<String>,
+    /// Leave that field out of the message's value: a label, for example, is known by its key alone
+    #[arg(long, requires = "key_field")]
+    drop_key_field: bool,
     /// Header of every message
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
@@ -92,7 +96,13 @@ pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> a
     let read = if sender.arrow { sender.arrow_messages() } else { sender.lines() };
     let flushed = sender.writer.flush(FLUSH).with_context(|| format!("not every message reached {}", args.topic));
     sender.bar.finish_and_clear();
-    read.and(flushed)?;
+    // Nobody should have to guess how far it came.
+    let told = |error: anyhow::Error| match sender.messages {
+        0 => error.context("nothing was written"),
+        some => error.context(format!("stopped after {}; the rest is not written", counted(some, "message"))),
+    };
+    read.map_err(told)?;
+    flushed?;
     sender.summary(out)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -165,7 +175,11 @@ impl<'a> Sender<'a> {
             Some(field) => Some(key_of(value, field).with_context(|| format!("{}, line {number}", self.source))?),
             None => None,
         };
-        self.send(key.as_deref(), value, number, JSON)
+        let less = match &self.args.key_field {
+            Some(field) if self.args.drop_key_field => Some(without(value, field)?),
+            _ => None,
+        };
+        self.send(key.as_deref(), less.as_deref().unwrap_or(value), number, JSON)
     }
 
     fn arrow_messages(&mut self) -> anyhow::Result<()> {
@@ -232,6 +246,13 @@ impl<'a> Sender<'a> {
         }
         Ok(())
     }
+}
+
+/// The same object but for one field.
+fn without(value: &[u8], field: &str) -> anyhow::Result<Vec<u8>> {
+    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(value)?;
+    object.remove(field);
+    Ok(serde_json::to_vec(&object)?)
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {

@@ -6,7 +6,7 @@
 
 use arrow_array::{Array, FixedSizeListArray, RecordBatch};
 use lunapark_schemas::Message;
-use lunapark_schemas::inference::{Limits, own_columns};
+use lunapark_schemas::inference::{Limits, is_json, own_columns};
 use lunapark_schemas::labels::Class;
 use lunapark_schemas::rows::f64_values;
 use lunapark_schemas::training::Dataset;
@@ -100,7 +100,7 @@ pub(super) fn rows(
 /// A quick look: most data sets of columns have no such word, and are passed on without being parsed.
 fn is_plain(message: &Message<'_>, value: &[u8]) -> bool {
     let has = |word: &str| value.windows(word.len()).any(|window| window == word.as_bytes());
-    message.headers.is_empty() && !has(INSTANCES) && !has(INPUTS)
+    is_json(message.headers) && !has(INSTANCES) && !has(INPUTS)
 }
 
 /// The object itself, or a row per instance.

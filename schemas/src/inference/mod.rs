@@ -38,7 +38,7 @@ use crate::outcome::{ErrorClass, FailedRow, Rejection};
 use crate::rows::RowsBuilder;
 use crate::signature::Signature;
 
-pub use own_columns::own_columns;
+pub use own_columns::{is_json, own_columns};
 
 /// The format of a request; its reply has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

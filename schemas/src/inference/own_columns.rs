@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
 
+use crate::headers::Headers;
 use crate::messages::Message;
 use crate::outcome::{ErrorClass, Rejection};
 use crate::rows::RowsBuilder;
@@ -18,6 +19,12 @@ use super::{Limits, Request, arrow_columns, arrow_request, content_type, open_in
 
 /// More numbers per row than any detector has in one column; bounds what a lying shape may claim.
 const MOST_WIDTH: usize = 1 << 20;
+
+/// False where the headers announce tensors or an Arrow stream; JSON is what everything else is taken for.
+pub fn is_json(headers: Headers<'_>) -> bool {
+    use content_type::Announced::{Arrow, Binary};
+    !matches!(content_type::of(headers), Ok(Arrow | Binary { .. }))
+}
 
 /// The rows of an Open Inference Protocol request or an Arrow stream: a column of doubles per tensor or column, a
 /// fixed-size list where it has several values per row. Columns of an Arrow stream that are no numbers are left out.

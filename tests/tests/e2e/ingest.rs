@@ -180,6 +180,12 @@ fn front_matter_can_be_filtered_by_and_slips_of_the_pen_are_told() {
     write("more.ndjson", "{\"id\": \"n\", }\n");
     let refused = place.cli(&["ingest", more.to_str().unwrap(), "-c", "papers"]).failed();
     refused.says(&["nothing was sent", "line 1", "no JSON", "at column"]);
+    write("more.ndjson", "{\"id\": \"n\", \"collection\": \"other\", \"content\": \"Noise of jets.\"}\n");
+    let refused = place.cli(&["ingest", more.to_str().unwrap(), "-c", "papers"]).failed();
+    refused.says(&["nothing was sent", "line 1", "`other`", "--collection is `papers`"]);
+    let empty = place.dir().join("empty.txt");
+    std::fs::write(&empty, "").unwrap();
+    place.cli(&["ingest", empty.to_str().unwrap(), "-c", "papers"]).failed();
 
     place.cli(&["collections", "drop", "nope"]).failed().says(&["there is no collection `nope`"]);
     place.cli(&["collections", "drop", "papers"]).failed().says(&["add --yes"]);

@@ -64,8 +64,8 @@ pub(crate) fn stride(dimension: usize) -> usize {
 }
 
 /// The share of the bounds that a row's product seldom exceeds: were the errors of single numbers independent, the
-/// product's would have a standard deviation of the bounds' width / √dimension at most. Several times as many rows are
-/// compared in full as are shown, so the few that are taken for worse than they are stand far behind those.
+/// product's would have a standard deviation of the bounds' width / √dimension at most. The few rows
+/// that are taken for worse than they are are lost only to others that score nearly as much.
 pub(crate) fn likely(dimension: usize) -> f64 {
     (dimension as f64).sqrt().recip()
 }

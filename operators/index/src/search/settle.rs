@@ -39,7 +39,9 @@ impl Snapshot {
             let mut some = some.to_vec();
             dense::exact(parts, questions, question, &mut some)?;
             some.into_iter().try_for_each(|child| families.offer_child(&mut list, child))?;
-            (rest, take) = (others, depth.div_ceil(4).max(AT_LEAST));
+            // By so much more that rows which lie close together are not looked at again and again.
+            let done = hopeful.rows.len() - others.len();
+            (rest, take) = (others, (done / 4).max(AT_LEAST));
         }
         let settled = list.is_settled(depth, rest.first().map_or(hopeful.others, |next| next.score));
         Ok((settled, families.sorted(list, depth)?))

@@ -113,10 +113,11 @@ impl Ingestor {
     fn finish(&self, Part { shelves, places, steps, .. }: Part) -> Result<Vec<Said>, OperatorError> {
         let embedded = self.embed(&steps)?;
         let (mut said, read) = (self.said(&steps, &embedded), read_ranges(&places));
+        // First, so that a collection which a bad deploy makes does not count as one that it serves.
+        self.refuse_closed(&shelves, &steps, &places, &mut said)?;
         for (collection, work) in work(&steps, &places, &embedded) {
             self.index(&shelves, collection, work, (&places, &read), &mut said)?;
         }
-        self.refuse_closed(&shelves, &steps, &places, &mut said)?;
         Ok(said)
     }
 
@@ -149,7 +150,13 @@ impl Ingestor {
             return Ok(Step::Known(known));
         }
         if shelf.is_none_or(|shelf| shelf.closed.is_some()) {
-            return Ok(Step::Closed);
+            let was_read =
+                shelf.and_then(|shelf| shelf.found.as_ref()).is_some_and(|found| found.has_read(place.source));
+            let record = row.ingest.record;
+            return Ok(match record.deleted && was_read {
+                true => Step::Known(Said::Deleted(deleted(&record, self.collections.encoder_tag()))),
+                false => Step::Closed,
+            });
         }
         if row.ingest.record.deleted {
             return Ok(Step::Deleted(Box::new(row.ingest.record)));
@@ -206,9 +213,12 @@ impl Ingestor {
         said: &mut [Said],
     ) -> Result<(), OperatorError> {
         let Some(shelf) = shelves.get(collection) else { return Ok(()) };
-        // Nothing is made for the sake of what was refused.
-        if changes.is_empty() && shelf.found.is_none() {
-            return Ok(());
+        if shelf.found.is_none() {
+            // Nothing is made for the sake of what was refused, nor by a service that waits for a human.
+            if changes.is_empty() {
+                return Ok(());
+            }
+            self.refuse_bad_deploy(self.collections.any_closed().as_deref())?;
         }
         let (mut answers, sources) =
             (Answers::default(), rows.iter().map(|&row| places[row].source).collect::<Vec<_>>());
@@ -255,9 +265,14 @@ impl Ingestor {
             *said = Said::Refused(Rejection::new(ErrorClass::Value, what));
             why = Some(closed);
         }
-        match why {
+        self.refuse_bad_deploy(why.map(String::as_str))
+    }
+
+    /// Waits where a collection cannot be written, and no other can.
+    fn refuse_bad_deploy(&self, closed: Option<&str>) -> Result<(), OperatorError> {
+        match closed {
             Some(why) if !self.collections.serves_any().map_err(unindexed)? => {
-                Err(OperatorError { retry: Retry::After(MENDED), message: why.clone() })
+                Err(OperatorError { retry: Retry::After(MENDED), message: why.to_owned() })
             }
             _ => Ok(()),
         }

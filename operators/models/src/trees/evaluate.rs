@@ -125,7 +125,7 @@ fn walk<T: Number>(forest: &Lowered<T>, tree: &Tree, columns: &[Line], places: &
     at.iter_mut().zip(places).for_each(|(at, place)| *at = bottoms[usize::from(*place)]);
     for _ in TOP..tree.depth {
         for (row, at) in at.iter_mut().enumerate() {
-            let node = forest.nodes[*at as usize];
+            let node = forest.nodes.at(*at);
             *at = node.next(*at, columns[usize::from(node.column)].0[row]);
         }
     }
@@ -140,10 +140,10 @@ fn walk<T: Number>(forest: &Lowered<T>, tree: &Tree, columns: &[Line], places: &
 /// Gives the leaf's number or numbers to `add`, each with its output.
 #[inline(always)]
 fn add_leaf<T: Number>(forest: &Lowered<T>, tree: &Tree, leaf: u32, mut add: impl FnMut(usize, T)) {
-    let first = forest.nodes[leaf as usize].left as usize;
+    let word = forest.nodes.at(leaf).left;
     match tree.output {
-        Some(output) => add(output as usize, forest.leaves[first]),
-        None => (0..forest.outputs).for_each(|output| add(output, forest.leaves[first + output])),
+        Some(output) => add(output as usize, T::kept(word, &forest.leaves)),
+        None => (0..forest.outputs).for_each(|output| add(output, forest.leaves[word as usize + output])),
     }
 }
 
@@ -167,7 +167,7 @@ fn few_trees<T: Number>(forest: &Lowered<T>, trees: &[Tree], bytes: &[[u8; 1]], 
     at.iter_mut().zip(trees).for_each(|(at, tree)| *at = tree.root);
     for _ in 0..trees.iter().map(|tree| tree.depth).max().unwrap_or(0) {
         for at in &mut at {
-            let node = forest.nodes[*at as usize];
+            let node = forest.nodes.at(*at);
             *at = node.next(*at, bytes[usize::from(node.column)][0]);
         }
     }

@@ -1,10 +1,11 @@
-//! The form that the kernels read: byte tests, eight-byte nodes, and the top of each tree as a complete heap.
+//! The form that the kernels read: byte tests, eight-byte nodes in lines, and the top of each tree as a complete heap.
 //!
 //! Of a heap, the thresholds of a whole level lie in one or two vector registers, so that each lane picks its own with a
 //! shuffle. Node `i` has the children `2i` and `2i + 1`, the root is node 1. A leaf above the heap's last level becomes
 //! splits that decide nothing: all places below lead to it. Deeper trees go on from node to node.
 
 use super::columns::{BLOCK, Columns, Splits};
+use super::lines::{LEAF, Lines, Small};
 use super::number::Number;
 use super::{Combine, Forest, Step};
 
@@ -12,18 +13,6 @@ use super::{Combine, Forest, Step};
 pub(super) const TOP: u32 = 6;
 /// Bytes of a shuffle's table, the least size of a heap.
 const TABLE: usize = 16;
-/// The threshold of a leaf, above every byte.
-const LEAF: u16 = 256;
-
-/// A node: where the byte is not below the threshold, the walk goes to the right of the left child.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Small {
-    /// Index of the left child; in a leaf, where its number or numbers stand.
-    pub left: u32,
-    pub column: u16,
-    pub threshold: u16,
-}
-
 /// A tree: its heap, and what is below.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tree {
@@ -44,15 +33,6 @@ pub(super) struct Heap<'a> {
     levels: u32,
     offsets: &'a [u32],
     thresholds: &'a [u8],
-}
-
-impl Small {
-    /// Where a walk that stands at `at`, which is this node, goes on to; it stays in a leaf. No branch.
-    #[inline(always)]
-    pub(super) fn next(self, at: u32, byte: u8) -> u32 {
-        let child = self.left.wrapping_add(u32::from(u16::from(byte) >= self.threshold));
-        if self.threshold == LEAF { at } else { child }
-    }
 }
 
 impl<'a> Heap<'a> {
@@ -88,7 +68,8 @@ pub(super) struct Lowered<T> {
     pub base: Vec<T>,
     pub columns: Columns<T>,
     pub trees: Vec<Tree>,
-    pub nodes: Vec<Small>,
+    pub nodes: Lines,
+    /// Numbers of leaves that their nodes do not hold.
     pub leaves: Vec<T>,
     /// Of each heap's nodes: the place of the column in a block, in bytes.
     offsets: Vec<u32>,
@@ -106,15 +87,16 @@ impl<T: Number> Lowered<T> {
         let mut leaves = Vec::new();
         let mut nodes = Vec::with_capacity(forest.nodes.len());
         for node in &forest.nodes {
-            let first = leaves.len() as u32;
-            match node.step {
-                Step::Leaf(value) => leaves.push(T::of(value)),
+            let word = match node.step {
+                Step::Leaf(value) => T::of(value).keep(&mut leaves),
                 Step::LeafVector(first) => {
-                    leaves.extend(forest.vectors[first..][..forest.spec.outputs].iter().map(|&x| T::of(x)));
+                    let numbers = &forest.vectors[first..][..forest.spec.outputs];
+                    leaves.extend(numbers.iter().map(|&x| T::of(x)));
+                    (leaves.len() - numbers.len()) as u32
                 }
-                _ => {}
-            }
-            nodes.push(small(&mut splits, node, first)?);
+                _ => node.left,
+            };
+            nodes.push(small(&mut splits, node, word)?);
         }
         u32::try_from(leaves.len()).ok()?;
         let (spec, columns) = (&forest.spec, splits.finish());
@@ -130,19 +112,22 @@ impl<T: Number> Lowered<T> {
             base,
             columns,
             trees,
-            nodes,
+            nodes: Lines::default(),
             leaves,
             offsets,
             thresholds,
             bottoms,
             bottom_leaves,
         };
-        forest.trees.iter().for_each(|tree| lowered.push(tree));
+        for tree in &forest.trees {
+            let root = lowered.nodes.push(&nodes, tree.root)?;
+            lowered.push(super::Tree { root, ..*tree });
+        }
         Some(lowered)
     }
 
-    /// Adds a tree with its heap.
-    fn push(&mut self, tree: &super::Tree) {
+    /// Adds a tree whose nodes are there, with its heap.
+    fn push(&mut self, tree: super::Tree) {
         let levels = tree.depth.clamp(1, TOP);
         let (heap, inner) = (self.offsets.len(), 1 << levels);
         let end = heap + inner.max(TABLE);
@@ -152,7 +137,7 @@ impl<T: Number> Lowered<T> {
         self.bottom_leaves.resize(end, T::of(0.0));
         let mut at = vec![tree.root; 2 * inner];
         for place in 1..inner {
-            let node = self.nodes[at[place] as usize];
+            let node = self.nodes.at(at[place]);
             self.offsets[heap + place] = u32::from(node.column) * BLOCK as u32;
             self.thresholds[heap + place] = node.threshold.min(255) as u8;
             at[2 * place] = node.next(at[place], 0);
@@ -160,9 +145,8 @@ impl<T: Number> Lowered<T> {
         }
         for (place, &node) in at[inner..].iter().enumerate() {
             self.bottoms[heap + place] = node;
-            let Small { left, threshold, .. } = self.nodes[node as usize];
-            let leaf = self.leaves.get(left as usize).filter(|_| threshold == LEAF);
-            self.bottom_leaves[heap + place] = leaf.copied().unwrap_or_default();
+            let end = Some(self.nodes.at(node)).filter(|end| end.is_leaf() && tree.output.is_some());
+            self.bottom_leaves[heap + place] = end.map(|end| T::kept(end.left, &self.leaves)).unwrap_or_default();
         }
         let (root, depth, output) = (tree.root, tree.depth, tree.output);
         self.trees.push(Tree { root, depth, heap, levels, output });
@@ -177,17 +161,18 @@ impl<T: Number> Lowered<T> {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let nodes = size_of_val(&self.nodes[..]) + size_of_val(&self.leaves[..]);
+        let nodes = self.nodes.memory_bytes() + size_of_val(&self.leaves[..]);
         let heaps = size_of_val(&self.offsets[..]) + size_of_val(&self.thresholds[..]);
         let bottoms = size_of_val(&self.bottoms[..]) + size_of_val(&self.bottom_leaves[..]);
         nodes + heaps + bottoms + size_of_val(&self.trees[..]) + self.columns.memory_bytes()
     }
 }
 
-fn small<T: Number>(splits: &mut Splits<T>, node: &super::Node, first_leaf: u32) -> Option<Small> {
+/// `word` is where the left child stands, or what a leaf's node holds.
+fn small<T: Number>(splits: &mut Splits<T>, node: &super::Node, word: u32) -> Option<Small> {
     if node.is_leaf() {
-        return Some(Small { left: first_leaf, column: 0, threshold: LEAF });
+        return Some(Small { left: word, column: 0, threshold: LEAF });
     }
     let (column, threshold) = splits.find(node)?;
-    Some(Small { left: node.left, column, threshold: threshold.into() })
+    Some(Small { left: word, column, threshold: threshold.into() })
 }

@@ -12,6 +12,7 @@ mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
 mod kernel_portable;
+mod lines;
 mod literal;
 mod lower;
 mod number;

@@ -17,6 +17,12 @@ pub(super) trait Number:
 
     /// The same, to be written.
     fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]>;
+
+    /// What a leaf's node holds: the number's bits where they fit, else its place among `leaves`.
+    fn keep(self, leaves: &mut Vec<Self>) -> u32;
+
+    /// The number of a leaf whose node holds this.
+    fn kept(word: u32, leaves: &[Self]) -> Self;
 }
 
 impl Number for f32 {
@@ -38,6 +44,15 @@ impl Number for f32 {
     fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]> {
         Some(numbers)
     }
+
+    fn keep(self, _: &mut Vec<Self>) -> u32 {
+        self.to_bits()
+    }
+
+    #[inline(always)]
+    fn kept(word: u32, _: &[Self]) -> Self {
+        Self::from_bits(word)
+    }
 }
 
 impl Number for f64 {
@@ -58,5 +73,15 @@ impl Number for f64 {
     #[inline(always)]
     fn singles_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None
+    }
+
+    fn keep(self, leaves: &mut Vec<Self>) -> u32 {
+        leaves.push(self);
+        (leaves.len() - 1) as u32
+    }
+
+    #[inline(always)]
+    fn kept(word: u32, leaves: &[Self]) -> Self {
+        leaves[word as usize]
     }
 }

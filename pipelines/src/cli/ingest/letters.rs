@@ -1,29 +1,32 @@
 //! Dead letters of documents: those of earlier runs, so that what was refused is not sent again unchanged, and those of
 //! this one, so that nobody takes a refused document for an indexed one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use lunapark_schemas::documents::{COLLECTION, Ingest, URI};
 use lunapark_schemas::headers::{CE_CORRELATIONID, dead};
-use lunapark_schemas::{Message, TopicPartition};
+use lunapark_schemas::{ErrorClass, Message, TopicPartition};
 use lunapark_stores::digest_of;
 use lunapark_topics::{Log, LogError, LogErrorKind};
 use serde::Deserialize;
 
 use super::report::{Refused, Report};
+use crate::audit::ledger::redriven;
 use crate::audit::scan::Scan;
 use crate::audit::source::Source;
 use crate::cli::output::printable;
 
-/// So many refused documents of earlier runs are kept in mind; what is beyond is sent again, which costs work only.
-const KNOWN: usize = 100_000;
+/// So many of the newest dead letters of a partition are looked at; what older ones refused is sent again, which costs
+/// work only.
+const KNOWN: i64 = 100_000;
 
 /// The topic of the dead letters, as it was before anything was sent.
 pub(super) struct Letters {
     partitions: Vec<TopicPartition>,
     ends: Vec<i64>,
+    ledger: Arc<str>,
     /// What the records of this run carry, and their dead letters after them.
     run: String,
     /// Id and digest of what was refused before; read when the first document is about to be sent.
@@ -47,7 +50,7 @@ struct Named {
 
 impl Letters {
     /// Notes where the topic ends; one that does not exist has no letters.
-    pub(super) fn open(log: &dyn Log, topic: &Arc<str>) -> Result<Self, LogError> {
+    pub(super) fn open(log: &dyn Log, topic: &Arc<str>, ledger: &Arc<str>) -> Result<Self, LogError> {
         let partitions: Vec<_> = match log.topic(topic) {
             Ok(found) => (0..found.partitions).map(|number| TopicPartition::new(topic.clone(), number)).collect(),
             Err(error) if error.kind == LogErrorKind::TopicMissing => Vec::new(),
@@ -57,6 +60,7 @@ impl Letters {
         Ok(Self {
             ends: log.ends(&partitions)?,
             partitions,
+            ledger: ledger.clone(),
             run: format!("ingest-{:016x}{:016x}", half(), half()),
             before: None,
         })
@@ -87,9 +91,8 @@ impl Letters {
     fn read(&self, log: &dyn Log, collection: &str) -> Result<HashMap<String, Before>, LogError> {
         let mut known = HashMap::new();
         for (at, end) in self.partitions.iter().zip(&self.ends) {
-            Scan::open(log, at, 0)?.until(*end, |letter| {
-                let cut = letter.headers.get(dead::ORIGINAL_BYTES).is_some();
-                if !cut && known.len() < KNOWN && collection_of(letter).as_deref() == Some(collection) {
+            Scan::open(log, at, (end - KNOWN).max(0))?.until(*end, |letter| {
+                if is_of_the_document(letter) && collection_of(letter).as_deref() == Some(collection) {
                     let (key, value) = (letter.key.unwrap_or_default(), letter.value.unwrap_or_default());
                     let before = Before { reason: reason(letter), dead_letter: letter.position().to_string() };
                     known.insert(name(key, value), before);
@@ -97,7 +100,20 @@ impl Letters {
                 Ok::<(), LogError>(())
             })?;
         }
+        if !known.is_empty() {
+            let redriven = self.redriven(log)?;
+            known.retain(|_, before| !redriven.contains(&before.dead_letter));
+        }
         Ok(known)
+    }
+
+    /// The dead letters that somebody has sent again.
+    fn redriven(&self, log: &dyn Log) -> Result<HashSet<String>, LogError> {
+        match redriven(log, &self.ledger) {
+            Ok(positions) => Ok(positions.iter().map(ToString::to_string).collect()),
+            Err(error) if error.kind == LogErrorKind::TopicMissing => Ok(HashSet::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds to the report what the service has refused of this run. The service has committed everything by now; its
@@ -115,6 +131,13 @@ impl Letters {
         }
         Ok(())
     }
+}
+
+/// True where the whole document is at fault: a collection that cannot be written, or headers of another sender, may
+/// be mended without it.
+fn is_of_the_document(letter: &Message<'_>) -> bool {
+    let cut = letter.headers.get(dead::ORIGINAL_BYTES).is_some();
+    !cut && letter.headers.get_str(dead::CLASS) == Some(ErrorClass::Document.as_str())
 }
 
 fn name(id: &[u8], value: &[u8]) -> String {

@@ -45,7 +45,8 @@ const FLUSH: Duration = Duration::from_secs(300);
 /// above 0 has indexed them: --wait waits for that, and lists those that were refused. Simple fields of Markdown's front
 /// matter (`year: 1957` between two lines of ---) are what searches can filter by.
 ///
-/// Exit code: 1 where a document was refused, in this run or before, and has not changed since.
+/// Exit code: 1 where a document was refused, in this run or before, and has not changed since, or where all that was
+/// found was skipped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark ingest papers/ notes.md --collection papers --wait\n  \
                         lunapark ingest abstracts.ndjson --collection abstracts\n  \

@@ -22,9 +22,18 @@ pub(super) struct Plan {
 /// One of the paths that were named.
 enum Root {
     Folder(Folder),
-    File { path: PathBuf, name: String },
+    File {
+        path: PathBuf,
+        name: String,
+    },
     Records(PathBuf),
-    Bucket { bucket: Bucket, url: String, found: Vec<Found> },
+    /// With the names that are left out.
+    Bucket {
+        bucket: Bucket,
+        url: String,
+        found: Vec<Found>,
+        hidden: Vec<String>,
+    },
 }
 
 /// A folder of this machine, and the files in it.
@@ -63,15 +72,17 @@ impl Plan {
     fn bucket(&mut self, config: &Config, url: &str) -> anyhow::Result<Root> {
         let bucket = Bucket::open(url, &s3_options(&config.store))?;
         let mut found = bucket.list()?;
-        anyhow::ensure!(!found.is_empty(), "{url}: there is nothing below it; check bucket and prefix");
+        let mut hidden = Vec::new();
         found.retain(|object| {
-            let hidden = object.address != url && object.name.split('/').any(files::is_hidden);
-            if hidden {
+            let shown = object.address == url || !object.name.split('/').any(files::is_hidden);
+            if !shown {
                 self.skipped.push(Skipped::new(&object.address, files::HIDDEN));
+                hidden.push(object.name.clone());
             }
-            !hidden
+            shown
         });
-        Ok(Root::Bucket { bucket, url: url.to_owned(), found })
+        anyhow::ensure!(!found.is_empty(), "{url}: there is nothing below it; check bucket and prefix");
+        Ok(Root::Bucket { bucket, url: url.to_owned(), found, hidden })
     }
 
     fn path(&mut self, args: &Args, path: &Path) -> anyhow::Result<Root> {
@@ -123,7 +134,14 @@ impl Plan {
 
     /// What each folder and prefix has now; an error where there is something else.
     pub(super) fn below(&self, args: &Args) -> anyhow::Result<Vec<Below>> {
-        self.roots.iter().map(|root| Ok(Below { prefix: root.prefix()?, ids: root.ids(args).collect() })).collect()
+        let below = |root: &Root| {
+            let mut ids: Vec<String> = root.ids(args).collect();
+            if let Root::Bucket { hidden, .. } = root {
+                ids.extend(hidden.iter().cloned());
+            }
+            Ok(Below { prefix: root.prefix()?, ids })
+        };
+        self.roots.iter().map(below).collect()
     }
 }
 

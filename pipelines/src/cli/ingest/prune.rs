@@ -1,6 +1,7 @@
 //! Documents whose files are gone: found by their addresses, and taken out where that is asked for.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use lunapark_index::Snapshot;
 
@@ -18,7 +19,7 @@ pub(super) fn prune(sender: &mut Sender<'_>, below: Vec<Below>, collection: &Sna
         let ids: HashSet<String> = ids.into_iter().collect();
         let mut gone = Vec::new();
         collection.each_place(|id, uri| {
-            if uri.strip_prefix(&prefix) == Some(id) && !ids.contains(id) {
+            if uri.strip_prefix(&prefix) == Some(id) && !ids.contains(id) && !is_there(uri) {
                 gone.push(id.to_owned());
             }
         })?;
@@ -31,4 +32,9 @@ pub(super) fn prune(sender: &mut Sender<'_>, below: Vec<Below>, collection: &Sna
         }
     }
     Ok(())
+}
+
+/// True for a file of this machine that is there: hidden ones are not listed, nor those that have come since.
+fn is_there(uri: &str) -> bool {
+    uri.strip_prefix("file://").is_some_and(|path| Path::new(path).symlink_metadata().is_ok())
 }

@@ -98,13 +98,15 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Prints it. The exit code is 1 where a document was refused: it cannot be found, whatever else went well.
+    /// Prints it. The exit code is 1 where a document was refused, since it cannot be found, whatever else went well; and
+    /// where there was nothing but what was skipped.
     pub(super) fn print(&self, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
         match out.json {
             true => out.document(&self.json())?,
             false => self.text(out)?,
         }
-        Ok(if self.refused.all > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        let only_skipped = self.skipped.all > 0 && self.sent + self.unchanged + self.gone.all == 0;
+        Ok(if self.refused.all > 0 || only_skipped { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
     fn json(&self) -> serde_json::Value {

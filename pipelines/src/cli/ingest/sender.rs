@@ -72,7 +72,8 @@ impl<'a> Sender<'a> {
         let writer = context.log.writer().context("cannot open a producer")?;
         let known = if args.all { None } else { known(config, &args.collection)? };
         let log = &*context.log;
-        let letters = Letters::open(log, context.catalog.documents_ingest.dead().name())?;
+        let catalog = &context.catalog;
+        let letters = Letters::open(log, catalog.documents_ingest.dead().name(), catalog.ledger.name())?;
         let bar = output::progress(Some(0), "{spinner} {pos} of {len} looked at, {msg} sent");
         let report = Report { collection: args.collection.clone(), ..Report::default() };
         let limits = knowledge::limits(&config.documents);
@@ -245,7 +246,12 @@ impl<'a> Sender<'a> {
             Ok(record) => record,
             Err(error) => return Err(self.stop(error.context(place.to_owned()))),
         };
-        match record.collection == self.args.collection && self.has(&record)? {
+        if record.collection != self.args.collection {
+            let (other, ours) = (&record.collection, &self.args.collection);
+            let what = format!("{place}: its collection is `{other}`, and --collection is `{ours}`; name one of them");
+            return Err(self.stop(anyhow::anyhow!(what)));
+        }
+        match self.has(&record)? {
             true => Ok(()),
             false => self.json(&record, place),
         }

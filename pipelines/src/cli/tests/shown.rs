@@ -86,8 +86,17 @@ fn a_line_without_its_key_stops_with_the_line_number_and_keeps_those_before() {
     std::fs::write(&file, "{\"id\":1}\n{\"no\":1}\n").unwrap();
     let args = parsed(&["lab.inference.events", file.to_str().unwrap(), "--key-field", "id"]);
     let error = produce::execute(&fixture.context, &args, &mut Output::new(vec![], false)).unwrap_err();
-    assert!(format!("{error:#}").contains("events.ndjson, line 2"), "{error:#}");
+    let told = format!("{error:#}");
+    assert!(told.contains("events.ndjson, line 2") && told.contains("stopped after 1 message"), "{told}");
     assert_eq!(consume(&fixture, &[]).len(), 1);
+}
+
+#[test]
+fn a_key_field_can_be_left_out_of_the_value() {
+    let fixture = Fixture::new();
+    fixture.produce(&["{\"id\":\"e1\",\"label\":1}"], &["--key-field", "id", "--drop-key-field"]);
+    let messages = consume(&fixture, &[]);
+    assert_eq!((&messages[0]["key"], &messages[0]["value"]), (&"e1".into(), &"{\"label\":1}".into()));
 }
 
 #[test]
