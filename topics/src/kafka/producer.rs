@@ -20,6 +20,8 @@ use crate::log::{Transaction, Writer};
 const NAP: Duration = Duration::from_micros(100);
 /// A record that began to linger while a flush was under way waits for so many naps at most.
 const NAPS_PER_FLUSH: u32 = 10;
+/// The reports of records that were refused come right behind the refusal of what comes next: so many naps are ample.
+const NAPS_FOR_REPORTS: u32 = 1000;
 /// One try of an abort; reports of the purged records are served between two.
 const ABORT_SLICE: Duration = Duration::from_millis(10);
 /// Delivery reports are served once per so many records, so that none waits behind a long batch.
@@ -94,6 +96,19 @@ impl Sink {
     pub(super) fn serve(&mut self) {
         self.since_served = 0;
         self.producer.poll(Duration::ZERO);
+    }
+
+    /// The records whose refusal is reported now or in a moment.
+    pub(super) fn refused_soon(&mut self) -> Vec<FailedDelivery> {
+        for _ in 0..NAPS_FOR_REPORTS {
+            self.serve();
+            let refused = self.producer.context().take_failed();
+            if !refused.is_empty() {
+                return refused;
+            }
+            self.nap();
+        }
+        Vec::new()
     }
 
     fn nap(&mut self) {

@@ -21,7 +21,7 @@ use super::context::{FailedDelivery, GroupEvent, MemberContext};
 use super::error::log_error;
 use super::native::{FetchQueue, bootstrap_again};
 use super::orphans::Orphans;
-use super::producer::{Aborted, Sink};
+use super::producer::{Aborted, Sink, delivery_error};
 use super::reader::{Member, fill_member};
 use super::{offset_list, partition_list};
 use crate::catalog::DEFAULT_MAX_MESSAGE_BYTES;
@@ -283,6 +283,16 @@ impl KafkaStream {
         failed.error
     }
 
+    /// A transaction of which records were refused takes no more, and does not say why: the reports of those records do.
+    fn explained(&mut self, error: LogError) -> LogError {
+        if !self.in_transaction || error.kind != Kind::Internal {
+            return error;
+        }
+        let refused = self.sink.refused_soon();
+        self.remember(&refused);
+        delivery_error(&refused).unwrap_or(error)
+    }
+
     /// Remembers whose records were refused, and the sources of those that were too large.
     fn remember(&mut self, refused: &[FailedDelivery]) {
         self.sink_broken |= !refused.is_empty();
@@ -343,7 +353,7 @@ impl Stream for KafkaStream {
         if let (Err(error), Some(source)) = (&sent, source) {
             self.refused.extend((error.kind == Kind::TooLarge).then_some(source));
         }
-        sent
+        sent.map_err(|error| self.explained(error))
     }
 
     fn commit(&mut self, next: &[Position]) -> Result<(), LogError> {
