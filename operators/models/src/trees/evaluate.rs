@@ -111,14 +111,40 @@ fn add_tree<T: Number>(
     by.descend(heap, columns, &mut places);
     match rows {
         // A number that the compiler knows: it unrolls.
-        BLOCK => walk(forest, tree, columns, &places, sums),
-        _ => walk(forest, tree, columns, &places[..rows], sums),
+        BLOCK => walk::<T, BLOCK>(forest, tree, columns, &places, sums),
+        _ => walk_some(forest, tree, columns, &places[..rows], sums),
     }
 }
 
 /// Goes on from each row's place under the heap, node by node, and adds the leaves.
 #[inline(always)]
-fn walk<T: Number>(forest: &Lowered<T>, tree: &Tree, columns: &[Line], places: &[u8], sums: &mut [[T; BLOCK]]) {
+fn walk<T: Number, const ROWS: usize>(
+    forest: &Lowered<T>,
+    tree: &Tree,
+    columns: &[Line],
+    places: &[u8; ROWS],
+    sums: &mut [[T; BLOCK]],
+) {
+    let bottoms = &forest.bottoms[tree.heap..][..1 << tree.levels];
+    let mut at = [0; ROWS];
+    at.iter_mut().zip(places).for_each(|(at, place)| *at = bottoms[usize::from(*place)]);
+    for _ in TOP..tree.depth {
+        for (row, at) in at.iter_mut().enumerate() {
+            let node = forest.nodes.at(*at);
+            *at = node.next(*at, columns[usize::from(node.column)].0[row]);
+        }
+    }
+    for (row, at) in at.into_iter().enumerate() {
+        add_leaf(forest, tree, at, |output, leaf| {
+            let sum = &mut sums[output][row];
+            *sum = combined(forest.combine, *sum, leaf);
+        });
+    }
+}
+
+/// The same for fewer rows, apart from the code above, which it would slow down.
+#[inline(never)]
+fn walk_some<T: Number>(forest: &Lowered<T>, tree: &Tree, columns: &[Line], places: &[u8], sums: &mut [[T; BLOCK]]) {
     let bottoms = &forest.bottoms[tree.heap..][..1 << tree.levels];
     let mut at = [0; BLOCK];
     let at = &mut at[..places.len()];
