@@ -195,6 +195,14 @@ pub fn redriven(log: &dyn Log, ledger: &str) -> Result<BTreeSet<Position>, LogEr
     Ok(positions)
 }
 
+/// As [`redriven`]; nothing was ever redriven where there is no account at all.
+pub fn redriven_so_far(log: &dyn Log, ledger: &str) -> Result<BTreeSet<Position>, LogError> {
+    match log.topic(ledger) {
+        Err(error) if error.kind == LogErrorKind::TopicMissing => Ok(BTreeSet::new()),
+        _ => redriven(log, ledger),
+    }
+}
+
 /// The dead letter whose redrive this ledger record tells of.
 pub fn redrive_of(message: &Message<'_>) -> Option<Position> {
     match serde_json::from_slice(message.value?) {

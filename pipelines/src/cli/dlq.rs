@@ -15,7 +15,7 @@ use super::consume;
 use super::output::{self, Output, Table, hex_dump, number, printable, size};
 use super::redrive;
 use super::time;
-use crate::audit::ledger::redriven;
+use crate::audit::ledger::redriven_so_far;
 use crate::audit::scan::Scan;
 use crate::audit::source::Source;
 
@@ -164,12 +164,7 @@ impl Why {
 
 fn ledger_redriven(context: &Context) -> anyhow::Result<BTreeSet<Position>> {
     let ledger = context.catalog.ledger.name();
-    match context.log.topic(ledger) {
-        // Nothing was ever redriven where there is no account at all.
-        Err(error) if error.kind == LogErrorKind::TopicMissing => return Ok(BTreeSet::new()),
-        _ => {}
-    }
-    redriven(&*context.log, ledger).with_context(|| format!("cannot read in {ledger} what was redriven"))
+    redriven_so_far(&*context.log, ledger).with_context(|| format!("cannot read in {ledger} what was redriven"))
 }
 
 fn list(

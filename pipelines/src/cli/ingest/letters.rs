@@ -13,7 +13,7 @@ use lunapark_topics::{Log, LogError, LogErrorKind};
 use serde::Deserialize;
 
 use super::report::{Refused, Report};
-use crate::audit::ledger::redriven;
+use crate::audit::ledger::redriven_so_far;
 use crate::audit::scan::Scan;
 use crate::audit::source::Source;
 use crate::cli::output::printable;
@@ -101,19 +101,11 @@ impl Letters {
             })?;
         }
         if !known.is_empty() {
-            let redriven = self.redriven(log)?;
+            let redriven = redriven_so_far(log, &self.ledger)?;
+            let redriven: HashSet<String> = redriven.iter().map(ToString::to_string).collect();
             known.retain(|_, before| !redriven.contains(&before.dead_letter));
         }
         Ok(known)
-    }
-
-    /// The dead letters that somebody has sent again.
-    fn redriven(&self, log: &dyn Log) -> Result<HashSet<String>, LogError> {
-        match redriven(log, &self.ledger) {
-            Ok(positions) => Ok(positions.iter().map(ToString::to_string).collect()),
-            Err(error) if error.kind == LogErrorKind::TopicMissing => Ok(HashSet::new()),
-            Err(error) => Err(error),
-        }
     }
 
     /// Adds to the report what the service has refused of this run. The service has committed everything by now; its
