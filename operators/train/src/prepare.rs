@@ -5,7 +5,9 @@ use lunapark_schemas::training::{ClassWeight, DatasetReport, FeatureStatistics};
 use crate::Refusal;
 use crate::classes::Classes;
 use crate::device::Rows;
-use crate::random::{Random, mix};
+use crate::fingerprint::fingerprint;
+use crate::moments::Moments;
+use crate::random::Random;
 use crate::settings::{Objective, Settings};
 use crate::tables::{Feature, Label, Tables, listed};
 
@@ -338,11 +340,8 @@ impl Source<'_> {
 }
 
 fn statistics(Feature { name, values }: &Feature) -> FeatureStatistics {
-    let present = || values.iter().filter(|value| !value.is_nan()).map(|&value| f64::from(value));
-    let (mean, std) = mean_and_deviation(present());
-    let (min, max) = (present().fold(f64::INFINITY, f64::min), present().fold(f64::NEG_INFINITY, f64::max));
-    let missing = values.iter().filter(|value| value.is_nan()).count() as u64;
-    FeatureStatistics { name: name.clone(), min, max, mean, std, missing }
+    let Moments { present, mean, deviation, min, max } = Moments::of(values);
+    FeatureStatistics { name: name.clone(), min, max, mean, std: deviation, missing: values.len() as u64 - present }
 }
 
 /// Of the population, in two passes.
@@ -355,7 +354,13 @@ fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 
 /// Mean and deviation of each feature over the training part.
 fn standardisation(tables: &Tables, train: &[usize]) -> Result<(Vec<f32>, Vec<f32>), Refusal> {
-    let of = |values: &[f32]| mean_and_deviation(train.iter().map(|&row| f64::from(values[row])));
+    let mut part = Vec::with_capacity(train.len());
+    let mut of = |values: &[f32]| {
+        part.clear();
+        part.extend(train.iter().map(|&row| values[row]));
+        let moments = Moments::of(&part);
+        (moments.mean, moments.deviation)
+    };
     let all: Vec<_> = tables.features.iter().map(|feature| of(&feature.values)).collect();
     // Beside rounding, a constant's deviation is zero.
     let constant = |(mean, scale): &(f64, f64)| *scale <= mean.abs() * 1e-7 || (1.0 / *scale as f32).is_infinite();
@@ -365,23 +370,4 @@ fn standardisation(tables: &Tables, train: &[usize]) -> Result<(Vec<f32>, Vec<f3
         return Err(Refusal::data(format!("{what}; leave them out of `dataset.features`")));
     }
     Ok(all.into_iter().map(|(mean, scale)| (mean as f32, scale as f32)).unzip())
-}
-
-/// A hash of all numbers, in order.
-fn fingerprint(tables: &Tables) -> u64 {
-    let mut hash = mix(tables.rows as u64 + 1);
-    let mut add = |bits: u64| hash = mix(hash ^ bits);
-    for feature in &tables.features {
-        feature.name.bytes().for_each(|byte| add(u64::from(byte)));
-        feature.values.iter().for_each(|value| add(u64::from(value.to_bits())));
-    }
-    tables.weights.iter().flatten().for_each(|weight| add(weight.to_bits()));
-    match &tables.label {
-        None => {}
-        Some(Label::Numbers(values)) => values.iter().for_each(|value| add(value.to_bits())),
-        Some(Label::Words(words)) => {
-            words.iter().flatten().flat_map(|word| word.bytes().chain([0xff])).for_each(|byte| add(u64::from(byte)));
-        }
-    }
-    hash
 }
