@@ -310,6 +310,13 @@ impl Workplace {
         Running::spawn(command.args(arguments), base, None)
     }
 
+    /// As [`start`](Self::start), with these settings besides the workplace's.
+    #[track_caller]
+    pub fn start_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Running {
+        let (mut command, base) = self.command(settings);
+        Running::spawn(command.args(arguments), base, None)
+    }
+
     /// Runs a command with `--json`; what it prints.
     #[track_caller]
     pub fn cli_json(&self, arguments: &[&str]) -> serde_json::Value {

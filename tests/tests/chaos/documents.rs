@@ -31,9 +31,9 @@ const SETTLES: Duration = Duration::from_secs(240);
 const MOMENT: Duration = Duration::from_secs(2);
 /// A reindexer is killed within this: it needs some 300 ms for so few documents.
 const REINDEXING: Duration = Duration::from_millis(400);
-/// Reindexers that are started until enough of them have been killed alive.
+/// Reindexers that are started until enough of them have been killed at work.
 const KILL_TRIES: usize = 60;
-/// Tokens of a child once the collection is reindexed; they were 32.
+/// Tokens of a child in the end; they were 32, and others in between.
 const REINDEXED_TOKENS: u32 = 20;
 /// Sections of segments that are held while a collection is compared.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -83,6 +83,13 @@ impl Shop {
         let url = format!("{}/topics-{}", self.url, place.prefix());
         let store = ArtifactStore::open(&url, &self.options).expect("the store");
         Reader::open(Arc::new(store), collection, CACHE_BYTES).expect("the collection")
+    }
+
+    /// Lists of segments that reindexers were making and never finished.
+    fn drafts(&self, place: &Workplace) -> usize {
+        let url = format!("{}/topics-{}", self.url, place.prefix());
+        let store = ArtifactStore::open(&url, &self.options).expect("the store");
+        store.list_named(&format!("collections/{COLLECTION}/drafts")).expect("a folder").len()
     }
 
     fn documents(&self, place: &Workplace, collection: &str) -> BTreeMap<String, Document> {
@@ -227,20 +234,22 @@ fn a_collection_outlasts_kills_and_its_stores_troubles() {
     replays_were_answered_alike(&place);
 }
 
-/// Gives the collection other sizes; most of these processes do not live to see the end of their work.
-fn reindex_and_kill(place: &Workplace, random: &mut Random) {
-    let mut killed = 0;
-    for _ in 0..KILL_TRIES {
-        if killed == times(3, 20) {
+/// Gives the collection other sizes again and again; most of these processes do not live to see the end of their work.
+/// Who is killed in the middle of it leaves the list of what it had written: so many are wanted.
+fn reindex_and_kill(shop: &Shop, place: &Workplace, random: &mut Random) {
+    for number in 0..KILL_TRIES {
+        if shop.drafts(place) >= times(3, 20) {
             return;
         }
-        let mut reindexer = place.start(&["collections", "reindex", COLLECTION]);
+        // There is work to do, whatever those before it have finished.
+        let tokens = (REINDEXED_TOKENS + 1 + number as u32 % 8).to_string();
+        let reindexer =
+            place.start_with(&["collections", "reindex", COLLECTION], &[("documents.child_tokens", &tokens)]);
         any_moment(random, REINDEXING);
-        killed += usize::from(reindexer.is_running());
         // Dropped is killed.
         drop(reindexer);
     }
-    assert!(killed > 0, "none of {KILL_TRIES} reindexers lived when it was to be killed");
+    assert!(shop.drafts(place) > 0, "none of {KILL_TRIES} reindexers was killed in the middle of its work");
 }
 
 #[test]
@@ -259,7 +268,7 @@ fn a_collection_outlasts_reindexers_that_are_killed_while_it_changes() {
         until(SETTLES, "there is a collection", || {
             place.cli_json(&["collections", "list"]).as_array().is_some_and(|all| !all.is_empty()).then_some(())
         });
-        reindex_and_kill(&place, &mut random);
+        reindex_and_kill(&shop, &place, &mut random);
         place.cli(&["collections", "reindex", COLLECTION]).ok();
         // It goes on with the sizes that it has now.
         any_moment(&mut random, MOMENT);
