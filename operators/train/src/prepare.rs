@@ -74,12 +74,13 @@ struct Source<'a> {
     target: Target,
     truth: Vec<f64>,
     weights: Vec<f64>,
+    threads: usize,
 }
 
 /// On two threads where there are two.
 pub(crate) fn prepare(tables: &Tables, settings: &Settings, threads: usize) -> Result<Prepared, Refusal> {
     let describe = || (fingerprint(tables), tables.features.iter().map(statistics).collect::<Vec<_>>());
-    let arrange = || arrange(tables, settings);
+    let arrange = || arrange(tables, settings, threads.max(1));
     let (prepared, (fingerprint, features)) = match threads {
         0 | 1 => (arrange(), describe()),
         _ => std::thread::scope(|scope| {
@@ -93,7 +94,7 @@ pub(crate) fn prepare(tables: &Tables, settings: &Settings, threads: usize) -> R
 }
 
 /// Everything but the description of the table.
-fn arrange(tables: &Tables, settings: &Settings) -> Result<Prepared, Refusal> {
+fn arrange(tables: &Tables, settings: &Settings, threads: usize) -> Result<Prepared, Refusal> {
     if tables.rows < MIN_ROWS {
         let what = format!("{} rows are too few to train and test", tables.rows);
         return Err(Refusal::data(format!("{what}; give at least {MIN_ROWS}")));
@@ -101,7 +102,7 @@ fn arrange(tables: &Tables, settings: &Settings) -> Result<Prepared, Refusal> {
     check_features(tables)?;
     let weights = tables.weights.clone().unwrap_or_else(|| vec![1.0; tables.rows]);
     let (target, truth) = target(tables, settings)?;
-    let mut source = Source { tables, target, truth, weights };
+    let mut source = Source { tables, target, truth, weights, threads };
     source.check_weights(0..tables.rows, "")?;
     let parts = source.split(settings)?;
     source.check_weights(parts.train.iter().copied(), " in the training part")?;
@@ -299,24 +300,45 @@ impl Source<'_> {
 
     /// Rows for the network; with mean and scale standardised. Rows that are not normal count nothing for a
     /// reconstruction's loss.
-    fn rows(&self, which: &[usize], standardise: Option<(&Vec<f32>, &Vec<f32>)>, weights: &[f32]) -> Rows {
-        let features = &self.tables.features;
-        let mut rows = Rows { width: features.len(), ..Rows::default() };
-        rows.inputs.reserve(which.len() * features.len());
-        let standardise = standardise.map(|(mean, scale)| (mean, scale.iter().map(|x| 1.0 / x).collect::<Vec<f32>>()));
-        for &row in which {
-            let inputs = features.iter().enumerate().map(|(index, feature)| match &standardise {
-                Some((mean, factor)) => (feature.values[row] - mean[index]) * factor[index],
-                None => feature.values[row],
-            });
-            let (target, odd) = match &self.target {
-                Target::Inputs(_) => (None, self.class(row) != 0),
-                Target::Number { mean, scale } => (Some(((self.truth[row] - mean) / scale) as f32), false),
-                Target::Binary(_) | Target::Classes(_) => (Some(self.truth[row] as f32), false),
-            };
-            rows.push(inputs, target, if odd { 0.0 } else { weights[row] });
+    fn rows(&self, which: &[usize], standardise: Option<(&[f32], &[f32])>, weights: &[f32]) -> Rows {
+        let weight = |row: usize| match &self.target {
+            Target::Inputs(_) if self.class(row) != 0 => 0.0,
+            _ => weights[row],
+        };
+        let target = |row: usize| match &self.target {
+            Target::Inputs(_) => None,
+            Target::Number { mean, scale } => Some(((self.truth[row] - mean) / scale) as f32),
+            Target::Binary(_) | Target::Classes(_) => Some(self.truth[row] as f32),
+        };
+        Rows {
+            width: self.tables.features.len(),
+            inputs: self.inputs(which, standardise),
+            targets: which.iter().filter_map(|&row| target(row)).collect(),
+            weights: which.iter().map(|&row| weight(row)).collect(),
         }
-        rows
+    }
+
+    /// Columns to rows: each thread makes its share of the rows.
+    fn inputs(&self, which: &[usize], standardise: Option<(&[f32], &[f32])>) -> Vec<f32> {
+        let features = &self.tables.features;
+        let (mean, scale) = standardise.unwrap_or_default();
+        let factor: Vec<f32> = scale.iter().map(|scale| 1.0 / scale).collect();
+        let fill = |(rows, which): (&mut [f32], &[usize])| {
+            for (inputs, &row) in rows.chunks_exact_mut(features.len()).zip(which) {
+                inputs.iter_mut().zip(features).for_each(|(input, feature)| *input = feature.values[row]);
+                let by_feature = inputs.iter_mut().zip(mean).zip(&factor);
+                by_feature.for_each(|((input, mean), factor)| *input = (*input - mean) * factor);
+            }
+        };
+        let mut inputs = vec![0.0; which.len() * features.len()];
+        let share = which.len().div_ceil(self.threads).max(1);
+        std::thread::scope(|scope| {
+            let mut shares = inputs.chunks_mut(share * features.len()).zip(which.chunks(share));
+            let first = shares.next();
+            shares.for_each(|share| drop(scope.spawn(move || fill(share))));
+            first.into_iter().for_each(fill);
+        });
+        inputs
     }
 
     fn judged(&self, which: &[usize], rows: Rows) -> Judged {

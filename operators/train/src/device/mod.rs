@@ -31,12 +31,6 @@ impl Rows {
     pub(crate) fn row(&self, index: usize) -> &[f32] {
         &self.inputs[index * self.width..][..self.width]
     }
-
-    pub(crate) fn push(&mut self, inputs: impl Iterator<Item = f32>, target: Option<f32>, weight: f32) {
-        self.inputs.extend(inputs);
-        self.targets.extend(target);
-        self.weights.push(weight);
-    }
 }
 
 /// How far an epoch is.

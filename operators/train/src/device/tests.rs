@@ -126,7 +126,9 @@ fn noise(width: usize, count: usize) -> Rows {
     for _ in 0..count {
         let inputs: Vec<f32> = (0..width).map(|_| random.uniform(-2.0, 2.0)).collect();
         let target = f32::from(u8::from(inputs[0] * inputs[1] > 0.0));
-        rows.push(inputs.into_iter(), Some(target), random.uniform(-0.2, 2.0));
+        rows.inputs.extend(inputs);
+        rows.targets.push(target);
+        rows.weights.push(random.uniform(-0.2, 2.0));
     }
     rows
 }
