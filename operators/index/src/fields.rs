@@ -28,11 +28,23 @@ impl Snapshot {
         for segment in 0..self.live.len() {
             for (name, more) in self.segment_fields(segment)?.iter() {
                 if let Some(kinds) = field(&mut fields, name) {
-                    more.iter().for_each(|(kind, count)| *kinds.entry(*kind).or_default() += count);
+                    merge(kinds, more);
                 }
             }
         }
         Ok(fields)
+    }
+
+    /// The kinds of one field, as [`fields`](Self::fields) has them; none where no document has it.
+    pub fn kinds(&self, name: &str) -> Result<Option<Kinds>, IndexError> {
+        let own = || Kinds::from([(FieldKind::Text, self.counts().documents)]);
+        let mut found = OWN.contains(&name).then(own);
+        for segment in 0..self.live.len() {
+            if let Some(more) = self.segment_fields(segment)?.get(name) {
+                merge(found.get_or_insert_default(), more);
+            }
+        }
+        Ok(found)
     }
 
     fn segment_fields(&self, segment: usize) -> Result<Arc<BTreeMap<String, Kinds>>, IndexError> {
@@ -48,6 +60,10 @@ impl Snapshot {
         }
         Ok(self.fields[segment].get_or_init(|| Arc::new(fields)).clone())
     }
+}
+
+fn merge(kinds: &mut Kinds, more: &Kinds) {
+    more.iter().for_each(|(kind, count)| *kinds.entry(*kind).or_default() += count);
 }
 
 /// The kinds of a field; none where there are too many of them.

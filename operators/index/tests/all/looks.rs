@@ -41,6 +41,9 @@ fn documents_are_listed_with_their_fields() {
     assert_eq!(kinds("tags"), of(&[(FieldKind::Text, 1), (FieldKind::Number, 1)]));
     assert_eq!((kinds("open"), kinds("none")), (of(&[(FieldKind::Truth, 1)]), of(&[])));
     assert_eq!((kinds("title"), kinds("old")), (of(&[(FieldKind::Text, 2)]), None), "what is gone has no fields");
+    for name in ["id", "title", "year", "tags", "open", "none", "old", "nowhere"] {
+        assert_eq!(snapshot.kinds(name).unwrap(), kinds(name), "{name}");
+    }
 }
 
 #[test]

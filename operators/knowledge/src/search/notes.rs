@@ -12,7 +12,15 @@ const NEAR: f64 = 0.8;
 
 /// What is odd about a filter; empty where it can mean what it says, whatever it finds.
 pub(super) fn notes(snapshot: &Snapshot, filter: &Filter) -> Result<Vec<String>, IndexError> {
-    Ok(notes_on(snapshot.collection(), &snapshot.fields()?, &filter.asks()))
+    let (asks, mut fields) = (filter.asks(), BTreeMap::new());
+    for Asked { field, .. } in &asks {
+        match snapshot.kinds(field)? {
+            Some(kinds) => drop(fields.insert(field.clone(), kinds)),
+            // All names are needed to tell which one may be meant.
+            None => return Ok(notes_on(snapshot.collection(), &snapshot.fields()?, &asks)),
+        }
+    }
+    Ok(notes_on(snapshot.collection(), &fields, &asks))
 }
 
 fn notes_on(collection: &str, fields: &BTreeMap<String, Kinds>, asks: &[Asked]) -> Vec<String> {
