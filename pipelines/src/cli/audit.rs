@@ -82,10 +82,7 @@ fn before_all(request: &AuditRequest) -> AuditReport {
         deep: request.deep,
         empty: true,
         pending_exact: true,
-        notes: vec![format!(
-            "there is no topic {}: `lunapark run` makes it, and so does `topics create`",
-            request.topic
-        )],
+        notes: vec![format!("there is no topic {} yet: a service of this pipeline makes it", request.topic)],
         ..AuditReport::default()
     }
 }

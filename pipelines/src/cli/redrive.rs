@@ -65,6 +65,10 @@ pub struct Args {
 
 /// Runs the command.
 pub fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    // Before any service has run there is not even a ledger.
+    if args.positions.is_empty() && args.selection.topics(context)?.is_empty() {
+        return Redriver::new(context, args, None, BTreeSet::new()).summary(out);
+    }
     let mut redriver = match args.dry_run {
         true => Redriver::rehearsal(context, args)?,
         false => Redriver::open(context, args)?,

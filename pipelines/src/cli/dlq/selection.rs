@@ -113,7 +113,7 @@ impl Looked {
     pub fn nothing(&self, class: Option<&str>) -> String {
         let topics = self.topics.join(", ");
         match class {
-            _ if self.topics.is_empty() => "no dead letters: no pipeline has a topic for them yet".to_owned(),
+            _ if self.topics.is_empty() => "no dead letters: there is no topic for them yet".to_owned(),
             Some(class) if !self.classes.is_empty() => {
                 let there: Vec<String> = self.classes.iter().map(|class| printable(class.as_bytes())).collect();
                 let there = among(class, there.iter().map(String::as_str));

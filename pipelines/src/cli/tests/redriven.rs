@@ -184,6 +184,10 @@ fn where_nothing_is_found_it_says_what_was_looked_at() {
     for args in [&["list", "--pipeline", "search"][..], &["redrive", "--all", "--topic", "lab.search.requests"]] {
         assert_eq!(said(&fixture, args), "no dead letters in lab.search.requests.dead\n");
     }
+    // Where no service of it has run, there is nothing to look at.
+    for args in [&["list", "--pipeline", "train"][..], &["redrive", "--all", "--pipeline", "train"]] {
+        assert_eq!(said(&fixture, args), "no dead letters: there is no topic for them yet\n");
+    }
     let mut out = crate::cli::output::Output::new(Vec::new(), false);
     for args in [&["list", "--pipeline", "documnts"][..], &["count", "--pipeline", "documnts"]] {
         let error = dlq::execute(&fixture.context, &parsed(args), &mut out).unwrap_err().to_string();
