@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lunapark_documents::{ChunkOptions, Limits};
 use lunapark_embed::{Encoder, EncoderOptions, Precision, PrecisionChoice};
-use lunapark_index::{Bm25, Chunking, Compaction, IndexError, Metric, Settings, Sweep, UpkeepPlan};
+use lunapark_index::{Bm25, Chunking, Compaction, IndexError, Metric, Settings, Sweep, UpkeepPlan, newest};
 use lunapark_knowledge::ingest::Ingestor;
 use lunapark_knowledge::reindex::Reindexer;
 use lunapark_knowledge::search::Searcher;
@@ -188,9 +188,23 @@ impl Library {
 
     /// What answers questions.
     pub fn searcher(&self) -> Searcher {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Searcher { encoder: self.encoder.clone(), collections: self.collections.clone(), threads }
+        Searcher {
+            encoder: Some(self.encoder.clone()),
+            collections: self.collections.clone(),
+            threads: search_threads(),
+        }
     }
+}
+
+/// What answers questions to one collection by their words, with no encoder.
+pub fn searcher_of_words(store: Arc<ArtifactStore>, config: &Config, name: &str) -> Result<Searcher, IndexError> {
+    let settings = newest(&store, name)?.settings;
+    let collections = Collections::new(store, settings, &config.instance, config.search.cache_bytes);
+    Ok(Searcher { encoder: None, collections: Arc::new(collections), threads: search_threads() })
+}
+
+fn search_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Refuses collections of another topic's offsets; those of this one know its identity from the next batch on.

@@ -173,6 +173,10 @@ pub struct SearchReply {
     pub collection: String,
     /// The collection's version that answered; `as_of` asks it again.
     pub version: u64,
+    /// What is odd about the filter, a sentence each: a field that no document has, or one that is compared with something
+    /// else than it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// One answer per question, in their order.
     pub answers: Vec<Answer>,
 }
@@ -235,6 +239,9 @@ pub struct DistanceReply {
     pub collection: String,
     /// The collection's version that answered; `as_of` asks it again.
     pub version: u64,
+    /// What is odd about the filter, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// One entry per text of `input_text`, in their order.
     pub search_output: Vec<SearchOutput>,
 }

@@ -41,18 +41,29 @@ const LOOK_BYTES: usize = 1024;
 
 impl Kind {
     /// What a source is: its content type says so, else its first bytes, else its name's extension. Binary files of
-    /// other kinds are refused, by what they are.
+    /// other kinds are refused, by what they are, and so is what is called a text and has the bytes of none.
     pub fn of(source: &Source<'_>) -> Result<Self, ExtractError> {
         if let Some(named) = source.content_type.map(media_type).filter(|named| !is_vague(named)) {
-            return of_media_type(&named).ok_or_else(|| unsupported(&format!("its content type is {named}")));
+            let kind = of_media_type(&named).ok_or_else(|| unsupported(&format!("its content type is {named}")))?;
+            // A charset that is named is taken at its word: its reader sees whether the text makes sense.
+            let charset = source.content_type.is_some_and(|named| named.to_ascii_lowercase().contains("charset"));
+            return if charset { Ok(kind) } else { kind.unless_binary(source.bytes, &named) };
         }
         if let Some(seen) = of_bytes(source.bytes)? {
             return Ok(seen);
         }
         match source.name.and_then(of_name) {
-            Some(kind) => Ok(kind),
+            Some(kind) => kind.unless_binary(source.bytes, "text"),
             None if is_binary(source.bytes) => Err(unsupported("its bytes are no text, and of no known kind")),
             None => Ok(Kind::Text),
+        }
+    }
+
+    fn unless_binary(self, bytes: &[u8], called: &str) -> Result<Self, ExtractError> {
+        let is_text = matches!(self, Kind::Text | Kind::Markdown | Kind::Html);
+        match is_text && is_binary(bytes) {
+            true => Err(unsupported(&format!("it is called {called}, but its bytes are no text"))),
+            false => Ok(self),
         }
     }
 }
@@ -101,8 +112,13 @@ fn is_html(bytes: &[u8]) -> bool {
     start.starts_with(b"<") && tags.into_iter().any(has)
 }
 
+/// By the extension: of the whole name, since files may have any sign in theirs; else of what stands before `?` and `#`,
+/// as in addresses.
 fn of_name(name: &str) -> Option<Kind> {
-    let file = name.split(['?', '#']).next().unwrap_or(name);
+    of_file(name).or_else(|| of_file(name.split(['?', '#']).next().unwrap_or(name)))
+}
+
+fn of_file(file: &str) -> Option<Kind> {
     let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
     match file.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
         "md" | "markdown" | "mdown" => Some(Kind::Markdown),
@@ -113,17 +129,23 @@ fn of_name(name: &str) -> Option<Kind> {
     }
 }
 
-/// A byte in 32 of this share that no text has: enough to tell a program from a text with a stray control character.
+/// A byte in so many that no text has: enough to tell a program from a text with a stray control character. Of random
+/// bytes one in twelve is such a byte.
 const BINARY_SHARE: usize = 32;
+/// So many of them may be strays in a short text of valid UTF-8; in bytes that are not even that, the first one counts.
+const STRAYS: usize = 3;
 
-/// Bytes that no text has, unless it is UTF-16.
+/// Bytes that no text has, unless it is UTF-16. Backspaces are left out, with which manuals underline, and the escapes of
+/// terminals and of ISO-2022.
 fn is_binary(bytes: &[u8]) -> bool {
     let start = &bytes[..bytes.len().min(8 * LOOK_BYTES)];
     if crate::encoding::utf_16(bytes).is_some() {
         return false;
     }
-    let controls = start.iter().filter(|byte| **byte < 9 || (14..27).contains(*byte)).count();
-    controls * BINARY_SHARE > start.len()
+    let controls = start.iter().filter(|byte| **byte < 8 || (14..27).contains(*byte)).count();
+    // A character that is cut off at the end is no fault.
+    let is_utf_8 = std::str::from_utf8(start).map_or_else(|error| error.error_len().is_none(), |_| true);
+    controls > if is_utf_8 { STRAYS } else { 0 } && controls * BINARY_SHARE > start.len()
 }
 
 /// A table that comes without the name of its column.

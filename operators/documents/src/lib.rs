@@ -36,7 +36,7 @@ pub use chunk::{Child, ChunkError, ChunkOptions, Parent, Tokens, chunk};
 pub use error::ExtractError;
 pub use extracted::{Extracted, Place, Section};
 pub use kind::Kind;
-pub use matter::front_matter;
+pub use matter::{front_matter, is_front_matter_open};
 pub use pdf::{Pages, PdfReader};
 pub use rows::{Columns, Row, TableFormat, each_row, extract_table};
 

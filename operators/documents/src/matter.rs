@@ -32,6 +32,15 @@ pub fn front_matter(text: &str) -> Map<String, Value> {
     fields
 }
 
+/// True where a document begins as with a front matter, but no second `---` ends it: what its author meant to say of it is
+/// read as text.
+pub fn is_front_matter_open(text: &str) -> bool {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut lines = text.lines();
+    let begins = lines.next().is_some_and(|line| line.trim_end() == "---");
+    begins && lines.next().and_then(entry).is_some() && matter(text).is_none()
+}
+
 /// What stands between the first line, `---`, and the next `---` or `...`.
 fn matter(text: &str) -> Option<&str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -160,6 +169,18 @@ mod tests {
         });
         assert_eq!(Value::Object(front_matter(text)), expected);
         assert_eq!(Value::Object(front_matter("\u{feff}---\na: 1\n...\n")), json!({ "a": 1 }));
+    }
+
+    #[test]
+    fn a_front_matter_that_does_not_end_is_noticed() {
+        for open in ["---\na: 1\n", "\u{feff}---\r\ntitle: x\r\nText.\r\n", "---\na: 1\n----\n"] {
+            assert!(is_front_matter_open(open), "{open:?}");
+        }
+        for fine in
+            ["", "---", "---\n", "---\nA text below a rule.\n", "a: 1\n", "---\na: 1\n---\n", "---\na: 1\n...\n"]
+        {
+            assert!(!is_front_matter_open(fine), "{fine:?}");
+        }
     }
 
     #[test]

@@ -7,9 +7,10 @@ use lunapark_stores::{ArtifactStore, Creation};
 use crate::clock::random;
 use crate::history::History;
 use crate::manifest::Manifest;
-use crate::{IndexError, names};
+use crate::{IndexError, Swept, names};
 
-/// Names of all collections, and of some that were dropped: a file system keeps their folders. It costs one listing.
+/// Names of all collections, and perhaps of some that were dropped: a file system may keep their folders. It costs one
+/// listing.
 pub fn names(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
     let mut found = store.folders_named(names::COLLECTIONS)?;
     found.retain(|name| names::check(name).is_ok());
@@ -20,7 +21,7 @@ pub fn names(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
 pub fn list(store: &ArtifactStore) -> Result<Vec<String>, IndexError> {
     let mut found = Vec::new();
     for name in store.folders_named(names::COLLECTIONS)? {
-        // A file system keeps the folders of a collection that was dropped.
+        // A drop that was cut short leaves segments that nothing names.
         if names::check(&name).is_ok() && !store.list_named(&names::manifests(&name))?.is_empty() {
             found.push(name);
         }
@@ -35,18 +36,33 @@ pub fn newest(store: &Arc<ArtifactStore>, collection: &str) -> Result<Manifest, 
     history.newest()?.ok_or_else(|| history.missing())
 }
 
-/// Removes a collection with all versions.
+/// True where a collection has anything on the store, be it only what a drop that was cut short has left.
+pub fn exists(store: &ArtifactStore, collection: &str) -> Result<bool, IndexError> {
+    names::check(collection)?;
+    Ok(!store.list_named(&names::folder(collection))?.is_empty())
+}
+
+/// Removes a collection with all versions, and says what that was; one of which nothing is there is an error.
 ///
 /// Manifests go first, the newest last: a drop that is cut short leaves the newest version whole, or segments that
 /// nothing names.
-pub fn drop_collection(store: &ArtifactStore, collection: &str) -> Result<(), IndexError> {
+pub fn drop_collection(store: &ArtifactStore, collection: &str) -> Result<Swept, IndexError> {
     names::check(collection)?;
-    for folder in [names::manifests(collection), names::segments(collection), names::folder(collection)] {
-        let mut objects = store.list_named(&folder)?;
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-        objects.iter().try_for_each(|object| store.delete_named(&object.name))?;
+    let (mut objects, mut swept) = (0, Swept::default());
+    let (manifests, segments) = (names::manifests(collection), names::segments(collection));
+    for folder in [&manifests, &segments, &names::folder(collection)] {
+        let mut found = store.list_named(folder)?;
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        objects += found.len();
+        for object in &found {
+            store.delete_named(&object.name)?;
+            swept.add(object);
+        }
     }
-    Ok(())
+    for folder in [manifests, segments, names::drafts(collection), names::folder(collection)] {
+        store.remove_folder_named(&folder)?;
+    }
+    if objects == 0 { Err(IndexError::NoCollection(collection.to_owned())) } else { Ok(swept) }
 }
 
 /// Refuses a store on which two writers would overwrite each other's manifests.

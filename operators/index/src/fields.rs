@@ -1,10 +1,11 @@
 //! Which fields the documents of a collection have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::segment::{Documents, read_metadata};
+use crate::segment::Documents;
 use crate::{FieldKind, IndexError, Snapshot};
 
 /// Names beyond so many are left out: they are keys of outside objects, which may be anything.
@@ -12,30 +13,83 @@ const MAX_FIELDS: usize = 10_000;
 /// What every document has beside its metadata.
 const OWN: [&str; 3] = ["id", "title", "uri"];
 
+/// The kinds of a field's values, and how many documents have each.
+pub type Kinds = BTreeMap<FieldKind, u64>;
+/// What the documents of a segment that count have in their metadata.
+pub(crate) type SegmentFields = OnceLock<Arc<BTreeMap<String, Kinds>>>;
+
 impl Snapshot {
     /// Fields that filters can name, each with the kinds of its values: those of all documents' metadata, and `id`, `title`
-    /// and `uri`. A list counts as what is in it. Reads the metadata of the whole collection.
-    pub fn fields(&self) -> Result<BTreeMap<String, BTreeSet<FieldKind>>, IndexError> {
-        let mut fields: BTreeMap<String, BTreeSet<FieldKind>> =
-            OWN.map(|name| (name.to_owned(), BTreeSet::from([FieldKind::Text]))).into();
-        for (segment, live) in self.live.iter().enumerate() {
-            let documents = self.table::<Documents>(segment)?;
-            for (name, value) in live.iter().flat_map(|row| read_metadata(documents.metadata.value(row))) {
-                if fields.len() < MAX_FIELDS || fields.contains_key(&name) {
-                    add(&value, fields.entry(name).or_default());
+    /// and `uri`. A list counts as what is in it. Reads the metadata of what is new since an earlier version was asked.
+    pub fn fields(&self) -> Result<BTreeMap<String, Kinds>, IndexError> {
+        let documents = self.counts().documents;
+        let mut fields: BTreeMap<String, Kinds> =
+            OWN.map(|name| (name.to_owned(), Kinds::from([(FieldKind::Text, documents)]))).into();
+        for segment in 0..self.live.len() {
+            for (name, more) in self.segment_fields(segment)?.iter() {
+                if let Some(kinds) = field(&mut fields, name) {
+                    merge(kinds, more);
                 }
             }
         }
         Ok(fields)
     }
+
+    /// The kinds of one field, as [`fields`](Self::fields) has them; none where no document has it.
+    pub fn kinds(&self, name: &str) -> Result<Option<Kinds>, IndexError> {
+        let own = || Kinds::from([(FieldKind::Text, self.counts().documents)]);
+        let mut found = OWN.contains(&name).then(own);
+        for segment in 0..self.live.len() {
+            if let Some(more) = self.segment_fields(segment)?.get(name) {
+                merge(found.get_or_insert_default(), more);
+            }
+        }
+        Ok(found)
+    }
+
+    fn segment_fields(&self, segment: usize) -> Result<Arc<BTreeMap<String, Kinds>>, IndexError> {
+        if let Some(fields) = self.fields[segment].get() {
+            return Ok(fields.clone());
+        }
+        let (mut fields, documents) = (BTreeMap::new(), self.table::<Documents>(segment)?);
+        let metadata = documents.parsed();
+        for (name, value) in self.live[segment].iter().flat_map(|row| &metadata[row]) {
+            if let Some(kinds) = field(&mut fields, name) {
+                add(value, kinds);
+            }
+        }
+        Ok(self.fields[segment].get_or_init(|| Arc::new(fields)).clone())
+    }
 }
 
-fn add(value: &Value, kinds: &mut BTreeSet<FieldKind>) {
+fn merge(kinds: &mut Kinds, more: &Kinds) {
+    more.iter().for_each(|(kind, count)| *kinds.entry(*kind).or_default() += count);
+}
+
+/// The kinds of a field; none where there are too many of them.
+fn field<'a>(fields: &'a mut BTreeMap<String, Kinds>, name: &str) -> Option<&'a mut Kinds> {
+    if !fields.contains_key(name) {
+        if fields.len() >= MAX_FIELDS {
+            return None;
+        }
+        fields.insert(name.to_owned(), Kinds::new());
+    }
+    fields.get_mut(name)
+}
+
+/// A document counts once, whatever its list holds.
+fn add(value: &Value, kinds: &mut Kinds) {
+    let mut has = [(FieldKind::Text, false), (FieldKind::Number, false), (FieldKind::Truth, false)];
+    mark(value, &mut has);
+    has.iter().filter(|(_, has)| *has).for_each(|(kind, _)| *kinds.entry(*kind).or_default() += 1);
+}
+
+fn mark(value: &Value, has: &mut [(FieldKind, bool); 3]) {
     match value {
-        Value::String(_) => drop(kinds.insert(FieldKind::Text)),
-        Value::Number(_) => drop(kinds.insert(FieldKind::Number)),
-        Value::Bool(_) => drop(kinds.insert(FieldKind::Truth)),
-        Value::Array(list) => list.iter().for_each(|value| add(value, kinds)),
+        Value::String(_) => has[0].1 = true,
+        Value::Number(_) => has[1].1 = true,
+        Value::Bool(_) => has[2].1 = true,
+        Value::Array(list) => list.iter().for_each(|value| mark(value, has)),
         Value::Null | Value::Object(_) => {}
     }
 }

@@ -49,10 +49,11 @@ mod words;
 mod writer;
 
 pub use answers::Answers;
-pub use collections::{drop_collection, list, names as collection_names, newest, probe};
+pub use collections::{drop_collection, exists, list, names as collection_names, newest, probe};
 pub use compact::{Compaction, compact};
 pub use document::{Action, Applied, Batch, Change, Child, Document, Mark, Outcome, Parent, Source};
 pub use error::IndexError;
+pub use fields::Kinds;
 pub use filter::{Asked, FieldKind, Filter};
 pub use manifest::{Manifest, Reason, SegmentEntry, WriterName};
 pub use reader::Reader;

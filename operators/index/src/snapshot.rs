@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::bits::Bits;
 use crate::cache::Cache;
 use crate::document::{Child, Document, Parent};
+use crate::fields::SegmentFields;
 use crate::manifest::Manifest;
 use crate::search::WordStatistics;
 use crate::segment::blocks::Blocks;
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub(crate) statistics: OnceLock<WordStatistics>,
     /// For each segment, the children that are live; known since the first search by vectors.
     pub(crate) live_children: OnceLock<Vec<Arc<Bits>>>,
+    /// For each segment, what filters can name; known since somebody asked.
+    pub(crate) fields: Vec<SegmentFields>,
 }
 
 /// How large a collection is.
@@ -86,6 +89,9 @@ impl Snapshot {
         let known = live.len().min(shared);
         live.truncate(known);
         live_rows(&cache, &segments, known, &mut live)?;
+        let same = |at: usize, before: &&Snapshot| at < known && Arc::ptr_eq(&before.live[at], &live[at]);
+        let kept = |at: usize| before.filter(|before| same(at, before)).map(|before| before.fields[at].clone());
+        let fields = (0..segments.len()).map(|at| kept(at).unwrap_or_default()).collect();
         Ok(Self {
             collection,
             manifest,
@@ -94,6 +100,7 @@ impl Snapshot {
             cache,
             statistics: OnceLock::new(),
             live_children: OnceLock::new(),
+            fields,
         })
     }
 

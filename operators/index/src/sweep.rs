@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunapark_stores::ArtifactStore;
+use lunapark_stores::{ArtifactStore, Listed};
 
 use crate::history::History;
 use crate::manifest::Manifest;
@@ -40,6 +40,17 @@ pub struct Swept {
     pub bytes: u64,
 }
 
+impl Swept {
+    /// Counts an object of a collection that was removed.
+    pub(crate) fn add(&mut self, object: &Listed) {
+        if names::segment_of(&object.name).is_some() {
+            (self.segments, self.bytes) = (self.segments + 1, self.bytes + object.bytes);
+        } else if names::number(&object.name).is_some() {
+            self.versions += 1;
+        }
+    }
+}
+
 /// Removes what is too old.
 pub fn sweep(store: &Arc<ArtifactStore>, collection: &str, sweep: &Sweep) -> Result<Swept, IndexError> {
     let history = History::new(Arc::clone(store), collection)?;
@@ -60,7 +71,7 @@ pub fn sweep(store: &Arc<ArtifactStore>, collection: &str, sweep: &Sweep) -> Res
         let loose = names::segment_of(&found.name).is_some_and(|name| !named.contains(name));
         if loose && is_before(found.modified, now, sweep.spare) {
             store.delete_named(&found.name)?;
-            (swept.segments, swept.bytes) = (swept.segments + 1, swept.bytes + found.bytes);
+            swept.add(&found);
         }
     }
     Ok(swept)

@@ -18,8 +18,8 @@ use crate::{Counts, IndexError, Reader, names};
 pub struct Verified {
     /// The version.
     pub version: u64,
-    /// Its size.
-    pub counts: Counts,
+    /// Its size; none where its segments are damaged, because nobody knows then what is in them.
+    pub counts: Option<Counts>,
     /// What is wrong, each with the object concerned; empty where all is well.
     pub problems: Vec<String>,
 }
@@ -41,8 +41,8 @@ pub fn verify(store: &Arc<ArtifactStore>, collection: &str) -> Result<Verified, 
         }
     }
     let counts = match problems.is_empty() {
-        true => Reader::open(Arc::clone(store), collection, 0)?.snapshot().counts(),
-        false => Counts::default(),
+        true => Some(Reader::open(Arc::clone(store), collection, 0)?.snapshot().counts()),
+        false => None,
     };
     Ok(Verified { version: manifest.number, counts, problems })
 }

@@ -1,6 +1,6 @@
 //! Reads the ledger: the ranges of one pipeline and topic, and what was redriven.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lunapark_schemas::ledger::{LedgerRange, LedgerRecord, Redrive};
@@ -154,12 +154,12 @@ fn bad(message: &Message<'_>, findings: &mut Findings, text: impl FnOnce() -> St
     findings.add(FindingKind::BadLedger, &message.topic_partition(), (message.offset, message.offset + 1), text);
 }
 
-/// Names of pipelines are listed up to so many: whoever can write the ledger may make any number up.
+/// Names of pipelines, and of topics of each, are listed up to so many: whoever can write the ledger may make any number up.
 const MAX_NAMES: usize = 100;
 
-/// The pipelines that have accounts in these ledgers, of which one may be missing.
-pub fn pipelines(log: &dyn Log, ledgers: &[Arc<str>]) -> Result<BTreeSet<String>, LogError> {
-    let mut names = BTreeSet::new();
+/// The pipelines that have accounts in these ledgers, each with the topics that it has read; one ledger may be missing.
+pub fn pipelines(log: &dyn Log, ledgers: &[Arc<str>]) -> Result<BTreeMap<String, BTreeSet<String>>, LogError> {
+    let mut names = BTreeMap::<String, BTreeSet<String>>::new();
     for ledger in ledgers {
         let partitions = match log.topic(ledger) {
             Ok(found) => found.partitions,
@@ -171,14 +171,23 @@ pub fn pipelines(log: &dyn Log, ledgers: &[Arc<str>]) -> Result<BTreeSet<String>
             let end = log.watermarks(&at)?.high;
             Scan::open(log, &at, 0)?.until(end, |message| {
                 let record = message.value.and_then(|value| serde_json::from_slice(value).ok());
-                if let Some(LedgerRecord::Range(range)) = record.filter(|_| names.len() < MAX_NAMES) {
-                    names.insert(range.pipeline);
+                if let Some(LedgerRecord::Range(range)) = record {
+                    note(&mut names, range);
                 }
                 Ok::<(), LogError>(())
             })?;
         }
     }
     Ok(names)
+}
+
+fn note(names: &mut BTreeMap<String, BTreeSet<String>>, range: LedgerRange) {
+    if names.len() < MAX_NAMES || names.contains_key(&range.pipeline) {
+        let topics = names.entry(range.pipeline).or_default();
+        if topics.len() < MAX_NAMES {
+            topics.insert(range.topic);
+        }
+    }
 }
 
 /// The dead letters of every topic that the ledger says were redriven.

@@ -341,9 +341,9 @@ impl<'a> Audit<'a> {
         self.report.redriven = self.ledger.redriven.len() as u64;
         self.report.ranges = self.ledger.ranges;
         self.unknown_partitions();
-        self.report.proven = self.findings.is_empty()
-            && self.report.unprovable == 0
-            && (self.report.ranges > 0 || self.report.pending == 0);
+        let sound = self.findings.is_empty() && self.report.unprovable == 0;
+        self.report.proven = sound && self.report.ranges > 0;
+        self.report.empty = sound && self.report.ranges == 0;
         self.report.notes = notes(&self.report);
         self.report.notes.extend(self.under_way.take());
         self.report.faults = self.findings.counts;

@@ -45,6 +45,11 @@ pub struct Second {
 }
 
 impl AuditRequest {
+    /// The input topics.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.topic).chain(self.second.iter().map(|second| &*second.topic))
+    }
+
     /// The quick audit of the scorer.
     pub fn scorer(catalog: &Catalog, pipeline: &str, group: &str) -> Self {
         Self {

@@ -1,9 +1,11 @@
 //! `lunapark audit`: proves from the topics that every message ended exactly once.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
+use lunapark_topics::LogErrorKind;
 
 use super::Context;
 use super::output::{self, Output, Table, number};
@@ -17,13 +19,14 @@ use crate::audit::{AuditRequest, audit_with};
 /// where the consumer group stands. With --deep it also reads every message, result and dead letter, and compares.
 ///
 /// Exit code: 0 where it is proven, 1 where something is wrong (each fault is named), 3 where nothing is wrong but
-/// retention has deleted records that would be needed for the proof.
+/// retention has deleted records that would be needed for the proof, 4 where there is nothing to audit yet: no message
+/// has ended. A script that must have a proof takes 0 alone; one that runs before the first event may take 4 as well.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lunapark audit\n  lunapark audit --pipeline train --deep\n  lunapark audit --pipeline documents --deep\n  lunapark audit --deep --json | jq .findings"
 )]
 pub struct Args {
-    /// Input topic; results and dead letters are looked for where the catalog says, or in TOPIC.dead
+    /// Input topic, one that the pipeline reads; without --pipeline, the pipeline that reads it is audited
     #[arg(long)]
     topic: Option<String>,
     /// Pipeline, as the ledger names it; its consumer group has the same name
@@ -43,18 +46,27 @@ pub struct Args {
 /// Exit code of an audit that found no fault, but no proof either.
 const UNPROVABLE: u8 = 3;
 
+/// Exit code of an audit before anything has ended.
+const NOTHING_YET: u8 = 4;
+
 /// Runs the command.
 pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     output::on_stdout(context.json, |out| execute(context, args, out))
 }
 
 pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
-    let request = request(context, args);
-    refuse_unknown(context, &request)?;
-    let bar = output::progress(None, "{spinner} {human_pos} records read, {per_sec}, {elapsed}");
-    let report = audit_with(&*context.log, &request, &mut |read| bar.set_position(read));
-    bar.finish_and_clear();
-    let report = report.with_context(|| format!("cannot audit pipeline {} on {}", request.pipeline, request.topic))?;
+    let request = request(context, args)?;
+    let failed = || format!("cannot audit pipeline {} on {}", request.pipeline, request.topic);
+    let report = match context.log.topic(&request.topic) {
+        Err(error) if error.kind == LogErrorKind::TopicMissing => before_all(&request),
+        found => {
+            found.with_context(failed)?;
+            let bar = output::progress(None, "{spinner} {human_pos} records read, {per_sec}, {elapsed}");
+            let report = audit_with(&*context.log, &request, &mut |read| bar.set_position(read));
+            bar.finish_and_clear();
+            report.with_context(failed)?
+        }
+    };
     match out.json {
         true => out.document(&report)?,
         false => print(out, &report)?,
@@ -62,51 +74,87 @@ pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> a
     Ok(exit_code(&report))
 }
 
-fn request(context: &Context, args: &Args) -> AuditRequest {
-    let group = &context.group_of_pipeline;
-    let prefix = context.catalog.prefix();
-    let pipeline = match &args.pipeline {
-        Some(name) if name.starts_with(prefix) => name.clone(),
-        Some(name) => format!("{prefix}{name}"),
-        None => group.clone(),
-    };
-    let mut request = match args.topic.is_none() {
-        true => of_pipeline(context, &pipeline),
-        false => AuditRequest::scorer(&context.catalog, &pipeline, &pipeline),
-    };
-    if let Some(topic) = &args.topic {
-        request.topic = topic.as_str().into();
-        request.dead = format!("{topic}.dead").into();
-        request.second = None;
+/// The report where no service has made the pipeline's topic yet.
+fn before_all(request: &AuditRequest) -> AuditReport {
+    AuditReport {
+        pipeline: request.pipeline.clone(),
+        topic: request.topic.to_string(),
+        deep: request.deep,
+        empty: true,
+        pending_exact: true,
+        notes: vec![format!("there is no topic {} yet: a service of this pipeline makes it", request.topic)],
+        ..AuditReport::default()
     }
+}
+
+fn request(context: &Context, args: &Args) -> anyhow::Result<AuditRequest> {
+    let prefix = context.catalog.prefix();
+    let pipeline = match (&args.pipeline, &args.topic) {
+        (Some(name), _) if name.starts_with(prefix) => name.clone(),
+        (Some(name), _) => format!("{prefix}{name}"),
+        (None, Some(topic)) => reader_of(context, topic).unwrap_or(&context.group_of_pipeline).to_owned(),
+        (None, None) => context.group_of_pipeline.clone(),
+    };
+    let mut request = of_pipeline(context, &pipeline);
+    let is_own = |topic: &str| request.topics().any(|own| own == topic);
+    if let Some(topic) = args.topic.as_ref().filter(|topic| !is_own(topic)) {
+        let (topic, dead) = (topic.as_str().into(), format!("{topic}.dead").into());
+        request = AuditRequest { topic, dead, ..AuditRequest::scorer(&context.catalog, &pipeline, &pipeline) };
+    }
+    refuse_unread(context, &request)?;
     if let Some(results) = &args.results {
         request.results = Arc::from(results.as_str());
     }
-    AuditRequest { deep: args.deep, from_beginning: args.from_beginning, ..request }
+    Ok(AuditRequest { deep: args.deep, from_beginning: args.from_beginning, ..request })
 }
 
-/// A pipeline that nobody configured and no ledger knows is a slip of the pen: its empty account would prove nothing.
-fn refuse_unknown(context: &Context, request: &AuditRequest) -> anyhow::Result<()> {
+/// The configured pipeline that reads a topic.
+fn reader_of<'a>(context: &'a Context, topic: &str) -> Option<&'a str> {
+    let reads = |group: &&str| of_pipeline(context, group).topics().any(|own| own == topic);
+    context.groups().into_iter().find(reads)
+}
+
+/// A topic that the pipeline does not read is a slip of the pen, and so is a pipeline that nobody configured and no ledger
+/// knows: the empty account would prove nothing.
+fn refuse_unread(context: &Context, request: &AuditRequest) -> anyhow::Result<()> {
     let configured = context.groups();
+    let mut reads = BTreeSet::new();
     if configured.contains(&request.pipeline.as_str()) {
+        reads.extend(of_pipeline(context, &request.pipeline).topics().map(str::to_owned));
+    }
+    if reads.contains(&*request.topic) {
         return Ok(());
     }
     let ledgers = [context.catalog.ledger.name().clone(), context.catalog.training_ledger.name().clone()];
     let found = pipelines(&*context.log, &ledgers).context("cannot read the ledger")?;
-    if found.contains(&request.pipeline) {
-        return Ok(());
+    reads.extend(found.get(&request.pipeline).into_iter().flatten().cloned());
+    match reads.contains(&*request.topic) {
+        true => Ok(()),
+        false if reads.is_empty() => Err(unknown(context, &request.pipeline, found.keys())),
+        false => Err(unread(context, request, &reads)),
     }
-    let prefix = context.catalog.prefix();
-    let short = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+}
+
+fn short<'a>(context: &Context, pipeline: &'a str) -> &'a str {
+    pipeline.strip_prefix(context.catalog.prefix()).unwrap_or(pipeline)
+}
+
+fn unknown<'a>(context: &Context, pipeline: &str, found: impl Iterator<Item = &'a String>) -> anyhow::Error {
+    let found: Vec<&str> = found.map(|name| short(context, name)).collect();
     let known = match found.is_empty() {
         true => "the ledger is empty".to_owned(),
-        false => format!("the ledger holds {}", found.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")),
+        false => format!("the ledger holds {}", found.join(", ")),
     };
-    bail!(
-        "there is no pipeline `{}`: the configuration names {}; {known}",
-        short(&request.pipeline),
-        configured.map(short).join(", "),
-    )
+    let configured = context.groups().map(|name| short(context, name)).join(", ");
+    anyhow!("there is no pipeline `{}`: the configuration names {configured}; {known}", short(context, pipeline))
+}
+
+fn unread(context: &Context, request: &AuditRequest, reads: &BTreeSet<String>) -> anyhow::Error {
+    let (pipeline, topic) = (short(context, &request.pipeline), &request.topic);
+    let reads = reads.iter().map(|topic| format!("`{topic}`")).collect::<Vec<_>>().join(" and ");
+    let other = reader_of(context, topic).map(|other| short(context, other));
+    let other = other.map_or(String::new(), |other| format!("; `{topic}` is read by `{other}` (--pipeline {other})"));
+    anyhow!("pipeline `{pipeline}` does not read `{topic}`, but {reads}{other}")
 }
 
 /// Each pipeline has its own topics.
@@ -125,6 +173,7 @@ fn of_pipeline(context: &Context, pipeline: &str) -> AuditRequest {
 
 fn exit_code(report: &AuditReport) -> ExitCode {
     match (report.proven, report.faulty()) {
+        _ if report.empty => ExitCode::from(NOTHING_YET),
         (true, _) => ExitCode::SUCCESS,
         (false, true) => ExitCode::FAILURE,
         (false, false) => ExitCode::from(UNPROVABLE),
@@ -135,6 +184,10 @@ fn exit_code(report: &AuditReport) -> ExitCode {
 pub fn print(out: &mut Output<'_>, report: &AuditReport) -> anyhow::Result<()> {
     let depth = if report.deep { "deep" } else { "quick" };
     out.line(format_args!("{depth} audit of pipeline {} on {}\n", report.pipeline, report.topic))?;
+    if report.empty {
+        report.notes.iter().try_for_each(|note| out.line(format_args!("note: {note}")))?;
+        return Ok(out.line(nothing_yet(report))?);
+    }
     out.table(&figures(report))?;
     out.line("")?;
     let at_most = if report.pending_exact { "" } else { "≤ " };
@@ -174,6 +227,18 @@ fn findings(out: &mut Output<'_>, report: &AuditReport) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn nothing_yet(report: &AuditReport) -> String {
+    let at_most = if report.pending_exact { "" } else { "up to " };
+    match report.pending {
+        0 => format!("NOTHING TO AUDIT YET: pipeline {} has been sent no message", report.pipeline),
+        pending => format!(
+            "NOTHING TO AUDIT YET: {at_most}{} wait for pipeline {}, and none has ended; does its service run?",
+            output::counted(pending, "message"),
+            report.pipeline
+        ),
+    }
 }
 
 fn conclusion(report: &AuditReport) -> &'static str {

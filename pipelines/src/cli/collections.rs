@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use lunapark_index::{
-    Compaction, Counts, IndexError, Reader, Settings, Sweep, Swept, collection_names, compact, drop_collection, list,
+    Compaction, Counts, IndexError, Reader, Settings, Sweep, Swept, Verified, compact, drop_collection, exists, list,
     newest, sweep, verify,
 };
+use lunapark_knowledge::search::among;
 use lunapark_stores::ArtifactStore;
 use lunapark_topics::Catalog;
 use serde::Serialize;
@@ -104,14 +105,38 @@ struct Shown {
 /// Runs the command.
 pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     let store = Arc::new(knowledge::store(config)?);
-    output::on_stdout(json, |out| match &args.command {
-        Command::List => all(&store, out, json),
-        Command::Show(named) => show(&store, &named.name, out, json),
-        Command::Compact(args) => merge(&store, args, &config.instance, out, json),
+    let done = output::on_stdout(json, |out| execute(config, &store, args, out));
+    done.map_err(|error| with_names(&store, error))
+}
+
+fn execute(config: &Config, store: &Arc<ArtifactStore>, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    let json = out.json;
+    match &args.command {
+        Command::List => all(store, out, json),
+        Command::Show(named) => show(store, &named.name, out, json),
+        Command::Compact(args) => merge(store, args, &config.instance, out, json),
         Command::Reindex(named) => reindex(config, &named.name, out, json),
-        Command::Verify(named) => check(config, &store, &named.name, out, json),
-        Command::Drop(args) => remove(&store, args, out),
-    })
+        Command::Verify(named) => check(config, store, &named.name, out, json),
+        Command::Drop(args) => remove(store, args, out),
+    }
+}
+
+/// Where a collection is missing, the names of those that are there say what was meant.
+pub(super) fn with_names(store: &ArtifactStore, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<IndexError>() {
+        Some(IndexError::NoCollection(name)) => missing(store, name).unwrap_or(error),
+        _ => error,
+    }
+}
+
+/// Says that a collection is missing, and which ones are there; none where that cannot be read.
+pub(super) fn missing(store: &ArtifactStore, name: &str) -> Option<anyhow::Error> {
+    let names = list(store).ok()?;
+    let there = match names.is_empty() {
+        true => ", and no other one: `lunapark ingest` makes one".to_owned(),
+        false => among(name, names.iter().map(String::as_str)),
+    };
+    Some(anyhow!("there is no collection `{name}`{there}"))
 }
 
 fn shown(store: &Arc<ArtifactStore>, name: &str) -> anyhow::Result<Shown> {
@@ -133,20 +158,45 @@ fn all(store: &Arc<ArtifactStore>, out: &mut Output<'_>, json: bool) -> anyhow::
         out.document(&found)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(&["collection", "documents", "passages", "vectors", "model", "size", "version"]);
+    let titles = [&["collection"], &COUNTED.map(|(title, _)| title)[..], &["model", "size", "version"]].concat();
+    let mut table = Table::new(&titles);
     for each in &found {
+        let [documents, hidden, passages, vectors] = COUNTED.map(|(_, of)| number(of(&each.counts)));
         table.row([
             each.name.clone(),
-            number(each.counts.documents),
-            number(each.counts.parents),
-            number(each.counts.children),
+            documents,
+            hidden,
+            passages,
+            vectors,
             each.settings.model.clone(),
             size(each.counts.bytes),
             each.version.to_string(),
         ]);
     }
     out.table(&table)?;
+    explain_hidden(found.iter().map(|each| &each.counts), out)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// One of the counts.
+type Count = fn(&Counts) -> u64;
+
+/// What `list` and `show` count, under the same names.
+const COUNTED: [(&str, Count); 4] = [
+    ("documents", |counts| counts.documents),
+    ("hidden", |counts| counts.hidden),
+    ("passages", |counts| counts.parents),
+    ("vectors", |counts| counts.children),
+];
+
+fn explain_hidden<'a>(counts: impl IntoIterator<Item = &'a Counts>, out: &mut Output<'_>) -> anyhow::Result<()> {
+    if counts.into_iter().any(|counts| counts.hidden > 0) {
+        out.line(
+            "\nhidden: documents that were replaced or taken out, and records of that; their passages and vectors count \
+             until compaction removes them",
+        )?;
+    }
+    Ok(())
 }
 
 fn show(store: &Arc<ArtifactStore>, name: &str, out: &mut Output<'_>, json: bool) -> anyhow::Result<ExitCode> {
@@ -161,9 +211,7 @@ fn show(store: &Arc<ArtifactStore>, name: &str, out: &mut Output<'_>, json: bool
     let mut row = |what: &str, value: String| {
         table.row([what.to_owned(), value]);
     };
-    row("documents", number(counts.documents));
-    row("passages, hidden ones included", number(counts.parents));
-    row("vectors, hidden ones included", number(counts.children));
+    COUNTED.iter().for_each(|(title, of)| row(title, number(of(counts))));
     row("segments", number(counts.segments));
     row("size", size(counts.bytes));
     row("model", format!("{} ({}, {} numbers)", settings.model, settings.precision, settings.dimension));
@@ -175,6 +223,7 @@ fn show(store: &Arc<ArtifactStore>, name: &str, out: &mut Output<'_>, json: bool
     let next: Vec<_> = found.next.iter().map(|(partition, next)| format!("{partition}: {next}")).collect();
     row("next offsets", next.join(", "));
     out.table(&table)?;
+    explain_hidden([counts], out)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -266,27 +315,130 @@ fn check(
     if json {
         out.document(&verified)?;
     } else {
-        let (counts, how) = (verified.counts, if sound { "sound" } else { "damaged" });
-        out.line(format_args!(
-            "collection {name}, version {}, is {how}: {} in {} ({})",
-            verified.version,
-            counted(counts.documents, "document"),
-            counted(counts.segments, "segment"),
-            size(counts.bytes),
-        ))?;
+        out.line(verdict(name, &verified))?;
         verified.problems.iter().try_for_each(|problem| out.line(format_args!("  {problem}")))?;
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn verdict(name: &str, verified: &Verified) -> String {
+    let how = if verified.problems.is_empty() { "sound" } else { "damaged" };
+    let holds = verified.counts.map_or("how much is in it is not known".to_owned(), |counts| {
+        let [documents, segments] = [(counts.documents, "document"), (counts.segments, "segment")];
+        let [documents, segments] = [documents, segments].map(|(count, noun)| counted(count, noun));
+        format!("{documents} in {segments} ({})", size(counts.bytes))
+    });
+    format!("collection {name}, version {}, is {how}: {holds}", verified.version)
+}
+
+#[derive(Debug, Serialize)]
+struct Dropped<'a> {
+    name: &'a str,
+    removed: Swept,
+}
+
 fn remove(store: &Arc<ArtifactStore>, args: &Drop, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
-    if !collection_names(store)?.contains(&args.name) {
-        return Err(IndexError::NoCollection(args.name.clone()).into());
-    }
     if !args.yes {
+        if !exists(store, &args.name)? {
+            return Err(IndexError::NoCollection(args.name.clone()).into());
+        }
         bail!("collection {} would be removed for good; add --yes", args.name);
     }
-    drop_collection(store, &args.name)?;
-    out.line(format_args!("collection {} removed", args.name))?;
+    let removed = drop_collection(store, &args.name)?;
+    if out.json {
+        out.document(&Dropped { name: &args.name, removed })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Swept { versions, segments, bytes } = removed;
+    let (versions, segments) = (counted(versions, "version"), counted(segments, "segment"));
+    out.line(format_args!("collection {} removed: {versions}, {segments} ({})", args.name, size(bytes)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use lunapark_index::{Bm25, Chunking, Metric, Writer};
+    use serde_json::Value;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A store in a folder, with collections in which there is nothing.
+    fn store(names: &[&str]) -> (TempDir, Arc<ArtifactStore>) {
+        let folder = TempDir::new().unwrap();
+        let store = Arc::new(ArtifactStore::open(folder.path().to_str().unwrap(), &Default::default()).unwrap());
+        let settings = Settings {
+            model: "a-model".into(),
+            model_digest: "9f2c".into(),
+            dimension: 4,
+            precision: "f32".into(),
+            chunking: Chunking { child_tokens: 256, child_overlap: 32, parent_tokens: 500 },
+            metric: Metric::InnerProduct,
+            bm25: Bm25::default(),
+        };
+        names.iter().for_each(|name| drop(Writer::open(store.clone(), name, &settings, "one").unwrap()));
+        (folder, store)
+    }
+
+    fn printed(
+        json: bool,
+        command: impl FnOnce(&mut Output<'_>) -> anyhow::Result<ExitCode>,
+    ) -> anyhow::Result<String> {
+        let mut bytes = Vec::new();
+        command(&mut Output::new(&mut bytes, json))?;
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn a_collection_is_dropped_once_and_nothing_of_it_stays() {
+        let (folder, store) = store(&["papers", "notes"]);
+        let args = |name: &str| Drop { name: name.to_owned(), yes: true };
+        let removed = printed(true, |out| remove(&store, &args("papers"), out)).unwrap();
+        let removed: Value = serde_json::from_str(&removed).unwrap();
+        assert_eq!((&removed["name"], &removed["removed"]["versions"]), (&"papers".into(), &1.into()), "{removed}");
+        assert!(!folder.path().join("collections/papers").exists());
+        for yes in [true, false] {
+            let again =
+                remove(&store, &Drop { yes, ..args("papers") }, &mut Output::new(Vec::new(), false)).unwrap_err();
+            let text = with_names(&store, again).to_string();
+            assert_eq!(text, "there is no collection `papers`. There is notes");
+        }
+        let slip = remove(&store, &args("note"), &mut Output::new(Vec::new(), false)).unwrap_err();
+        let text = with_names(&store, slip).to_string();
+        assert_eq!(text, "there is no collection `note`; did you mean `notes`? There is notes");
+        let removed = printed(false, |out| remove(&store, &args("notes"), out)).unwrap();
+        assert_eq!(removed, "collection notes removed: 1 version, 0 segments (0 B)\n");
+        let gone = remove(&store, &args("notes"), &mut Output::new(Vec::new(), false)).unwrap_err();
+        assert!(with_names(&store, gone).to_string().contains("and no other one"));
+        assert!(exists(&store, "notes").is_ok_and(|exists| !exists));
+    }
+
+    #[test]
+    fn both_overviews_count_under_the_same_names() {
+        let (_folder, store) = store(&["papers"]);
+        let listed = printed(false, |out| all(&store, out, false)).unwrap();
+        let shown = printed(false, |out| show(&store, "papers", out, false)).unwrap();
+        for (title, _) in COUNTED {
+            assert!(listed.lines().next().unwrap().contains(title), "{listed}");
+            assert!(shown.lines().any(|line| line.split_whitespace().collect::<Vec<_>>() == [title, "0"]), "{shown}");
+        }
+        assert!(!listed.contains("hidden: ") && !shown.contains("hidden: "), "nothing is hidden");
+        let hidden = Counts { hidden: 2, ..Counts::default() };
+        let told = printed(false, |out| explain_hidden([&hidden], out).map(|()| ExitCode::SUCCESS)).unwrap();
+        assert!(told.contains("hidden: documents that were replaced"), "{told}");
+    }
+
+    #[test]
+    fn of_a_damaged_collection_nobody_says_that_it_is_empty() {
+        let problems = vec!["collections/papers/segments/1.segment: it is gone".to_owned()];
+        let damaged = Verified { version: 3, counts: None, problems };
+        assert_eq!(
+            verdict("papers", &damaged),
+            "collection papers, version 3, is damaged: how much is in it is not known"
+        );
+        assert_eq!(serde_json::to_value(&damaged).unwrap()["counts"], Value::Null);
+        let counts = Some(Counts { documents: 2, segments: 1, ..Counts::default() });
+        let sound = Verified { version: 3, counts, problems: vec![] };
+        assert_eq!(verdict("papers", &sound), "collection papers, version 3, is sound: 2 documents in 1 segment (0 B)");
+    }
 }

@@ -1,12 +1,14 @@
 //! `lunapark dlq`: what could not be processed, why, and back again.
 
+mod selection;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use lunapark_schemas::headers::dead;
 use lunapark_schemas::{Message, Position, TopicPartition};
-use lunapark_topics::{Log, LogError, LogErrorKind};
+use lunapark_topics::{Log, LogError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -18,6 +20,7 @@ use super::time;
 use crate::audit::ledger::redriven_so_far;
 use crate::audit::scan::Scan;
 use crate::audit::source::Source;
+pub(super) use selection::{Looked, Selection};
 
 /// Ending of every dead-letter topic.
 pub const SUFFIX: &str = ".dead";
@@ -33,10 +36,14 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Lists the dead letters, oldest first in each partition
-    #[command(after_help = "Examples:\n  lunapark dlq list\n  lunapark dlq list --class malformed --max 20")]
+    #[command(after_help = "Examples:\n  lunapark dlq list\n  lunapark dlq list --class malformed --max 20\n  \
+                            lunapark dlq list --pipeline documents")]
     List {
-        /// Topic, or its dead-letter topic; without it, that of the inference events
-        topic: Option<String>,
+        /// Topic, or its dead-letter topic; without it, those of all pipelines
+        #[arg(value_name = "TOPIC", conflicts_with_all = ["topic", "pipeline"])]
+        named: Option<String>,
+        #[command(flatten)]
+        selection: Selection,
         /// Only those of this reason
         #[arg(long)]
         class: Option<String>,
@@ -46,10 +53,13 @@ enum Command {
     },
     /// Counts the dead letters by reason and source topic
     #[command(after_help = "Examples:\n  lunapark dlq count              of all pipelines\n  \
-                            lunapark dlq count inference.events --json")]
+                            lunapark dlq count inference.events --json\n  lunapark dlq count --pipeline documents")]
     Count {
         /// Topic, or its dead-letter topic; without it, those of all pipelines
-        topic: Option<String>,
+        #[arg(value_name = "TOPIC", conflicts_with_all = ["topic", "pipeline"])]
+        named: Option<String>,
+        #[command(flatten)]
+        selection: Selection,
     },
     /// Shows one dead letter: why it failed, its headers and its raw bytes
     #[command(after_help = "Examples:\n  lunapark dlq show inference.events.dead/2/17\n  \
@@ -72,22 +82,20 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<ExitCode> {
 
 pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::List { topic, class, max } => list(context, &dead_topic(context, topic), class.as_deref(), *max, out)?,
-        Command::Count { topic: None } => count_all(context, out)?,
-        Command::Count { topic } => count(context, &dead_topic(context, topic), out)?,
+        Command::List { named, selection, class, max } => {
+            list(context, selection.or_topic(named).topics(context)?, class.as_deref(), *max, out)?
+        }
+        Command::Count { named, selection } => {
+            let selection = selection.or_topic(named);
+            match selection.only() {
+                Some(topic) => count(context, &topic, out)?,
+                None => count_all(context, selection.topics(context)?, out)?,
+            }
+        }
         Command::Show { position, raw } => show(context, position, *raw, out)?,
         Command::Redrive(args) => return redrive::execute(context, args, out),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The dead-letter topic of what the user named.
-pub fn dead_topic(context: &Context, named: &Option<String>) -> String {
-    match named {
-        None => context.catalog.inference_events.dead().name().to_string(),
-        Some(topic) if topic.ends_with(SUFFIX) => topic.clone(),
-        Some(topic) => format!("{topic}{SUFFIX}"),
-    }
 }
 
 /// Visits every dead letter that is in the topic now.
@@ -169,23 +177,25 @@ fn ledger_redriven(context: &Context) -> anyhow::Result<BTreeSet<Position>> {
 
 fn list(
     context: &Context,
-    topic: &str,
+    topics: Vec<String>,
     class: Option<&str>,
     max: Option<u64>,
     out: &mut Output<'_>,
 ) -> anyhow::Result<()> {
     let redriven = ledger_redriven(context)?;
-    let mut shown = 0;
-    each_letter(&*context.log, topic, |message| {
-        let wanted = class.is_none_or(|class| class == class_of(message)) && max.is_none_or(|max| shown < max);
-        if wanted {
+    let (mut found, mut shown) = (false, 0);
+    let looked = Looked::through(context, topics, class, |message| {
+        found = true;
+        if max.is_none_or(|max| shown < max) {
             shown += 1;
             list_one(message, &Why::of(message, &redriven), out)?;
         }
         Ok(())
     })?;
-    if shown == 0 && !out.json {
-        out.line(format_args!("no such dead letters in {topic}"))?;
+    if !found {
+        // Beside the lines of JSON, of which there are none.
+        let nothing = looked.nothing(class);
+        if out.json { output::note(nothing) } else { out.line(nothing)? }
     }
     Ok(())
 }
@@ -244,33 +254,16 @@ fn count(context: &Context, topic: &str, out: &mut Output<'_>) -> anyhow::Result
     Ok(())
 }
 
-/// The dead letters of every pipeline whose topic is there.
-fn count_all(context: &Context, out: &mut Output<'_>) -> anyhow::Result<()> {
+/// The dead letters of several topics.
+fn count_all(context: &Context, topics: Vec<String>, out: &mut Output<'_>) -> anyhow::Result<()> {
     let redriven = ledger_redriven(context)?;
-    let mut counted = Vec::new();
-    for topic in dead_topics(context) {
-        match context.log.topic(&topic) {
-            Ok(_) => counted.push((tallies(context, &topic, &redriven)?, topic)),
-            Err(error) if error.kind == LogErrorKind::TopicMissing => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot read the dead letters in {topic}")),
-        }
-    }
+    let tally = |topic: String| Ok((tallies(context, &topic, &redriven)?, topic));
+    let counted = topics.into_iter().map(tally).collect::<anyhow::Result<Vec<_>>>()?;
     match out.json {
         true => out.document(&overview_json(&counted))?,
         false => print_overview(&counted, out)?,
     }
     Ok(())
-}
-
-fn dead_topics(context: &Context) -> [String; 5] {
-    let catalog = &context.catalog;
-    [
-        catalog.inference_events.dead().name().to_string(),
-        catalog.training_requests.dead().name().to_string(),
-        catalog.training_trials.dead().name().to_string(),
-        catalog.documents_ingest.dead().name().to_string(),
-        catalog.search_requests.dead().name().to_string(),
-    ]
 }
 
 /// The sums of all topics, as one topic has them, and each topic by itself.

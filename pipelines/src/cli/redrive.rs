@@ -17,7 +17,7 @@ use lunapark_topics::{Log, LogError, LogErrorKind, Topic, Transaction};
 use serde_json::json;
 
 use super::Context;
-use super::dlq::{SUFFIX, at_position, class_of, dead_topic, each_letter};
+use super::dlq::{Looked, SUFFIX, Selection, at_position};
 use super::output::{self, Output, number};
 use crate::audit::ledger::{redrive_of, redriven};
 use crate::audit::scan::{self, Scan};
@@ -38,21 +38,22 @@ const FENCE_WAIT: Duration = Duration::from_secs(60);
 /// letter's position in the same transaction. Repeated and concurrent redrives change nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark dlq redrive inference.events.dead/2/17\n  \
-                        lunapark dlq redrive --class unknown-model --dry-run\n  lunapark dlq redrive --all")]
+                        lunapark dlq redrive --class unknown-model --dry-run\n  \
+                        lunapark dlq redrive --all                            of all pipelines, as `dlq count` shows them\n  \
+                        lunapark dlq redrive --all --pipeline documents")]
 #[command(group(clap::ArgGroup::new("which").required(true).args(["positions", "class", "all"])))]
 pub struct Args {
     /// Positions of dead letters: topic/partition/offset
-    #[arg(value_name = "POSITION")]
+    #[arg(value_name = "POSITION", conflicts_with_all = ["topic", "pipeline"])]
     positions: Vec<Position>,
-    /// All dead letters of this reason
+    /// All dead letters of this reason, of all pipelines unless a topic or a pipeline is named
     #[arg(long)]
     class: Option<String>,
-    /// All dead letters
+    /// All dead letters, of all pipelines unless a topic or a pipeline is named
     #[arg(long)]
     all: bool,
-    /// Topic, or its dead-letter topic, for --class and --all; without it, that of the inference events
-    #[arg(long, conflicts_with = "positions")]
-    topic: Option<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Also those of which only some rows failed: the whole message is scored again, although its good rows already
     /// have a result
     #[arg(long)]
@@ -64,6 +65,10 @@ pub struct Args {
 
 /// Runs the command.
 pub fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    // Before any service has run there is not even a ledger.
+    if args.positions.is_empty() && args.selection.topics(context)?.is_empty() {
+        return Redriver::new(context, args, None, BTreeSet::new()).summary(out);
+    }
     let mut redriver = match args.dry_run {
         true => Redriver::rehearsal(context, args)?,
         false => Redriver::open(context, args)?,
@@ -85,6 +90,7 @@ pub(super) struct Redriver<'a> {
     /// Letters and bytes in the open transaction.
     open: (u64, usize),
     tally: Tally,
+    looked: Looked,
 }
 
 #[derive(Default)]
@@ -115,8 +121,8 @@ impl<'a> Redriver<'a> {
         transaction: Option<Box<dyn Transaction>>,
         done: BTreeSet<Position>,
     ) -> Self {
-        let (headers, open, tally) = (HeadersBuf::new(), (0, 0), Tally::default());
-        Self { context, args, transaction, done, headers, open, tally }
+        let (headers, open, tally, looked) = (HeadersBuf::new(), (0, 0), Tally::default(), Looked::default());
+        Self { context, args, transaction, done, headers, open, tally, looked }
     }
 
     pub(super) fn select(&mut self) -> anyhow::Result<()> {
@@ -125,11 +131,8 @@ impl<'a> Redriver<'a> {
             at_position(&*context.log, position, |message| self.letter(message))?;
         }
         if args.positions.is_empty() {
-            let topic = dead_topic(context, &args.topic);
-            each_letter(&*context.log, &topic, |message| {
-                let wanted = args.class.as_ref().is_none_or(|class| class == class_of(message));
-                if wanted { self.letter(message) } else { Ok(()) }
-            })?;
+            let (topics, class) = (args.selection.topics(context)?, args.class.as_deref());
+            self.looked = Looked::through(context, topics, class, |message| self.letter(message))?;
         }
         Ok(())
     }
@@ -200,10 +203,15 @@ impl<'a> Redriver<'a> {
         let dry_run = self.args.dry_run;
         if out.json {
             out.document(&json!({
-                "redriven": redriven, "already": already, "partial": partial, "refused": refused, "dry_run": dry_run
+                "redriven": redriven, "already": already, "partial": partial, "refused": refused, "dry_run": dry_run,
+                "topics": self.looked.topics
             }))?;
         } else {
             let verb = if dry_run { "would be redriven" } else { "redriven" };
+            if self.args.positions.is_empty() && redriven + already + partial + refused == 0 {
+                out.line(self.looked.nothing(self.args.class.as_deref()))?;
+                return Ok(ExitCode::SUCCESS);
+            }
             out.line(format_args!("{} {verb}, {} were redriven before", number(redriven), number(already)))?;
             if partial > 0 {
                 out.line(format_args!(

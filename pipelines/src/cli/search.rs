@@ -1,30 +1,31 @@
 //! `lunapark search`: questions to a collection, from the terminal.
 
-mod notes;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use lunapark_index::{find_words, question_words};
-use lunapark_knowledge::search::Searcher;
+use lunapark_knowledge::search::{SearchError, Searcher};
 use lunapark_schemas::search::{Hit, MAX_QUERIES, SearchMode, SearchReply, SearchRequest, SearchUnit, Texts};
+use lunapark_schemas::{ErrorClass, Rejection};
 use serde::{Deserialize, Serialize};
 
+use super::collections::{missing, with_names};
 use super::output::{self, Output, counted};
 use crate::config::Config;
-use crate::knowledge::Library;
+use crate::knowledge::{self, KnowledgeError, Library};
 
 /// Characters of a passage that are shown around what was found.
 const SHOWN: usize = 480;
 
 /// Searches a collection
 ///
-/// By meaning and by words at once (hybrid), unless --mode says otherwise. Reads the collection from the store of
-/// artifacts ([store]); no service need run.
+/// By meaning and by words at once (hybrid), unless --mode says otherwise; by words alone it needs no text encoder. Reads
+/// the collection from the store of artifacts ([store]); no service need run.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  lunapark search \"how is boundary layer transition delayed\" --collection papers\n  \
@@ -87,11 +88,25 @@ impl From<Mode> for SearchMode {
 
 /// Runs the command.
 pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
-    let searcher = Library::open(config)?.searcher();
+    let searcher = searcher(config, args)?;
     output::on_stdout(json, |out| match &args.queries {
         Some(file) => many(&searcher, args, file, out, json),
         None => one(&searcher, args, out, json),
     })
+}
+
+/// Words need no encoder, wherever it is.
+fn searcher(config: &Config, args: &Args) -> anyhow::Result<Searcher> {
+    if !matches!(args.mode, Mode::Words) {
+        return match Library::open(config) {
+            Ok(library) => Ok(library.searcher()),
+            Err(error @ KnowledgeError::Encoder { .. }) => bail!("{error}. --mode words searches without an encoder"),
+            Err(error) => Err(error.into()),
+        };
+    }
+    let store = Arc::new(knowledge::store(config)?);
+    let searcher = knowledge::searcher_of_words(store.clone(), config, &args.collection);
+    searcher.map_err(|error| with_names(&store, error.into()))
 }
 
 fn request(args: &Args, texts: Texts, unit: SearchUnit) -> SearchRequest {
@@ -111,17 +126,21 @@ fn request(args: &Args, texts: Texts, unit: SearchUnit) -> SearchRequest {
 
 fn ask(searcher: &Searcher, request: &SearchRequest) -> anyhow::Result<SearchReply> {
     request.check().map_err(anyhow::Error::msg)?;
-    Ok(searcher.answer(request)?)
+    searcher.answer(request).map_err(|error| match &error {
+        SearchError::Refused(Rejection { class: ErrorClass::UnknownCollection, .. }) => {
+            missing(searcher.collections.store(), &request.collection).unwrap_or(error.into())
+        }
+        _ => error.into(),
+    })
 }
 
 fn one(searcher: &Searcher, args: &Args, out: &mut Output<'_>, json: bool) -> anyhow::Result<ExitCode> {
     let question = args.question.clone().unwrap_or_default();
     let unit = if args.documents { SearchUnit::Document } else { SearchUnit::Passage };
     let reply = ask(searcher, &request(args, Texts::One(question.clone()), unit))?;
-    let notes = notes_of(searcher, args, &reply)?;
-    notes.iter().for_each(|note| output::note(format_args!("note: {note}")));
+    told(&reply.notes);
     if json {
-        out.document(&Noted { reply: &reply, notes: &notes })?;
+        out.document(&reply)?;
         return Ok(ExitCode::SUCCESS);
     }
     let hits = reply.answers.first().map(|answer| &answer.results[..]).unwrap_or_default();
@@ -137,22 +156,8 @@ fn one(searcher: &Searcher, args: &Args, out: &mut Output<'_>, json: bool) -> an
     Ok(ExitCode::SUCCESS)
 }
 
-/// An answer, and what is odd about the question.
-#[derive(Debug, Serialize)]
-struct Noted<'a> {
-    #[serde(flatten)]
-    reply: &'a SearchReply,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    notes: &'a [String],
-}
-
-/// Where a filter lets nothing through, the reason may be a slip of the pen.
-fn notes_of(searcher: &Searcher, args: &Args, reply: &SearchReply) -> anyhow::Result<Vec<String>> {
-    let found = reply.answers.iter().any(|answer| !answer.results.is_empty());
-    match args.filter.as_deref().filter(|_| !found) {
-        Some(filter) => notes::notes(&*searcher.collections.reader(&reply.collection)?.at(reply.version)?, filter),
-        None => Ok(Vec::new()),
-    }
+fn told(notes: &[String]) {
+    notes.iter().for_each(|note| output::note(format_args!("note: {note}")));
 }
 
 /// What the numbers of --explain mean.
@@ -271,7 +276,7 @@ fn many(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let queries = read_queries(file)?;
-    let (mut found, mut last) = (false, None);
+    let mut notes = Vec::new();
     for queries in queries.chunks(MAX_QUERIES) {
         let texts = queries.iter().map(|query| query.text.clone()).collect();
         let reply = ask(searcher, &request(args, Texts::Many(texts), SearchUnit::Document))?;
@@ -280,13 +285,10 @@ fn many(
                 true => out.json_line(&Answered { id: &query.id, results: &answer.results })?,
                 false => listed(out, query, &answer.results)?,
             }
-            found |= !answer.results.is_empty();
         }
-        last = Some(reply);
+        notes = reply.notes;
     }
-    if let Some(reply) = last.filter(|_| !found) {
-        notes_of(searcher, args, &reply)?.iter().for_each(|note| output::note(format_args!("note: {note}")));
-    }
+    told(&notes);
     Ok(ExitCode::SUCCESS)
 }
 

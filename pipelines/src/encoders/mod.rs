@@ -75,7 +75,7 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 pub enum Missing {
     /// Nobody has pulled it.
-    #[error("it is not in the object store {store}; get it with `lunapark models pull {name}`")]
+    #[error("it is not in the object store {store}; {}", way_to(.name))]
     NotPulled {
         /// What was asked for.
         name: String,
@@ -103,6 +103,17 @@ pub fn find(text: &str, store: Option<&ArtifactStore>, s3: &S3Options) -> Result
             let card = Card::find(store, &name)?.ok_or_else(|| not_pulled(&name, store.describe()))?;
             Ok(Found { files: Box::new(card.read(store)?), name: card.model })
         }
+    }
+}
+
+/// How to get an encoder of this name: only what `models pull` knows is worth a try with it.
+fn way_to(name: &str) -> String {
+    match Known::find(name).is_some() || hub::Repository::parse(name).is_ok() {
+        true => format!("get it with `lunapark models pull {name}`"),
+        false => format!(
+            "`lunapark models pull` gets {} and hf://OWNER/NAME; a folder beside you is written `./NAME`",
+            KNOWN.map(|known| known.name).join(", ")
+        ),
     }
 }
 

@@ -238,7 +238,14 @@ fn index_of(wheel: Vec<u8>, as_json: bool) -> Server {
 #[test]
 fn a_good_hub_gives_an_encoder_that_is_found_by_its_name() {
     let (desk, hub) = (Desk::new(), hub_of(fixture()));
-    assert!(desk.found("tiny").err().unwrap().to_string().contains("lunapark models pull tiny"));
+    let hint = |name: &str| desk.found(name).err().unwrap().to_string();
+    for name in ["minilm", "hf://owner/name"] {
+        assert!(hint(name).contains(&format!("get it with `lunapark models pull {name}`")), "{}", hint(name));
+    }
+    // What `models pull` does not know is no way out.
+    for name in ["tiny", "hf://nobody"] {
+        assert!(!hint(name).contains(&format!("pull {name}")) && hint(name).contains("minilm"), "{}", hint(name));
+    }
     let (pulled, heard) = desk.pull(&hub.url, &nowhere());
     let pulled = pulled.unwrap();
     assert!(pulled.new && heard.at == pulled.card.size(), "{pulled:?}");

@@ -150,6 +150,12 @@ fn the_doctor_tells_what_works_what_is_missing_and_what_is_broken() {
     }
     assert!(!place.dir().join("data").exists(), "a look makes nothing");
 
+    // What somebody names is wanted, also where nothing runs that needs it; and a hint is one that works.
+    place.set("documents.encoder", quoted("no-such-encoder"));
+    let told = place.cli(&["doctor"]).failed();
+    shows(&told, &["FAILED", "no-such-encoder", "gets minilm and hf://OWNER/NAME", "correct documents.encoder"]);
+    assert!(!told.stdout.contains("models pull no-such-encoder"), "{}", told.stdout);
+
     place.set("documents.encoder", json!(fixture()));
     place.set("documents.threads", 1);
     let found = checks(&place.cli(&["doctor", "--json"]).ok());

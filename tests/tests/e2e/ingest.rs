@@ -1,6 +1,6 @@
 //! Ways of documents into a collection: rows of tables, whole tables, objects of a bucket.
 
-use lunapark_tests::harness::{Backend, Workplace, until};
+use lunapark_tests::harness::{Backend, Workplace, quoted, until};
 use serde_json::{Value, json};
 
 use super::knowledge::{SERVES, documents, library, sent, words};
@@ -198,6 +198,65 @@ fn front_matter_can_be_filtered_by_and_slips_of_the_pen_are_told() {
     let told = place.cli(&["dlq", "count"]).ok().stdout;
     assert!(told.contains("1 dead letter in documents.ingest.dead\n") && told.contains(" topics\n"), "{told}");
     service.terminate().ok();
+}
+
+#[test]
+fn what_is_no_text_or_empty_by_now_is_told_and_a_document_keeps_its_own_id() {
+    let mut place = library(Backend::Embedded);
+    let service = place.service("one", &SERVES);
+    let folder = place.dir().join("notes");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
+    write("a#1.md", b"---\nyear: 1957\nid: x\nuri: y\n---\nFlutter of a wing.\n");
+    write("b.md", b"Heat of a body.\n");
+    write("open.md", b"---\nyear: 1960\nNoise of jets.\n");
+    let noise: Vec<u8> = (0..4000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    write("noise.txt", &noise);
+    let ingest = |more: &[&str]| sent(&place, &[&["notes", "-c", "papers", "--wait"], more].concat());
+    let skipped = |report: &Value, name: &str| {
+        let all = report["skipped"].as_array().unwrap();
+        let one = all.iter().find(|one| one["path"].as_str().unwrap().ends_with(name));
+        one.unwrap_or_else(|| panic!("{name} is not skipped in {report:#}"))["reason"].as_str().unwrap().to_owned()
+    };
+
+    let report = ingest(&[]);
+    assert_eq!(counts(&report), (3, 0, 1), "{report:#}");
+    assert!(skipped(&report, "noise.txt").contains("its bytes are no text"), "{report:#}");
+    let notes: Vec<&str> = report["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    assert!(
+        notes.len() == 2 && notes[0].contains("a#1.md: `id` and `uri`") && notes[1].contains("open.md"),
+        "{notes:?}"
+    );
+    let filtered =
+        |filter: &str| place.cli_json(&["search", "flutter", "-c", "papers", "--mode", "words", "--filter", filter]);
+    assert_eq!(documents(&filtered("year = 1957 AND id = 'a#1.md'")), ["a#1.md"]);
+    assert!(documents(&filtered("id = 'x' OR uri = 'y'")).is_empty());
+
+    // An emptied file is no change that is passed over.
+    write("b.md", b"");
+    let report = ingest(&[]);
+    assert_eq!(counts(&report), (0, 2, 2), "{report:#}");
+    let reason = skipped(&report, "b.md");
+    assert!(reason.starts_with("it is empty; ") && reason.contains("can still be found: --prune --yes"), "{reason}");
+    assert_eq!(documents(&words(&place, "heat")), ["b.md"]);
+    let report = ingest(&["--prune"]);
+    assert_eq!((&report["gone"][0]["document"], &report["pruned"]), (&"b.md".into(), &false.into()), "{report:#}");
+    let report = ingest(&["--prune", "--yes"]);
+    assert_eq!((&report["gone_total"], &report["pruned"]), (&1.into(), &true.into()), "{report:#}");
+    assert!(documents(&words(&place, "heat")).is_empty());
+    assert_eq!(place.cli(&["audit", "--pipeline", "search"]).code, Some(4), "there are no questions by topic yet");
+    service.terminate().ok();
+
+    // Words are looked up without an encoder.
+    place.set("documents.encoder", quoted("/no/such/folder"));
+    assert_eq!(documents(&words(&place, "flutter")), ["a#1.md"]);
+    place.cli(&["search", "flutter", "-c", "papers"]).failed().says(&["/no/such/folder", "--mode words"]);
+    let wrong = place.cli(&["search", "flutter", "-c", "paper", "--mode", "words"]).failed();
+    wrong.says(&["no collection `paper`; did you mean `papers`?"]);
+    let removed = place.cli_json(&["collections", "drop", "papers", "--yes"]);
+    assert_eq!(removed["name"], "papers", "{removed:#}");
+    let again = place.cli(&["collections", "drop", "papers", "--yes"]).failed();
+    again.says(&["no collection `papers`", "no other one"]);
 }
 
 #[test]

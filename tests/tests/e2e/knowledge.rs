@@ -109,12 +109,19 @@ fn documents_become_searchable_and_stay_right(backend: Backend) {
     std::fs::write(place.dir().join("more.ndjson"), lines).unwrap();
     ingest(&place, "more.ndjson");
     assert!(documents(&words(&place, "laminar")).is_empty());
-    let near = by_topic(&place, "noise", "year >= 1960");
+    let near = by_topic(&place, "near", "noise", "year >= 1960");
+    assert_eq!(near.get("notes"), None, "{near:#}");
     let near = &near["search_output"][0];
     let (found, place_of) = (&near["results"][0], &near["results"][0]["metadata"]);
     assert_eq!((&near["input_text"], near["results"].as_array().unwrap().len()), (&"noise".into(), 1), "{near:#}");
     assert_eq!((&found["page_content"], &place_of["document"]), (&"Noise of jets.".into(), &"n".into()), "{near:#}");
     assert!(found["score"].as_f64().is_some_and(|distance| distance > 0.0) && place_of["year"] == 1969, "{near:#}");
+
+    // A slip of the pen is told whatever it finds.
+    let slip = by_topic(&place, "slip", "noise", "yaer IS NULL");
+    let notes = slip["notes"].as_array().unwrap_or_else(|| panic!("no notes in {slip:#}"));
+    assert!(notes.len() == 1 && notes[0].as_str().unwrap().contains("did you mean `year`?"), "{notes:?}");
+    assert_eq!(slip["search_output"][0]["results"].as_array().map(Vec::len), Some(2), "{slip:#}");
 
     let shown = place.cli_json(&["collections", "show", "papers"]);
     assert_eq!(shown["documents"], 2, "{shown:#}");
@@ -129,14 +136,16 @@ fn documents_become_searchable_and_stay_right(backend: Backend) {
 }
 
 /// A question by way of the topics, as ML-AAS writes it.
-fn by_topic(place: &Workplace, question: &str, filter: &str) -> Value {
+fn by_topic(place: &Workplace, id: &str, question: &str, filter: &str) -> Value {
     let request = json!({
-        "id": "q", "collection": "papers", "filter": filter, "search_input": { "input_text": [question] },
+        "id": id, "collection": "papers", "filter": filter, "search_input": { "input_text": [question] },
     });
     let topic = place.topic("search.requests");
     place.cli_with_input(&["produce", &topic, "--key-field", "id"], request.to_string().as_bytes()).ok();
-    let results = place.wait_records("search.results", 1, PATIENCE);
-    serde_json::from_slice(results[0].value.as_deref().unwrap()).unwrap()
+    until(PATIENCE, "the question is answered", || {
+        let results = place.read_all("search.results");
+        results.iter().map(|record| record.json()).find(|answer| answer["id"] == id)
+    })
 }
 
 /// The partition of a document, and the one after it, where it does not belong.

@@ -67,6 +67,15 @@ fn the_kind_is_told_by_type_then_bytes_then_name() {
     assert_eq!(of(b"\n<!-- x --><!DOCTYPE html><p>", None, Some("a.txt")), Ok(Kind::Html));
     assert_eq!(of(b"# A", None, Some("s3://b/c/README.MD?version=2")), Ok(Kind::Markdown));
     assert_eq!(of(b"words", None, None), Ok(Kind::Text));
+    for (name, kind) in [
+        ("notes#1.md", Kind::Markdown),
+        ("file:///notes/what is it?.html", Kind::Html),
+        ("a#b?c.MD", Kind::Markdown),
+        ("README.md#usage", Kind::Markdown),
+        ("table.csv#7", Kind::Text),
+    ] {
+        assert_eq!(of(b"words", None, Some(name)), Ok(kind), "{name}");
+    }
     for (bytes, content_type, what) in [
         (&b"PK\x03\x04...."[..], None, "ZIP"),
         (b"words", Some("image/png"), "image/png"),
@@ -76,6 +85,67 @@ fn the_kind_is_told_by_type_then_bytes_then_name() {
         assert_eq!(refused.reason(), "unsupported");
         assert!(refused.to_string().contains(what), "{refused}");
     }
+}
+
+/// Bytes that follow from a seed, each value as often as any other.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_whatever_their_name() {
+    for (seed, name) in (1..200).zip(["a.md", "a.txt", "a.html", "a.tex"].into_iter().cycle()) {
+        let bytes = noise(seed, 200 + 50 * seed as usize);
+        let refused = extract(&bytes, name).unwrap_err();
+        assert_eq!(refused.reason(), "unsupported", "{seed}");
+        assert!(refused.to_string().contains("its bytes are no text"), "{refused}");
+        let source = Source { bytes: &bytes, content_type: Some("text/plain"), name: None };
+        assert!(Kind::of(&source).is_err(), "{seed}");
+    }
+}
+
+#[test]
+fn texts_in_old_encodings_are_none_of_them() {
+    use encoding_rs::{BIG5, EUC_JP, EUC_KR, GB18030, IBM866, ISO_2022_JP, KOI8_R, SHIFT_JIS, WINDOWS_1251};
+    let manual = "N\u{8}NA\u{8}AM\u{8}ME\u{8}E ".repeat(200);
+    let colours = "\u{1b}[1mred\u{1b}[0m text ".repeat(200);
+    let russian =
+        "\u{41f}\u{43e}\u{433}\u{440}\u{430}\u{43d}\u{438}\u{447}\u{43d}\u{44b}\u{439} \u{441}\u{43b}\u{43e}\u{439}. "
+            .repeat(50);
+    let chinese = "\u{8fb9}\u{754c}\u{5c42}\u{7684}\u{8f6c}\u{6362}\u{3002}".repeat(80);
+    let japanese = "\u{5883}\u{754c}\u{5c64}\u{306e}\u{9077}\u{79fb}\u{3002}".repeat(80);
+    let korean = "\u{acbd}\u{acc4}\u{ce35} \u{c804}\u{c774}. ".repeat(80);
+    let mut all =
+        vec![manual.into_bytes(), colours.into_bytes(), [b"A page.\x0c".repeat(40), b"End.\x1a".to_vec()].concat()];
+    for (encoding, text) in [
+        (KOI8_R, &russian),
+        (WINDOWS_1251, &russian),
+        (IBM866, &russian),
+        (GB18030, &chinese),
+        (BIG5, &chinese),
+        (SHIFT_JIS, &japanese),
+        (EUC_JP, &japanese),
+        (ISO_2022_JP, &japanese),
+        (EUC_KR, &korean),
+    ] {
+        all.push(encoding.encode(text).0.into_owned());
+    }
+    for text in [&russian, &chinese] {
+        all.push([b"\xff\xfe".to_vec(), utf_16(text, u16::to_le_bytes)].concat());
+        all.push([b"\xfe\xff".to_vec(), utf_16(text, u16::to_be_bytes)].concat());
+    }
+    for bytes in all {
+        let source = Source { bytes: &bytes, content_type: None, name: Some("old.txt") };
+        assert_eq!(Kind::of(&source), Ok(Kind::Text), "{:?}", &bytes[..20]);
+    }
+    let unmarked = utf_16(&chinese, u16::to_le_bytes);
+    let source = Source { bytes: &unmarked, content_type: Some("text/plain; charset=UTF-16LE"), name: None };
+    assert_eq!(crate::extract(&source, &Limits::default(), &NoPdf).unwrap().text, chinese);
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn a_missing_segment_is_a_problem_of_its_own() {
     assert!(error.contains(&name), "{error}");
     let verified = verify(&store, "c").unwrap();
     assert!(verified.problems.len() == 1 && verified.problems[0].contains(&name), "{:?}", verified.problems);
+    assert_eq!(verified.counts, None, "nobody knows what was in it");
     store.put_named(&name, &bytes[..bytes.len() - 1]).unwrap();
     assert_eq!(verify(&store, "c").unwrap().problems.len(), 1);
 }

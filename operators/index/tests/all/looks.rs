@@ -1,6 +1,6 @@
 //! What is known of documents without their texts: where they came from, their fields, the pages of a passage.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use lunapark_index::{Asked, FieldKind, Filter, Mark, Snapshot, Writer};
 use serde_json::json;
@@ -36,11 +36,14 @@ fn documents_are_listed_with_their_fields() {
     assert_eq!(places, ["a file:///a", "b file:///b"]);
     let fields = snapshot.fields().unwrap();
     let kinds = |name: &str| fields.get(name).cloned();
-    let of = |kinds: &[FieldKind]| Some(kinds.iter().copied().collect::<BTreeSet<_>>());
-    assert_eq!(kinds("year"), of(&[FieldKind::Text, FieldKind::Number]));
-    assert_eq!(kinds("tags"), of(&[FieldKind::Text, FieldKind::Number]));
-    assert_eq!((kinds("open"), kinds("none")), (of(&[FieldKind::Truth]), of(&[])));
-    assert_eq!((kinds("title"), kinds("old")), (of(&[FieldKind::Text]), None), "what is gone has no fields");
+    let of = |kinds: &[(FieldKind, u64)]| Some(kinds.iter().copied().collect::<BTreeMap<_, _>>());
+    assert_eq!(kinds("year"), of(&[(FieldKind::Text, 1), (FieldKind::Number, 1)]));
+    assert_eq!(kinds("tags"), of(&[(FieldKind::Text, 1), (FieldKind::Number, 1)]));
+    assert_eq!((kinds("open"), kinds("none")), (of(&[(FieldKind::Truth, 1)]), of(&[])));
+    assert_eq!((kinds("title"), kinds("old")), (of(&[(FieldKind::Text, 2)]), None), "what is gone has no fields");
+    for name in ["id", "title", "year", "tags", "open", "none", "old", "nowhere"] {
+        assert_eq!(snapshot.kinds(name).unwrap(), kinds(name), "{name}");
+    }
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Place {
 
     fn search(&self, mode: SearchMode, text: &str) -> Result<Vec<String>, SearchError> {
         let searcher = Searcher {
-            encoder: self.ingestor.encoder.clone(),
+            encoder: Some(self.ingestor.encoder.clone()),
             collections: self.ingestor.collections.clone(),
             threads: 1,
         };

@@ -1,5 +1,6 @@
 //! Questions to collections, answered from the newest version that is there.
 
+mod notes;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use lunapark_schemas::search::{
 };
 use lunapark_schemas::{ErrorClass, Outcome, Rejection};
 
+pub use notes::among;
 pub use rows::SearchRows;
 use rows::requests_of;
 
@@ -26,8 +28,8 @@ pub type SearchCodec = JsonCodec<SearchRows>;
 
 /// What answers questions.
 pub struct Searcher {
-    /// The text encoder.
-    pub encoder: Arc<Encoder>,
+    /// The text encoder; without one it answers by words alone.
+    pub encoder: Option<Arc<Encoder>>,
     /// Where documents are.
     pub collections: Arc<Collections>,
     /// Threads of one scan.
@@ -95,13 +97,19 @@ impl Searcher {
         let asked = |request: &&SearchRequest| request.decided_by() != SearchMode::Words;
         let texts: Vec<&str> =
             requests.iter().filter(asked).flat_map(|request| request.queries()).map(String::as_str).collect();
-        let embedded = self.encoder.embed(&texts, Role::Query).map_err(|e| OperatorError::fatal(e.to_string()))?;
-        let mut rows = (0..texts.len()).map(|row| embedded.row(row).to_vec());
+        let mut rows = self.vectors(&texts)?.into_iter();
         let of = |request: &SearchRequest| match request.decided_by() {
             SearchMode::Words => vec![Vec::new(); request.queries().len()],
             _ => rows.by_ref().take(request.queries().len()).collect(),
         };
         Ok(requests.iter().map(of).collect())
+    }
+
+    fn vectors(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, OperatorError> {
+        // Who asks by meaning is refused by the encoder's digest, or its lack.
+        let Some(encoder) = &self.encoder else { return Ok(vec![Vec::new(); texts.len()]) };
+        let embedded = encoder.embed(texts, Role::Query).map_err(|e| OperatorError::fatal(e.to_string()))?;
+        Ok((0..texts.len()).map(|row| embedded.row(row).to_vec()).collect())
     }
 
     /// Answers a request as it was asked.
@@ -145,7 +153,9 @@ impl Searcher {
         self.check_encoder(request, snapshot)?;
         let questions = request.queries().iter().zip(vectors);
         let questions: Vec<_> = questions.map(|(text, vector)| Question { text: text.clone(), vector }).collect();
-        let found = snapshot.search(&self.search_of(request)?, &questions)?;
+        let search = self.search_of(request)?;
+        let found = snapshot.search(&search, &questions)?;
+        let notes = search.filter.as_ref().map(|filter| notes::notes(snapshot, filter)).transpose()?;
         let answer = |(question, hits): (Question, Vec<Passage>)| {
             let results = hits.into_iter().map(|found| hit(snapshot, found)).collect::<Result<_, IndexError>>()?;
             Ok(Answer { query: question.text, results })
@@ -155,6 +165,7 @@ impl Searcher {
             id: request.id.clone(),
             collection: request.collection.clone(),
             version: snapshot.version(),
+            notes: notes.unwrap_or_default(),
             answers,
         })
     }
@@ -186,7 +197,8 @@ impl Searcher {
     /// Vectors of two models have nothing to say to each other.
     fn check_encoder(&self, request: &SearchRequest, snapshot: &Snapshot) -> Result<(), SearchError> {
         let settings = snapshot.settings();
-        if request.decided_by() == SearchMode::Words || settings.model_digest == self.encoder.digest() {
+        let digest = self.encoder.as_ref().map(|encoder| encoder.digest());
+        if request.decided_by() == SearchMode::Words || digest == Some(settings.model_digest.as_str()) {
             return Ok(());
         }
         let what = format!(
@@ -196,7 +208,7 @@ impl Searcher {
             settings.model,
             settings.model_digest,
             self.collections.settings().model,
-            self.encoder.digest(),
+            digest.unwrap_or("no encoder"),
             request.collection,
         );
         Err(SearchError::Refused(Rejection::new(ErrorClass::Value, what)))
@@ -214,7 +226,8 @@ fn near(snapshot: &Snapshot, reply: SearchReply) -> Result<DistanceReply, IndexE
         Ok(SearchOutput { input_text: answer.query, results })
     };
     let search_output = reply.answers.into_iter().map(output).collect::<Result<_, IndexError>>()?;
-    Ok(DistanceReply { id: reply.id, collection: reply.collection, version: reply.version, search_output })
+    let SearchReply { id, collection, version, notes, .. } = reply;
+    Ok(DistanceReply { id, collection, version, notes, search_output })
 }
 
 fn hit(snapshot: &Snapshot, found: Passage) -> Result<Hit, IndexError> {

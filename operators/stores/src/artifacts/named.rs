@@ -77,6 +77,18 @@ impl ArtifactStore {
         let found = found.map_err(|e| failed(&self.named(below), &e))?;
         Ok(found.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect())
     }
+
+    /// Removes a folder in which nothing is left; one that has something in it stays, and a bucket has no folders.
+    pub fn remove_folder_named(&self, name: &str) -> Result<(), StoreError> {
+        use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+        let Some(folder) = &self.folder else { return Ok(()) };
+        match std::fs::remove_dir(folder.join(self.key(name).as_ref())) {
+            Err(error) if !matches!(error.kind(), NotFound | DirectoryNotEmpty) => {
+                Err(failed(&self.named(name), &generic(error)))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A file that appears whole or not at all, and never in the place of another.
@@ -88,7 +100,14 @@ fn create_file(path: &FilePath, bytes: &[u8]) -> std::io::Result<Creation> {
     let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = folder.join(format!("{file_name}#{process}-{count}"));
-    let linked = write_and_link(&draft, path, bytes);
+    let linked = match write_and_link(&draft, path, bytes) {
+        // Somebody found the folder empty and removed it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(folder)?;
+            write_and_link(&draft, path, bytes)
+        }
+        linked => linked,
+    };
     std::fs::remove_file(&draft)?;
     match linked {
         Ok(()) => Ok(Creation::Created),

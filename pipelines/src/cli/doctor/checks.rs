@@ -11,7 +11,7 @@ use lunapark_stores::catalog::mongo::MongoCatalog;
 
 use super::{Check, State};
 use crate::cli::output::size;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_ENCODER};
 use crate::encoders::{Card, Place};
 use crate::knowledge;
 use crate::models::{self, Places};
@@ -89,9 +89,11 @@ fn scoring(config: &Config) -> Check {
 
 fn encoder(config: &Config) -> Check {
     let what = "text encoder";
-    let wanted = config.documents.threads + config.search.threads > 0;
-    let state = if wanted { State::Failed } else { State::Missing };
     let name = &config.documents.encoder;
+    let is_default = name == DEFAULT_ENCODER;
+    // Whoever names another one than the default wants it, whatever this instance runs.
+    let wanted = config.documents.threads + config.search.threads > 0 || !is_default;
+    let state = if wanted { State::Failed } else { State::Missing };
     let opened = knowledge::store_if_made(config).ok().flatten();
     match knowledge::encoder(config, opened.as_ref()) {
         Ok((encoder, model)) => {
@@ -106,8 +108,13 @@ fn encoder(config: &Config) -> Check {
             Check::ok(what, found)
         }
         Err(error) => {
-            let fix = "`lunapark models pull minilm` gets the default; or correct documents.encoder. Documents and searches \
-                       need it";
+            let fix = match is_default {
+                true => "`lunapark models pull minilm` gets it. Documents need it, and searches by meaning",
+                false => {
+                    "correct documents.encoder, or leave it out: the default is minilm, which `lunapark models pull minilm` \
+                     gets. Documents need it, and searches by meaning"
+                }
+            };
             Check::new(what, state, error.to_string(), fix)
         }
     }

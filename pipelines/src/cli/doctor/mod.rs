@@ -16,7 +16,8 @@ use crate::config::Config;
 /// Everything that the configuration names is tried: the log, the object store, MongoDB, the models, the text encoder, the
 /// PDF reader. Nothing is created on the way that was not there before, save a probe in the object store, which is removed.
 ///
-/// Exit code: 1 where something that is configured does not work, 0 otherwise.
+/// Exit code: 1 where something that is configured does not work, 0 otherwise. A text encoder that is not there is a
+/// failure where this instance indexes or searches, and where documents.encoder names another one than the default.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark doctor\n  lunapark --config lunapark.toml doctor\n  \
                         lunapark doctor --json | jq '.checks[] | select(.state != \"ok\")'")]

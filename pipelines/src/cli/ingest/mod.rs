@@ -43,7 +43,8 @@ const FLUSH: Duration = Duration::from_secs(300);
 /// byte for byte, is not sent again, nor what was refused before and has not changed since. Text, Markdown, HTML and PDF
 /// are read; what is skipped is listed with its reason. The documents can be found once a service with documents.threads
 /// above 0 has indexed them: --wait waits for that, and lists those that were refused. Simple fields of Markdown's front
-/// matter (`year: 1957` between two lines of ---) are what searches can filter by.
+/// matter (`year: 1957` between two lines of ---) are what searches can filter by, but for `id` and `uri`, which every
+/// document has of its own. A file that has become empty is skipped, and told: its document stays until --prune.
 ///
 /// Exit code: 1 where a document was refused, in this run or before, and has not changed since, or where all that was
 /// found was skipped.
@@ -79,7 +80,7 @@ pub struct Args {
     /// Send also what was refused before and has not changed since: the service may read it now
     #[arg(long)]
     again: bool,
-    /// Look for documents of these folders and prefixes whose files are gone, and list them; with --yes they are taken out
+    /// Look for documents of these folders and prefixes whose files are gone or empty, and list them; --yes takes them out
     #[arg(long)]
     prune: bool,
     /// Take out what --prune finds

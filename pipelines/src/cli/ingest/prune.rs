@@ -1,4 +1,5 @@
-//! Documents whose files are gone: found by their addresses, and taken out where that is asked for.
+//! Documents whose files are gone, or have nothing in them any more: found by their addresses, and taken out where that is
+//! asked for.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -19,7 +20,8 @@ pub(super) fn prune(sender: &mut Sender<'_>, below: Vec<Below>, collection: &Sna
         let ids: HashSet<String> = ids.into_iter().collect();
         let mut gone = Vec::new();
         collection.each_place(|id, uri| {
-            if uri.strip_prefix(&prefix) == Some(id) && !ids.contains(id) && !is_there(uri) {
+            let is_gone = || !ids.contains(id) && !is_there(uri) || sender.is_emptied(id);
+            if uri.strip_prefix(&prefix) == Some(id) && is_gone() {
                 gone.push(id.to_owned());
             }
         })?;

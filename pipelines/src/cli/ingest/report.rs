@@ -47,6 +47,17 @@ impl<T> Listed<T> {
     }
 }
 
+impl Listed<String> {
+    /// The first one, and how many more there are; none where there is nothing.
+    fn first_of(&self) -> Option<String> {
+        let first = self.shown.first()?;
+        Some(match self.all - 1 {
+            0 => first.clone(),
+            more => format!("{first} and {} more", number(more)),
+        })
+    }
+}
+
 /// What was not sent.
 #[derive(Debug, Serialize)]
 pub(super) struct Skipped {
@@ -95,6 +106,10 @@ pub(super) struct Report {
     pub gone: Listed<Gone>,
     /// True where what is gone was taken out.
     pub pruned: bool,
+    /// Files whose front matter names fields that are the document's own.
+    pub shadowing: Listed<String>,
+    /// Files whose front matter does not end.
+    pub unclosed: Listed<String>,
 }
 
 impl Report {
@@ -122,6 +137,7 @@ impl Report {
             "gone": self.gone.shown,
             "gone_total": self.gone.all,
             "pruned": self.pruned,
+            "notes": self.notes(),
         })
     }
 
@@ -139,7 +155,19 @@ impl Report {
         self.tell_refused(out)?;
         self.tell_gone(out)?;
         let skipped = self.skipped.shown.iter().map(|one| [one.path.clone(), one.reason.clone()]);
-        listed(out, "skipped", &self.skipped, &["path", "reason"], skipped)
+        listed(out, "skipped", &self.skipped, &["path", "reason"], skipped)?;
+        self.notes().iter().try_for_each(|note| Ok(out.line(format_args!("note: {note}"))?))
+    }
+
+    /// What is odd about files that were read all the same, once for all of them.
+    fn notes(&self) -> Vec<String> {
+        let shadowing = self.shadowing.first_of().map(|files| {
+            format!("{files}: `id` and `uri` of the front matter are left out, since every document has its own; rename them")
+        });
+        let unclosed = self.unclosed.first_of().map(|files| {
+            format!("{files}: the front matter has no second line of `---` that ends it, and is read as text")
+        });
+        [shadowing, unclosed].into_iter().flatten().collect()
     }
 
     fn tell_refused(&self, out: &mut Output<'_>) -> anyhow::Result<()> {
@@ -159,8 +187,8 @@ impl Report {
 
     fn tell_gone(&self, out: &mut Output<'_>) -> anyhow::Result<()> {
         let what = match self.pruned {
-            true => "taken out: their files are gone",
-            false => "would be taken out, as their files are gone; add --yes",
+            true => "taken out: their files are gone or empty",
+            false => "would be taken out, as their files are gone or empty; add --yes",
         };
         let rows = self.gone.shown.iter().map(|one| [one.document.clone(), one.path.clone()]);
         listed(out, what, &self.gone, &["document", "path"], rows)
@@ -226,6 +254,21 @@ mod tests {
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
         report.refused.push(refused(3, false));
         assert!(printed(&report, false).0.contains("1 document: what was refused before"));
+    }
+
+    #[test]
+    fn what_is_odd_is_told_once() {
+        let mut report = Report { sent: 3, ..Report::default() };
+        for name in ["a.md", "b.md", "c.md"] {
+            report.shadowing.push(name.to_owned());
+        }
+        report.unclosed.push("d.md".to_owned());
+        let (text, code) = printed(&report, false);
+        assert_eq!(text.matches("note: ").count(), 2, "{text}");
+        assert!(text.contains("note: a.md and 2 more: `id` and `uri`") && text.contains("note: d.md: "), "{text}");
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+        let json: serde_json::Value = serde_json::from_str(&printed(&report, true).0).unwrap();
+        assert_eq!(json["notes"].as_array().unwrap().len(), 2);
     }
 
     #[test]

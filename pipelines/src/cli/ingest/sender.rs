@@ -1,10 +1,11 @@
 //! What is sent, and what is not: unchanged documents, and what the service could not read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
-use lunapark_documents::{Columns, Kind, Limits, Source, TableFormat, front_matter};
+use lunapark_documents::{Columns, Kind, Limits, Source, TableFormat, front_matter, is_front_matter_open};
 use lunapark_index::{Reader, Snapshot};
 use lunapark_schemas::documents::{COLLECTION, DOCUMENT, IngestRecord, METADATA, URI};
 use lunapark_schemas::headers::{CE_CORRELATIONID, CONTENT_TYPE};
@@ -29,6 +30,8 @@ const CACHE_BYTES: u64 = 256 << 20;
 pub(super) const MAX_TABLE_BYTES: u64 = 1 << 30;
 /// What a document that was sent by its address was when it was listed, among its metadata.
 const VERSION: &str = "etag";
+/// Fields of front matter that would stand in place of what a filter sees of the document itself.
+const OWN: [&str; 2] = ["id", "uri"];
 
 /// A file or an object.
 pub(super) struct Item<'a> {
@@ -58,6 +61,8 @@ pub(super) struct Sender<'a> {
     letters: Letters,
     bar: ProgressBar,
     report: Report,
+    /// Ids of items that have no bytes.
+    emptied: HashSet<String>,
 }
 
 impl<'a> Sender<'a> {
@@ -77,7 +82,8 @@ impl<'a> Sender<'a> {
         let bar = output::progress(Some(0), "{spinner} {pos} of {len} looked at, {msg} sent");
         let report = Report { collection: args.collection.clone(), ..Report::default() };
         let limits = knowledge::limits(&config.documents);
-        Ok(Self { args, log, topic, max_bytes, limits, writer, known, letters, bar, report })
+        let emptied = HashSet::new();
+        Ok(Self { args, log, topic, max_bytes, limits, writer, known, letters, bar, report, emptied })
     }
 
     /// All that was sent is on the log. `left_out` is what was skipped while looking.
@@ -111,6 +117,30 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
+    /// True for an item that was there, and had no bytes.
+    pub(super) fn is_emptied(&self, id: &str) -> bool {
+        self.emptied.contains(id)
+    }
+
+    /// Notes an item that is not sent; where the collection has an older content of it, that stays.
+    fn leave(&mut self, item: &Item<'_>, mut reason: String) -> anyhow::Result<()> {
+        let known = self.known.as_ref().map(|known| known.about(item.id)).transpose()?.flatten();
+        reason += match (known.is_some(), self.is_emptied(item.id)) {
+            (false, _) => "",
+            (true, true) if self.args.yes => "; what was sent of it before is taken out",
+            (true, true) => {
+                "; what was sent of it before can still be found: --prune --yes on its folder takes that out"
+            }
+            (true, false) => "; what was sent of it before can still be found",
+        };
+        self.skip(item.shown, reason)
+    }
+
+    fn leave_empty(&mut self, item: &Item<'_>) -> anyhow::Result<()> {
+        self.emptied.insert(item.id.to_owned());
+        self.leave(item, "it is empty".to_owned())
+    }
+
     /// Notes a document whose file is gone.
     pub(super) fn gone(&mut self, gone: Gone) {
         self.report.pruned = self.args.yes;
@@ -141,18 +171,24 @@ impl<'a> Sender<'a> {
             };
         }
         let most = self.limits.max_bytes as u64;
+        if item.version.is_some() && item.bytes == Some(0) {
+            return self.leave_empty(item);
+        }
         if let Err(reason) = within(item.bytes, most, RAISE) {
-            return self.skip(item.shown, reason);
+            return self.leave(item, reason);
         }
         if let Some(version) = item.version.filter(|_| args.by_uri) {
             return self.address(item, Some(version), Map::new());
         }
-        let (bytes, kind) = match read(most).and_then(|bytes| self.readable(item, bytes)) {
-            Ok(readable) => readable,
-            Err(reason) => return self.skip(item.shown, reason),
+        let (bytes, kind) = match read(most) {
+            Ok(bytes) if bytes.is_empty() => return self.leave_empty(item),
+            read => match read.and_then(|bytes| self.readable(item, bytes)) {
+                Ok(readable) => readable,
+                Err(reason) => return self.leave(item, reason),
+            },
         };
         let said = match (kind, std::str::from_utf8(&bytes)) {
-            (Kind::Markdown, Ok(text)) => front_matter(text),
+            (Kind::Markdown, Ok(text)) => self.said(item, text),
             _ => Map::new(),
         };
         match self.is_unchanged(item.id, &bytes, &said)? {
@@ -162,11 +198,20 @@ impl<'a> Sender<'a> {
         }
     }
 
+    /// What a document's front matter says of it, but for what the document has itself.
+    fn said(&mut self, item: &Item<'_>, text: &str) -> Map<String, Value> {
+        let mut said = front_matter(text);
+        if OWN.map(|own| said.remove(own).is_some()).contains(&true) {
+            self.report.shadowing.push(item.shown.to_owned());
+        }
+        if is_front_matter_open(text) {
+            self.report.unclosed.push(item.shown.to_owned());
+        }
+        said
+    }
+
     /// The bytes of a file that the service can read, or why it cannot.
     fn readable(&self, item: &Item<'_>, bytes: Vec<u8>) -> Result<(Vec<u8>, Kind), String> {
-        if bytes.is_empty() {
-            return Err("it is empty".to_owned());
-        }
         let source = Source { bytes: &bytes, content_type: None, name: Some(item.id) };
         let kind = Kind::of(&source).map_err(|error| error.to_string())?;
         match kind {

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::origin::{self, Picture};
 use super::{Reference, Shelf, show};
 use crate::cli::output::{Output, printable};
+use crate::cli::train::follow::rows;
 use crate::encoders;
 
 /// The page of a folder: what code forges show when it is opened.
@@ -120,11 +121,7 @@ fn training(status: &TrainingStatus) -> String {
 
 /// Rows, classes, and each input's statistics.
 fn data_set(report: &DatasetReport) -> String {
-    let DatasetReport { samples_train, samples_validation, samples_test, unlabelled, .. } = report;
-    let mut text = format!(
-        "\n## Data set\n\n{samples_train} rows trained, {samples_validation} validated, {samples_test} tested; \
-         {unlabelled} had no label.\n"
-    );
+    let mut text = format!("\n## Data set\n\nRows: {}.\n", rows(report));
     if !report.class_balance.is_empty() {
         text += "\n| class | rows | weight |\n|---|---:|---:|\n";
         let class = report.class_balance.iter();
@@ -183,6 +180,7 @@ mod tests {
             task_id: "a|b".into(),
             dataset: Some(DatasetReport {
                 samples_train: 800,
+                samples_test: 200,
                 unlabelled: 7,
                 features: vec![FeatureStatistics { name: "m<b>b".into(), mean: 0.25, ..Default::default() }],
                 ..Default::default()
@@ -194,7 +192,7 @@ mod tests {
         for part in [
             "![ROC curve](roc.svg)",
             "| task | a\\|b |",
-            "800 rows trained, 0 validated, 0 tested; 7 had no label",
+            "Rows: 800 trained, 200 tested, also for the validation after each epoch; 7 had no label and were left out.",
             "| m&lt;b>b | 0.00000 | 0.00000 | 0.25000 | 0.00000 | 0 |",
             "# higgs/3\n",
             "| auc | 0.8123 |",

@@ -53,8 +53,15 @@ fn a_pipeline_that_never_ran_is_not_proven() {
     let mut fixture = scored();
     fixture.context.group_of_pipeline = "lab.other".to_owned();
     let (report, code) = fixture.audit(&["--pipeline", "other"]);
-    assert_ne!(code, ExitCode::SUCCESS);
+    assert_eq!((code, &report["empty"], &report["pending"]), (ExitCode::from(4), &json!(true), &json!(9)), "{report}");
     assert!(report["notes"].to_string().contains("nothing of pipeline"), "{report}");
+    let text = printed(false, |out| audit::execute(&fixture.context, &parsed(&["--pipeline", "other"]), out)).0;
+    assert!(
+        text.ends_with(
+            "NOTHING TO AUDIT YET: 9 messages wait for pipeline lab.other, and none has ended; does its service run?\n"
+        ),
+        "{text}"
+    );
     // One that ran under another configuration can be audited as long as the ledger knows it.
     assert_eq!(fixture.audit(&["--pipeline", "score"]).1, ExitCode::SUCCESS);
 }
@@ -71,6 +78,51 @@ fn a_pipeline_that_nobody_knows_is_refused_with_the_names_there_are() {
     let empty = Fixture::new();
     let refused = audit::execute(&empty.context, &parsed(&["--pipeline", "nope"]), &mut Output::new(vec![], false));
     assert!(refused.unwrap_err().to_string().contains("the ledger is empty"));
+}
+
+#[test]
+fn before_the_first_event_there_is_nothing_to_audit() {
+    let fixture = Fixture::new();
+    // Of documents there is not even a topic.
+    for options in [&[][..], &["--deep"], &["--pipeline", "documents"]] {
+        let (report, code) = fixture.audit(options);
+        assert_eq!((code, &report["empty"], &report["proven"]), (ExitCode::from(4), &json!(true), &json!(false)));
+        let text = printed(false, |out| audit::execute(&fixture.context, &parsed(options), out)).0;
+        assert!(text.contains("NOTHING TO AUDIT YET") && !text.contains("PROVEN"), "{text}");
+    }
+}
+
+#[test]
+fn a_pipeline_on_a_topic_that_it_does_not_read_is_refused() {
+    let fixture = scored();
+    let refused = |options: &[&str]| {
+        let refused = audit::execute(&fixture.context, &parsed(options), &mut Output::new(vec![], false));
+        refused.unwrap_err().to_string()
+    };
+    for (options, words) in [
+        (
+            &["--pipeline", "score", "--topic", "lab.documents.ingest"][..],
+            &["`score` does not read `lab.documents.ingest`, but `lab.inference.events`", "--pipeline documents"][..],
+        ),
+        (
+            &["--pipeline", "train", "--topic", "lab.inference.events", "--deep"],
+            &["`lab.training.requests` and `lab.training.trials`", "--pipeline score"],
+        ),
+        (&["--topic", "lab.calibration"], &["`score` does not read `lab.calibration`"]),
+    ] {
+        let text = refused(options);
+        assert!(words.iter().all(|word| text.contains(word)), "{options:?}: {text}");
+    }
+    assert_eq!(fixture.audit(&["--pipeline", "score", "--topic", "lab.inference.events"]).1, ExitCode::SUCCESS);
+    assert_eq!(fixture.audit(&["--topic", "lab.inference.events", "--deep"]).1, ExitCode::SUCCESS);
+    let (report, code) = fixture.audit(&["--topic", "lab.documents.ingest"]);
+    assert_eq!((&report["pipeline"], code), (&json!("lab.documents"), ExitCode::from(4)), "{report}");
+    // One that ran under another configuration is held against what the ledger says that it read.
+    let mut fixture = fixture;
+    fixture.context.group_of_pipeline = "lab.other".to_owned();
+    let stray = ["--pipeline", "score", "--topic", "lab.search.requests"];
+    let refused = audit::execute(&fixture.context, &parsed(&stray), &mut Output::new(vec![], false)).unwrap_err();
+    assert!(refused.to_string().contains("but `lab.inference.events`"), "{refused}");
 }
 
 #[test]

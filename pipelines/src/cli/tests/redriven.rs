@@ -120,6 +120,81 @@ fn a_dead_letter_that_names_another_topic_stays() {
     assert_eq!(all(&fixture, "lab.ledger").len(), before + 5);
 }
 
+/// Dead letters of two pipelines: four of scoring, and two of documents.
+fn of_two_pipelines() -> Fixture {
+    let fixture = scored();
+    let catalog = &fixture.context.catalog;
+    for spec in catalog.document_specs().into_iter().chain(catalog.search_specs()) {
+        fixture.context.log.create_topic(&spec).unwrap();
+    }
+    let headers =
+        [(dead::TOPIC, "lab.documents.ingest"), (dead::PARTITION, "1"), (dead::OFFSET, "0"), (dead::CLASS, "document")];
+    for content in ["{\"id\": \"a\"}", "{\"id\": \"b\"}"] {
+        fixture.plant("lab.documents.ingest.dead", 1, &headers, content.as_bytes());
+    }
+    fixture
+}
+
+fn said(fixture: &Fixture, args: &[&str]) -> String {
+    printed(false, |out| dlq::execute(&fixture.context, &parsed(args), out)).0
+}
+
+#[test]
+fn counting_listing_and_redriving_look_at_the_same_topics() {
+    let fixture = of_two_pipelines();
+    let counted = |args: &[&str]| dlq(&fixture, &[&["count"], args].concat()).0["total"].as_u64().unwrap();
+    let listed = |args: &[&str]| said(&fixture, &[&["list"], args].concat()).lines().count() as u64;
+    let some = |args: &[&str]| redrive(&fixture, &[&["--all", "--partial", "--dry-run"], args].concat())[0];
+    for (args, letters) in [
+        (&[][..], 6),
+        (&["--pipeline", "score"], 4),
+        (&["--pipeline", "lab.documents"], 2),
+        (&["--topic", "lab.documents.ingest"], 2),
+        (&["--topic", "lab.inference.events.dead"], 4),
+    ] {
+        assert_eq!((counted(args), listed(args), some(args)), (letters, letters, letters), "{args:?}");
+    }
+    assert_eq!((counted(&["lab.documents.ingest"]), listed(&["lab.documents.ingest"])), (2, 2));
+    assert_eq!(listed(&["--max", "5"]), 5);
+}
+
+#[test]
+fn a_redrive_of_several_topics_happens_once() {
+    let fixture = of_two_pipelines();
+    assert_eq!(redrive(&fixture, &["--class", "document"]), [2, 0, 0, 0]);
+    assert_eq!(redrive(&fixture, &["--all"]), [3, 2, 1, 0]);
+    assert_eq!(redrive(&fixture, &["--all", "--partial"]), [1, 5, 0, 0]);
+    assert_eq!(redrive(&fixture, &["--all", "--partial"]), [0, 6, 0, 0]);
+    let back = all(&fixture, "lab.documents.ingest");
+    assert_eq!(back.iter().map(|record| &record["value"]).collect::<Vec<_>>(), ["{\"id\": \"a\"}", "{\"id\": \"b\"}"]);
+    assert_eq!(all(&fixture, "lab.inference.events").len(), 10);
+}
+
+#[test]
+fn where_nothing_is_found_it_says_what_was_looked_at() {
+    let fixture = of_two_pipelines();
+    for args in [&["list", "--class", "docment"][..], &["redrive", "--class", "docment"]] {
+        let text = said(&fixture, args);
+        for words in
+            ["`docment`", "lab.inference.events.dead", "lab.documents.ingest.dead", "mean `document`?", "shape"]
+        {
+            assert!(text.contains(words), "no {words}: {text}");
+        }
+    }
+    for args in [&["list", "--pipeline", "search"][..], &["redrive", "--all", "--topic", "lab.search.requests"]] {
+        assert_eq!(said(&fixture, args), "no dead letters in lab.search.requests.dead\n");
+    }
+    // Where no service of it has run, there is nothing to look at.
+    for args in [&["list", "--pipeline", "train"][..], &["redrive", "--all", "--pipeline", "train"]] {
+        assert_eq!(said(&fixture, args), "no dead letters: there is no topic for them yet\n");
+    }
+    let mut out = crate::cli::output::Output::new(Vec::new(), false);
+    for args in [&["list", "--pipeline", "documnts"][..], &["count", "--pipeline", "documnts"]] {
+        let error = dlq::execute(&fixture.context, &parsed(args), &mut out).unwrap_err().to_string();
+        assert!(error.contains("no pipeline `documnts`; did you mean `documents`?"), "{error}");
+    }
+}
+
 #[test]
 fn a_redrive_must_say_what() {
     use clap::Parser;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use lunapark_schemas::training::{Epoch, SearchReport, TaskStatus, TrainingStatus, TrialState};
+use lunapark_schemas::training::{DatasetReport, Epoch, SearchReport, TaskStatus, TrainingStatus, TrialState};
 use lunapark_schemas::{Messages, TopicPartition};
 use lunapark_topics::{Catalog, Limit, Log, Reader};
 
@@ -158,8 +158,7 @@ fn succeeded(status: &TrainingStatus, kept: Option<&std::path::Path>, out: &mut 
     }
     out.table(&table)?;
     if let Some(data) = &status.dataset {
-        let (train, validation, test) = (data.samples_train, data.samples_validation, data.samples_test);
-        out.line(format_args!("\nrows: {train} trained, {validation} validated, {test} tested"))?;
+        out.line(format_args!("\nrows: {}", rows(data)))?;
     }
     if let Some(model) = &status.model {
         out.line(format_args!(
@@ -173,6 +172,20 @@ fn succeeded(status: &TrainingStatus, kept: Option<&std::path::Path>, out: &mut 
         out.line(format_args!("files: {}", folder.display()))?;
     }
     Ok(())
+}
+
+/// What became of the rows of a data set. Where none is held out for early stopping, those that test also judge each
+/// epoch.
+pub(in crate::cli) fn rows(data: &DatasetReport) -> String {
+    let (train, test) = (data.samples_train, data.samples_test);
+    let mut text = match data.samples_validation {
+        0 => format!("{train} trained, {test} tested, also for the validation after each epoch"),
+        validation => format!("{train} trained, {validation} validated, {test} tested"),
+    };
+    if data.unlabelled > 0 {
+        text += &format!("; {} had no label and were left out", data.unlabelled);
+    }
+    text
 }
 
 /// The loss of every epoch, trained and held out.
@@ -191,4 +204,17 @@ pub fn curves(history: &[Epoch], out: &mut Output<'_>) -> anyhow::Result<()> {
 /// Success for a model, failure for anything else.
 pub fn exit_code(status: &TrainingStatus) -> ExitCode {
     if status.task_status == TaskStatus::Succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_of_the_rows_is_told() {
+        let mut data = DatasetReport { samples_train: 80, samples_test: 20, ..DatasetReport::default() };
+        assert_eq!(rows(&data), "80 trained, 20 tested, also for the validation after each epoch");
+        (data.samples_validation, data.unlabelled) = (10, 7);
+        assert_eq!(rows(&data), "80 trained, 10 validated, 20 tested; 7 had no label and were left out");
+    }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_index::{
-    Compaction, IndexError, Reader, Settings, Source, Sweep, Writer, compact, drop_collection, list, probe, sweep,
-    verify,
+    Compaction, IndexError, Reader, Settings, Source, Sweep, Writer, collection_names, compact, drop_collection,
+    exists, list, probe, sweep, verify,
 };
 use lunapark_stores::ArtifactStore;
 
@@ -28,9 +28,14 @@ pub fn suite(store: &Arc<ArtifactStore>) {
     for name in all {
         let verified = verify(store, name).unwrap();
         assert!(verified.problems.is_empty(), "{name}: {:?}", verified.problems);
-        drop_collection(store, name).unwrap();
+        let counts = verified.counts.unwrap();
+        let dropped = drop_collection(store, name).unwrap();
+        assert!(dropped.versions > 0 && dropped.segments >= counts.segments, "{name}: {dropped:?}, {counts:?}");
+        assert!(!exists(store, name).unwrap());
+        assert!(matches!(drop_collection(store, name), Err(IndexError::NoCollection(_))), "{name} is gone already");
     }
     assert!(list(store).unwrap().is_empty());
+    assert!(collection_names(store).unwrap().is_empty(), "no folder stays");
     let error = late.apply(&batch(90..91, vec![put(90, document(&mut dice, "a"))])).unwrap_err();
     assert!(matches!(error, IndexError::NoCollection(_)), "a writer does not bring back what was dropped: {error}");
     assert!(matches!(reader.refresh(), Err(IndexError::NoCollection(_))));
