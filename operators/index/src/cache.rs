@@ -4,11 +4,10 @@
 //! What a search holds stays in memory while it runs, whatever the budget says.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::IndexError;
+use crate::quick::QuickMap;
 use crate::segment::{Section, Segment, Table};
 
 /// A section, or a block of it.
@@ -20,30 +19,9 @@ struct Held {
     used: u64,
 }
 
-/// A hash that takes a few cycles: every answer looks dozens of keys up, and nobody but our writers gives them names.
-#[derive(Default)]
-struct Quick(u64);
-
-impl Hasher for Quick {
-    fn write(&mut self, bytes: &[u8]) {
-        let (eights, rest) = bytes.as_chunks::<8>();
-        eights.iter().for_each(|eight| self.write_u64(u64::from_le_bytes(*eight)));
-        rest.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The multiplier of Knuth's multiplicative hashing, 2⁶⁴ / φ.
-        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-}
-
 #[derive(Default)]
 struct State {
-    held: HashMap<Key, Held, BuildHasherDefault<Quick>>,
+    held: QuickMap<Key, Held>,
     bytes: u64,
     clock: u64,
 }
@@ -84,9 +62,16 @@ impl Cache {
         Ok(block)
     }
 
-    /// True where a block is in memory.
-    pub(crate) fn has_block(&self, segment: &Segment, section: Section, number: u64) -> bool {
-        self.lock().held.contains_key(&(Arc::clone(&segment.name), section, Some(number)))
+    /// Those of some blocks of a section that are in memory, looked up at once: whoever reads dozens of rows for each of many
+    /// questions would otherwise wait for others that do the same.
+    pub(crate) fn held_blocks(&self, segment: &Segment, section: Section, numbers: &[u64]) -> Vec<Option<Arc<Vec<u8>>>> {
+        let mut key = (Arc::clone(&segment.name), section, None);
+        let mut state = self.lock();
+        let mut find = |&number: &u64| {
+            key.2 = Some(number);
+            state.find(&key).and_then(|block| block.downcast().ok())
+        };
+        numbers.iter().map(&mut find).collect()
     }
 
     /// Bytes held.

@@ -142,9 +142,14 @@ impl Snapshot {
         self.cache.get(&self.segments[segment])
     }
 
-    /// The text of a parent, read alone.
-    pub(crate) fn text(&self, segment: usize, parent: usize) -> Result<String, IndexError> {
-        Blocks::texts(&self.cache, &self.segments[segment]).text(parent)
+    /// Calls `with` with the texts of some parents, which are read alone, and at which place among `parents` each is.
+    pub(crate) fn each_text(
+        &self,
+        segment: usize,
+        parents: &[usize],
+        with: impl FnMut(usize, String),
+    ) -> Result<(), IndexError> {
+        Blocks::texts(&self.cache, &self.segments[segment]).each_text(parents, with)
     }
 
     /// Calls `each` with every document, segment by segment, and where it was read.

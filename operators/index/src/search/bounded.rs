@@ -7,7 +7,8 @@
 //! ```
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::best::{Best, Candidate};
 use super::codes::{Question, likely};
@@ -24,16 +25,56 @@ const ROOM: usize = 4096;
 const BLOCK: usize = 4096;
 /// Comparisons of a row with a question that are worth a thread of their own: starting one takes as long.
 const WORTH_A_THREAD: usize = 8192;
+/// Questions that are, where each is a matter of microseconds.
+const WORTH_A_THREAD_TOGETHER: usize = 32;
 
-/// What is known of one question's best rows.
+/// What is known of one question's best rows, by all threads: what one of them finds spares the others work.
 struct Kept {
+    /// The bar of the rows, as the bits of a number: most rows are below it, and nobody waits to be told so.
+    bar: AtomicU64,
+    rows: Mutex<Rows>,
+}
+
+impl Kept {
+    fn new(most: usize) -> Self {
+        Self { bar: AtomicU64::new(f64::NEG_INFINITY.to_bits()), rows: Mutex::new(Rows::new(most)) }
+    }
+
+    /// What an upper bound must reach; may be too low by what others are about to say.
+    #[inline]
+    fn bar(&self) -> f64 {
+        f64::from_bits(self.bar.load(Ordering::Relaxed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells all threads what those know that had the rows.
+    fn tell(&self, rows: MutexGuard<'_, Rows>) {
+        self.bar.store(rows.lows.bar().to_bits(), Ordering::Relaxed);
+    }
+
+    /// The rows whose upper bound reaches the last of the best lower bounds.
+    fn hopeful(&self, most: usize, scored: impl Fn(f64) -> f64) -> Hopeful {
+        let Rows { lows, mut rows, .. } = std::mem::replace(&mut *self.lock(), Rows::new(0));
+        let bar = lows.sorted().get(most - 1).map_or(f64::NEG_INFINITY, |last| last.score);
+        rows.retain(|row| row.score >= bar);
+        rows.iter_mut().for_each(|row| row.score = scored(row.score));
+        rows.sort_unstable_by(Candidate::order);
+        Hopeful { rows, others: scored(bar.next_down()) }
+    }
+}
+
+/// The rows of one question that may be among the best.
+struct Rows {
     lows: Best,
-    /// Rows that may be among the best, with their upper bounds.
+    /// With their upper bounds.
     rows: Vec<Candidate>,
     room: usize,
 }
 
-impl Kept {
+impl Rows {
     fn new(most: usize) -> Self {
         Self { lows: Best::new(most), rows: Vec::new(), room: ROOM.saturating_add(most) }
     }
@@ -76,22 +117,22 @@ pub(super) fn search(
         return (0..questions.len()).map(|_| Hopeful { rows: Vec::new(), others: f64::INFINITY }).collect();
     }
     make_codes(parts, threads);
-    let coded: Vec<Question> = (0..questions.len()).map(|at| Question::of(questions.get(at))).collect();
+    let some = threads.min(questions.len().div_ceil(WORTH_A_THREAD_TOGETHER));
+    let coded: Vec<Question> = each(some, questions.len(), |at| Question::of(questions.get(at)));
     let items = items(kernel, parts, &coded, threads);
     let all = Asked::all(&coded);
+    let kept: Vec<Kept> = coded.iter().map(|_| Kept::new(most)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut kept: Vec<Kept> = (0..questions.len()).map(|_| Kept::new(most)).collect();
         let mut room = Room { products: vec![0; STEP * questions.len()], picked: Vec::new() };
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            scan(kernel, &parts[item.part], item, questions.metric, &all, &mut room, &mut kept);
+            scan(kernel, &parts[item.part], item, questions.metric, &all, &mut room, &kept);
         }
-        kept
     };
     let comparisons = |item: &Item| item.places.len() * item.asked.as_ref().map_or(questions.len(), Vec::len);
     let worth = items.iter().map(comparisons).sum::<usize>() / WORTH_A_THREAD;
-    let found = on_threads(threads.min(items.len()).min(worth).max(1), &work);
-    merge(found, most, questions)
+    on_threads(threads.min(items.len()).min(worth).max(1), &work);
+    each(some, questions.len(), |at| kept[at].hopeful(most, questions.scored(at)))
 }
 
 /// The first search of a version waits for its codes: each thread makes those of a segment at a time.
@@ -149,27 +190,6 @@ fn blocks(part: &Part, number: usize) -> impl Iterator<Item = Item> {
     places.map(move |places| Item { part: number, places, asked: None })
 }
 
-/// The rows of each question whose upper bound reaches the last of the best lower bounds.
-fn merge(found: Vec<Vec<Kept>>, most: usize, questions: &Questions) -> Vec<Hopeful> {
-    let mut all: Vec<(Best, Vec<Candidate>)> = (0..questions.len()).map(|_| (Best::new(most), Vec::new())).collect();
-    for kept in found {
-        for ((lows, rows), kept) in all.iter_mut().zip(kept) {
-            lows.merge(kept.lows);
-            rows.extend(kept.rows);
-        }
-    }
-    let hopeful = |(question, (lows, mut rows)): (usize, (Best, Vec<Candidate>))| {
-        let lows = lows.sorted();
-        let bar = lows.get(most - 1).map_or(f64::NEG_INFINITY, |last| last.score);
-        rows.retain(|row| row.score >= bar);
-        let scored = questions.scored(question);
-        rows.iter_mut().for_each(|row| row.score = scored(row.score));
-        rows.sort_unstable_by(Candidate::order);
-        Hopeful { rows, others: scored(bar.next_down()) }
-    };
-    all.into_iter().enumerate().map(hopeful).collect()
-}
-
 /// Questions side by side.
 struct Asked<'a> {
     coded: &'a [Question],
@@ -178,7 +198,8 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn all(coded: &'a [Question]) -> Self {
-        Self { coded, values: coded.iter().flat_map(|question| question.values.iter().copied()).collect() }
+        let values: Vec<&[i8]> = coded.iter().map(|question| question.values.as_slice()).collect();
+        Self { coded, values: values.concat() }
     }
 }
 
@@ -195,7 +216,7 @@ fn scan(
     metric: Metric,
     all: &Asked<'_>,
     Room { products, picked }: &mut Room,
-    kept: &mut [Kept],
+    kept: &[Kept],
 ) {
     let values = match &item.asked {
         None => &all.values,
@@ -216,7 +237,7 @@ fn scan(
         let step = Step { part, number: item.part as u32, metric, share, places: places.clone() };
         for (at, products) in products.chunks_exact(places.len()).enumerate() {
             let question = question_at(at);
-            step.look(&all.coded[question], products, &mut kept[question]);
+            step.look(&all.coded[question], products, &kept[question]);
         }
     }
 }
@@ -232,12 +253,12 @@ struct Step<'a> {
 
 impl Step<'_> {
     /// Offers what may be among the best. Most rows are too far away: they are seen to be so without their exact bounds.
-    fn look(&self, question: &Question, products: &[i32], kept: &mut Kept) {
+    fn look(&self, question: &Question, products: &[i32], kept: &Kept) {
         let (codes, count) = (self.part.codes(), products.len());
         let mut highs = [0.0; STEP];
         let highs = &mut highs[..count];
         question.highs(codes, self.places.clone(), products, self.share, highs);
-        let bar = kept.lows.bar();
+        let mut bar = kept.bar();
         if self.metric == Metric::InnerProduct {
             // In single precision, and all at once; the bar rather too low.
             let low_bar = (bar as f32).next_down();
@@ -245,20 +266,26 @@ impl Step<'_> {
                 return;
             }
         }
+        let mut rows = None;
         for at in 0..count {
             let place = self.places.start + at;
             let worth = self.part.worth_at(self.metric, place);
             if !is_below(worth.of(highs[at].into(), 2.0), bar) {
-                self.offer(question, (place, products[at]), worth, kept);
+                let rows = rows.get_or_insert_with(|| kept.lock());
+                self.offer(question, (place, products[at]), worth, rows);
+                bar = rows.lows.bar();
             }
+        }
+        if let Some(rows) = rows {
+            kept.tell(rows);
         }
     }
 
-    fn offer(&self, question: &Question, (place, product): (usize, i32), worth: Worth, kept: &mut Kept) {
+    fn offer(&self, question: &Question, (place, product): (usize, i32), worth: Worth, rows: &mut Rows) {
         let row = self.part.row_at(place);
         if self.part.counts.get(row) {
             let (low, high) = question.bounds(self.part.codes().row(place), product, self.share);
-            kept.offer((worth.of(low, -1.0), worth.of(high, 1.0)), self.number, row as u32);
+            rows.offer((worth.of(low, -1.0), worth.of(high, 1.0)), self.number, row as u32);
         }
     }
 }

@@ -11,7 +11,7 @@
 //! The errors of single numbers mostly cancel each other out, which the bounds do not count on: they are some twenty times
 //! too wide. A search that is not asked to be exact takes only a share of them, [`likely`].
 
-use arrow_buffer::ScalarBuffer;
+use arrow_buffer::{MutableBuffer, ScalarBuffer};
 
 use super::kernel_codes::WIDTH;
 
@@ -83,15 +83,17 @@ impl Codes {
         let (count, stride) = (values.len() / dimension, stride(dimension));
         let list = || Vec::with_capacity(count);
         let (mut scales, mut rests, mut lengths) = (list(), list(), list());
-        let mut bytes = vec![ZERO; count * stride];
-        for (row, bytes) in values.chunks_exact(dimension).zip(bytes.chunks_exact_mut(stride)) {
+        // Begins where a register's line does: numbers that lie in two lines take twice as long to read.
+        let mut bytes = MutableBuffer::with_capacity(count * stride);
+        bytes.resize(count * stride, ZERO);
+        for (row, bytes) in values.chunks_exact(dimension).zip(bytes.as_slice_mut().chunks_exact_mut(stride)) {
             let Row { scale, rest, length } = encode(row, &mut bytes[..dimension]);
             scales.push(scale);
             rests.push(rest);
             lengths.push(length);
         }
         let meaning = Meaning { scale: scales.into(), rest: rests.into(), length: lengths.into() };
-        Self { values: bytes.into(), stride, meaning }
+        Self { values: ScalarBuffer::new(bytes.into(), 0, count * stride), stride, meaning }
     }
 
     /// The codes of some rows, in this order.

@@ -13,7 +13,7 @@ use super::bounded;
 use super::kernel::Kernel;
 use super::kernel_codes::CodeKernel;
 use super::part::{Part, Stored};
-use super::threads::{each, on_threads};
+use super::threads::on_threads;
 use crate::segment::Vectors;
 use crate::{IndexError, Metric};
 
@@ -23,8 +23,6 @@ const BLOCK: usize = 1024;
 pub(super) const STEP: usize = 64;
 /// Candidates beyond those that are asked for, among which rounding may have changed the order.
 const SLACK: usize = 16;
-/// Blocks of vectors that are fetched at a time: an object store answers many requests as soon as one.
-const FETCHES: usize = 8;
 
 /// Questions as vectors, one after another.
 pub(crate) struct Questions {
@@ -243,32 +241,21 @@ impl Worth {
     }
 }
 
-/// Gives candidates their exact scores.
+/// Gives candidates their exact scores, and sorts them by segment.
 pub(super) fn exact(
     parts: &[Part],
     questions: &Questions,
     question: usize,
     found: &mut [Candidate],
 ) -> Result<(), IndexError> {
-    fetch(parts, found)?;
-    let (question, mut room) = (questions.get(question), Vec::new());
-    for candidate in found {
-        let part = &parts[candidate.segment as usize];
-        let of = |row: &[f32]| score(questions.metric, row, question);
-        let score = part.with_row(candidate.row as usize, &mut room, of)?;
-        candidate.score = if questions.metric == Metric::L2 { -score } else { score };
-    }
-    Ok(())
-}
-
-/// Brings the vectors of candidates into memory, several blocks at a time.
-fn fetch(parts: &[Part], found: &[Candidate]) -> Result<(), IndexError> {
-    for (number, part) in parts.iter().enumerate() {
-        let Stored::Listed(listed) = &part.vectors else { continue };
-        let blocks = listed.blocks();
-        let rows = found.iter().filter(|candidate| candidate.segment as usize == number);
-        let missing = blocks.missing(rows.map(|candidate| candidate.row as usize))?;
-        each(FETCHES, missing.len(), |at| blocks.bring(missing[at])).into_iter().collect::<Result<(), _>>()?;
+    let (metric, question) = (questions.metric, questions.get(question));
+    found.sort_by_key(|candidate| candidate.segment);
+    for found in found.chunk_by_mut(|a, b| a.segment == b.segment) {
+        let rows: Vec<usize> = found.iter().map(|candidate| candidate.row as usize).collect();
+        parts[found[0].segment as usize].each_vector(&rows, |at, vector| {
+            let score = score(metric, vector, question);
+            found[at].score = if metric == Metric::L2 { -score } else { score };
+        })?;
     }
     Ok(())
 }

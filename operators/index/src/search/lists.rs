@@ -11,7 +11,9 @@ use super::threads::each;
 /// Of fewer rows than this part the lists are no help: one in so many would have to be found in all of them.
 const RARE: usize = 8;
 /// Questions that are compared with the centres at a time: these are read once for all of them.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 32;
+/// Centres that are compared with them at a time: what comes out of it stays in the first-level cache.
+const CENTRES: usize = 128;
 
 /// How many lists of a part to look into for a recall; none: all rows.
 pub(super) fn probes(recall: Option<usize>, part: &Part, lists: usize) -> Option<usize> {
@@ -21,16 +23,21 @@ pub(super) fn probes(recall: Option<usize>, part: &Part, lists: usize) -> Option
 
 /// How near each question is to each centre: more is nearer.
 pub(crate) fn nearness(kernel: CodeKernel, centres: &Codes, biases: &[f32], questions: &[Question]) -> Vec<Vec<f32>> {
-    let values: Vec<i8> = questions.iter().flat_map(|question| question.values.iter().copied()).collect();
-    let mut products = vec![0; centres.len() * questions.len()];
-    kernel.products(&centres.values, &values, centres.stride, &mut products);
-    let of = |(question, products): (&Question, &[i32])| {
-        let mut near = vec![0.0; centres.len()];
-        question.highs(centres, 0..centres.len(), products, 0.0, &mut near);
-        near.iter_mut().zip(biases).for_each(|(near, bias)| *near -= bias);
-        near
-    };
-    questions.iter().zip(products.chunks_exact(centres.len().max(1))).map(of).collect()
+    let values: Vec<&[i8]> = questions.iter().map(|question| question.values.as_slice()).collect();
+    let (values, stride) = (values.concat(), centres.stride);
+    let mut near = vec![vec![0.0; centres.len()]; questions.len()];
+    let mut products = vec![0; CENTRES.min(centres.len()) * questions.len()];
+    for start in (0..centres.len()).step_by(CENTRES) {
+        let rows = start..(start + CENTRES).min(centres.len());
+        let products = &mut products[..rows.len() * questions.len()];
+        kernel.products(&centres.values[start * stride..rows.end * stride], &values, stride, products);
+        for ((question, near), products) in questions.iter().zip(&mut near).zip(products.chunks_exact(rows.len())) {
+            let near = &mut near[rows.clone()];
+            question.highs(centres, rows.clone(), products, 0.0, near);
+            near.iter_mut().zip(&biases[rows.clone()]).for_each(|(near, bias)| *near -= bias);
+        }
+    }
+    near
 }
 
 /// The lists that each question looks into, nearest first.

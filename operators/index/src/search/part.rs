@@ -36,12 +36,6 @@ pub(super) struct Listed {
     pub(super) segment: Arc<Segment>,
 }
 
-impl Listed {
-    pub(super) fn blocks(&self) -> Blocks<'_> {
-        Blocks::vectors(&self.cache, &self.segment)
-    }
-}
-
 impl Part {
     pub(super) fn new(vectors: Stored, counts: Arc<Bits>) -> Self {
         Self { count: counts.count(), vectors, counts, probes: None }
@@ -100,19 +94,12 @@ impl Part {
         self.count == self.rows() || places.any(|place| self.counts.get(self.row_at(place)))
     }
 
-    /// Calls `with` with a row's vector.
-    pub(super) fn with_row<T>(
-        &self,
-        row: usize,
-        room: &mut Vec<f32>,
-        with: impl FnOnce(&[f32]) -> T,
-    ) -> Result<T, IndexError> {
+    /// Calls `with` with the vector of each row, and at which place among `rows` that is.
+    pub(super) fn each_vector(&self, rows: &[usize], mut with: impl FnMut(usize, &[f32])) -> Result<(), IndexError> {
         match &self.vectors {
-            Stored::Plain(vectors) => Ok(with(vectors.row(row))),
-            Stored::Listed(listed) => {
-                listed.blocks().vector(row, room)?;
-                Ok(with(room))
-            }
+            Stored::Plain(vectors) => rows.iter().enumerate().for_each(|(at, &row)| with(at, vectors.row(row))),
+            Stored::Listed(listed) => Blocks::vectors(&listed.cache, &listed.segment).each_vector(rows, with)?,
         }
+        Ok(())
     }
 }
