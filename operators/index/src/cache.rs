@@ -10,8 +10,8 @@ use crate::IndexError;
 use crate::quick::QuickMap;
 use crate::segment::{Section, Segment, Table};
 
-/// A section, or a block of it.
-type Key = (Arc<str>, Section, Option<u64>);
+/// A section of a segment, or a block of it.
+type Part = (Section, Option<u64>);
 
 struct Held {
     table: Arc<dyn Any + Send + Sync>,
@@ -21,7 +21,8 @@ struct Held {
 
 #[derive(Default)]
 struct State {
-    held: QuickMap<Key, Held>,
+    /// What is held of each segment, by its name.
+    held: QuickMap<Arc<str>, QuickMap<Part, Held>>,
     bytes: u64,
     clock: u64,
 }
@@ -39,37 +40,40 @@ impl Cache {
 
     /// A section of a segment, from memory or from the store.
     pub(crate) fn get<T: Table>(&self, segment: &Segment) -> Result<Arc<T>, IndexError> {
-        let key = (Arc::clone(&segment.name), T::SECTION, None);
-        if let Some(table) = self.lock().find(&key).and_then(|table| table.downcast().ok()) {
+        let part = (T::SECTION, None);
+        if let Some(table) = self.lock().find(segment, part).and_then(|table| table.downcast().ok()) {
             return Ok(table);
         }
         // Not under the lock: others go on meanwhile.
         let table = Arc::new(segment.load::<T>()?);
         let bytes = T::held_bytes(segment.bytes_of(T::SECTION));
-        self.lock().insert(key, Arc::clone(&table) as _, bytes, self.budget);
+        self.lock().insert(segment, part, Arc::clone(&table) as _, bytes, self.budget);
         Ok(table)
     }
 
     /// A block of a section, from memory or from the store.
     pub(crate) fn block(&self, segment: &Segment, section: Section, number: u64) -> Result<Arc<Vec<u8>>, IndexError> {
-        let key = (Arc::clone(&segment.name), section, Some(number));
-        if let Some(block) = self.lock().find(&key).and_then(|block| block.downcast().ok()) {
+        let part = (section, Some(number));
+        if let Some(block) = self.lock().find(segment, part).and_then(|block| block.downcast().ok()) {
             return Ok(block);
         }
         let block = Arc::new(segment.block(section, number)?);
         let bytes = block.len() as u64;
-        self.lock().insert(key, Arc::clone(&block) as _, bytes, self.budget);
+        self.lock().insert(segment, part, Arc::clone(&block) as _, bytes, self.budget);
         Ok(block)
     }
 
     /// Those of some blocks of a section that are in memory, looked up at once: whoever reads dozens of rows for each of many
     /// questions would otherwise wait for others that do the same.
     pub(crate) fn held_blocks(&self, segment: &Segment, section: Section, numbers: &[u64]) -> Vec<Option<Arc<Vec<u8>>>> {
-        let mut key = (Arc::clone(&segment.name), section, None);
         let mut state = self.lock();
+        state.clock += 1;
+        let clock = state.clock;
+        let mut parts = state.held.get_mut(&*segment.name);
         let mut find = |&number: &u64| {
-            key.2 = Some(number);
-            state.find(&key).and_then(|block| block.downcast().ok())
+            let held = parts.as_mut()?.get_mut(&(section, Some(number)))?;
+            held.used = clock;
+            Arc::clone(&held.table).downcast().ok()
         };
         numbers.iter().map(&mut find).collect()
     }
@@ -84,14 +88,15 @@ impl Cache {
         let of_vectors =
             |section: Section| matches!(section, Section::Vectors | Section::Lists | Section::Codes | Section::Recalls);
         let state = self.lock();
-        state.held.iter().filter(|((_, section, _), _)| of_vectors(*section)).map(|(_, held)| held.bytes).sum()
+        let parts = state.held.values().flatten();
+        parts.filter(|((section, _), _)| of_vectors(*section)).map(|(_, held)| held.bytes).sum()
     }
 
     /// Forgets the segments that are not among these.
     pub(crate) fn keep(&self, segments: &[Arc<Segment>]) {
         let mut state = self.lock();
-        state.held.retain(|(name, ..), _| segments.iter().any(|segment| segment.name == *name));
-        state.bytes = state.held.values().map(|held| held.bytes).sum();
+        state.held.retain(|name, _| segments.iter().any(|segment| segment.name == *name));
+        state.bytes = state.held.values().flatten().map(|(_, held)| held.bytes).sum();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -100,21 +105,29 @@ impl Cache {
 }
 
 impl State {
-    fn find(&mut self, key: &Key) -> Option<Arc<dyn Any + Send + Sync>> {
+    fn find(&mut self, segment: &Segment, part: Part) -> Option<Arc<dyn Any + Send + Sync>> {
         self.clock += 1;
-        let held = self.held.get_mut(key)?;
+        let held = self.held.get_mut(&*segment.name)?.get_mut(&part)?;
         held.used = self.clock;
         Some(Arc::clone(&held.table))
     }
 
-    fn insert(&mut self, key: Key, table: Arc<dyn Any + Send + Sync>, bytes: u64, budget: u64) {
+    fn insert(&mut self, segment: &Segment, part: Part, table: Arc<dyn Any + Send + Sync>, bytes: u64, budget: u64) {
         self.clock += 1;
-        let before = self.held.insert(key, Held { table, bytes, used: self.clock });
+        let parts = self.held.entry(Arc::clone(&segment.name)).or_default();
+        let before = parts.insert(part, Held { table, bytes, used: self.clock });
         self.bytes += bytes - before.map_or(0, |held| held.bytes);
-        while self.bytes > budget {
-            let oldest = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| key.clone());
-            let Some(gone) = oldest.and_then(|key| self.held.remove(&key)) else { return };
-            self.bytes -= gone.bytes;
-        }
+        while self.bytes > budget && self.forget_oldest() {}
+    }
+
+    /// False where nothing is held.
+    fn forget_oldest(&mut self) -> bool {
+        let all = self.held.iter().flat_map(|(name, parts)| parts.iter().map(move |(part, held)| (held.used, name, *part)));
+        let Some((_, name, part)) = all.min_by_key(|(used, ..)| *used) else { return false };
+        let name = Arc::clone(name);
+        let gone = self.held.get_mut(&name).and_then(|parts| parts.remove(&part));
+        self.held.retain(|_, parts| !parts.is_empty());
+        self.bytes -= gone.map_or(0, |gone| gone.bytes);
+        true
     }
 }

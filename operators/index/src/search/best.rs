@@ -18,6 +18,9 @@ impl Candidate {
     }
 }
 
+/// What there is room for from the beginning, at most.
+const FIRST: usize = 128;
+
 /// Keeps the best `most` of what is offered.
 #[derive(Clone, Debug)]
 pub(crate) struct Best {
@@ -29,7 +32,7 @@ pub(crate) struct Best {
 
 impl Best {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, found: Vec::new(), bar: None }
+        Self { most, found: Vec::with_capacity(most.saturating_mul(2).min(FIRST)), bar: None }
     }
 
     #[inline]

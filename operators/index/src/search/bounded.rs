@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use arrow_buffer::MutableBuffer;
+
 use super::best::{Best, Candidate};
 use super::codes::{Question, likely};
 use super::dense::{self, Hopeful, Questions, STEP, Worth};
@@ -18,9 +20,12 @@ use super::lists;
 use super::part::{Part, Stored};
 use super::threads::{each, on_threads};
 use crate::Metric;
+use crate::bits::Bits;
 
 /// Rows beyond those asked for that are kept before the hopeless ones are sorted out.
 const ROOM: usize = 4096;
+/// Rows for which there is room from the beginning, at most.
+const FIRST: usize = 256;
 /// Places that are looked at in one go.
 const BLOCK: usize = 4096;
 /// Comparisons of a row with a question that are worth a thread of their own: starting one takes as long.
@@ -76,7 +81,9 @@ struct Rows {
 
 impl Rows {
     fn new(most: usize) -> Self {
-        Self { lows: Best::new(most), rows: Vec::new(), room: ROOM.saturating_add(most) }
+        // Vectors that grow on one thread after the other would have the threads wait for each other's memory.
+        let rows = Vec::with_capacity(most.saturating_mul(4).min(FIRST));
+        Self { lows: Best::new(most), rows, room: ROOM.saturating_add(most) }
     }
 
     #[inline]
@@ -124,7 +131,7 @@ pub(super) fn search(
     let kept: Vec<Kept> = coded.iter().map(|_| Kept::new(most)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut room = Room { products: vec![0; STEP * questions.len()], picked: Vec::new() };
+        let mut room = Room { products: vec![0; STEP * questions.len()], picked: MutableBuffer::new(0) };
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
             scan(kernel, &parts[item.part], item, questions.metric, &all, &mut room, &kept);
         }
@@ -154,8 +161,9 @@ fn items(kernel: CodeKernel, parts: &[Part], coded: &[Question], threads: usize)
             (Stored::Listed(listed), Some(probes)) => {
                 let chosen = lists::choose_all(kernel, part, listed, probes, coded, threads);
                 let cut = |list: u32| (number, listed.lists.range(list as usize));
-                first.extend(by_list(&chosen, 0..1, cut));
-                others.extend(by_list(&chosen, 1..usize::MAX, cut));
+                let (nearest, farther) = pairs(&chosen, listed.lists.len());
+                first.extend(by_list(nearest, chosen.len(), cut));
+                others.extend(by_list(farther, chosen.len(), cut));
             }
             _ => others.extend(blocks(part, number)),
         }
@@ -164,24 +172,32 @@ fn items(kernel: CodeKernel, parts: &[Part], coded: &[Question], threads: usize)
     first
 }
 
-/// The lists at some places of each question's choice: each list once, in the order in which they are chosen first.
-fn by_list(chosen: &[Vec<u32>], places: Range<usize>, cut: impl Fn(u32) -> (usize, Range<usize>)) -> Vec<Item> {
-    let mut pairs: Vec<(usize, u32, u32)> = Vec::new();
-    for (question, lists) in chosen.iter().enumerate() {
-        let lists = lists.iter().enumerate().take(places.end).skip(places.start);
-        pairs.extend(lists.map(|(place, &list)| (place, list, question as u32)));
+/// A list, and a question that looks into it.
+type Pair = (u32, u32);
+
+/// Which question looks into which lists: first those lists that are the nearest one of any question, as each should be
+/// read once for all its questions; then the others.
+fn pairs(chosen: &[Vec<u32>], lists: usize) -> (Vec<Pair>, Vec<Pair>) {
+    let mut is_nearest = Bits::new(lists, false);
+    chosen.iter().filter_map(|chosen| chosen.first()).for_each(|&list| is_nearest.set(list as usize));
+    let of = |(question, chosen): (u32, &Vec<u32>)| chosen.iter().map(move |&list| (list, question)).collect::<Vec<Pair>>();
+    let all = (0..).zip(chosen).flat_map(of);
+    all.partition(|(list, _)| is_nearest.get(*list as usize))
+}
+
+/// Each list once for all that look into it; for a single question in the order in which it has chosen them.
+fn by_list(mut pairs: Vec<Pair>, questions: usize, cut: impl Fn(u32) -> (usize, Range<usize>)) -> Vec<Item> {
+    if questions > 1 {
+        pairs.sort_unstable();
     }
-    if chosen.len() > 1 {
-        pairs.sort_unstable_by_key(|&(_, list, question)| (list, question));
-    }
-    let item = |pairs: &[(usize, u32, u32)]| {
-        let (part, all) = cut(pairs[0].1);
-        let asked: Vec<u32> = pairs.iter().map(|(_, _, question)| *question).collect();
-        let asked = (chosen.len() > 1).then_some(asked);
+    let item = |pairs: &[Pair]| {
+        let (part, all) = cut(pairs[0].0);
+        let asked: Vec<u32> = pairs.iter().map(|(_, question)| *question).collect();
+        let asked = (questions > 1).then_some(asked);
         let (end, starts) = (all.end, all.step_by(BLOCK));
         starts.map(move |start| Item { part, places: start..(start + BLOCK).min(end), asked: asked.clone() })
     };
-    pairs.chunk_by(|a, b| a.1 == b.1).flat_map(item).collect()
+    pairs.chunk_by(|a, b| a.0 == b.0).flat_map(item).collect()
 }
 
 /// The blocks of a part that have a row that counts.
@@ -190,23 +206,24 @@ fn blocks(part: &Part, number: usize) -> impl Iterator<Item = Item> {
     places.map(move |places| Item { part: number, places, asked: None })
 }
 
-/// Questions side by side.
+/// Questions, and their numbers side by side.
 struct Asked<'a> {
     coded: &'a [Question],
-    values: Vec<i8>,
+    values: MutableBuffer,
 }
 
 impl<'a> Asked<'a> {
     fn all(coded: &'a [Question]) -> Self {
-        let values: Vec<&[i8]> = coded.iter().map(|question| question.values.as_slice()).collect();
-        Self { coded, values: values.concat() }
+        let mut values = MutableBuffer::new(0);
+        Question::side_by_side(coded.iter(), &mut values);
+        Self { coded, values }
     }
 }
 
 /// A thread's room for what it computes.
 struct Room {
     products: Vec<i32>,
-    picked: Vec<i8>,
+    picked: MutableBuffer,
 }
 
 fn scan(
@@ -221,11 +238,11 @@ fn scan(
     let values = match &item.asked {
         None => &all.values,
         Some(asked) => {
-            picked.clear();
-            asked.iter().for_each(|&question| picked.extend_from_slice(&all.coded[question as usize].values));
+            Question::side_by_side(asked.iter().map(|&question| &all.coded[question as usize]), picked);
             &*picked
         }
     };
+    let values = values.typed_data::<i8>();
     let count = item.asked.as_ref().map_or(all.coded.len(), Vec::len);
     let question_at = |at: usize| item.asked.as_ref().map_or(at, |asked| asked[at] as usize);
     let codes = part.codes();

@@ -134,6 +134,12 @@ impl Question {
         Self { dimension: vector.len(), values, shift, scale: scale.into(), rest: rest.into(), length }
     }
 
+    /// The numbers of some questions, one after another, from where a register's line begins.
+    pub(super) fn side_by_side<'a>(questions: impl Iterator<Item = &'a Self>, values: &mut MutableBuffer) {
+        values.clear();
+        questions.for_each(|question| values.extend_from_slice(&question.values));
+    }
+
     pub(super) fn dimension(&self) -> usize {
         self.dimension
     }

@@ -33,7 +33,8 @@ pub(crate) struct Questions {
 
 impl Questions {
     pub(crate) fn new(vectors: &[&[f32]], dimension: usize, metric: Metric) -> Result<Self, IndexError> {
-        let sound = |vector: &&[f32]| vector.len() == dimension && vector.iter().all(|x| x.is_finite());
+        let finite = |vector: &[f32]| vector.iter().fold(true, |finite, x| finite & x.is_finite());
+        let sound = |vector: &&[f32]| vector.len() == dimension && finite(vector);
         if !vectors.iter().all(sound) {
             let why = format!("its vector must have {dimension} finite numbers, as the collection's have");
             return Err(IndexError::refused("a question", why));
@@ -64,8 +65,8 @@ impl Questions {
 
     /// Some of them.
     pub(super) fn picked(&self, some: &[usize]) -> Self {
-        let values = some.iter().flat_map(|&question| self.get(question)).copied().collect();
-        Self { values, ..*self }
+        let vectors: Vec<&[f32]> = some.iter().map(|&question| self.get(question)).collect();
+        Self { values: vectors.concat(), ..*self }
     }
 }
 

@@ -57,18 +57,23 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
 fn sums<const R: usize, const Q: usize>(rows: &[u8], questions: &[i8], stride: usize) -> [[__m512i; R]; Q] {
     let count = stride / WIDTH;
     let (rows, questions) = (rows.as_chunks::<WIDTH>().0, questions.as_chunks::<WIDTH>().0);
-    let rows: [&[[u8; WIDTH]]; R] = std::array::from_fn(|r| &rows[r * count..][..count]);
-    let questions: [&[[i8; WIDTH]]; Q] = std::array::from_fn(|q| &questions[q * count..][..count]);
+    let (mut row_at, mut question_at): ([&[[u8; WIDTH]]; R], [&[[i8; WIDTH]]; Q]) = ([&[]; R], [&[]; Q]);
+    for r in 0..R {
+        row_at[r] = &rows[r * count..][..count];
+    }
+    for q in 0..Q {
+        question_at[q] = &questions[q * count..][..count];
+    }
     let mut sums = [[_mm512_setzero_si512(); R]; Q];
     for at in 0..count {
         let mut row = [_mm512_setzero_si512(); R];
         for r in 0..R {
             // SAFETY: the array has a register's bytes.
-            row[r] = unsafe { _mm512_loadu_si512(rows[r][at].as_ptr().cast()) };
+            row[r] = unsafe { _mm512_loadu_si512(row_at[r][at].as_ptr().cast()) };
         }
         for q in 0..Q {
             // SAFETY: the array has a register's bytes.
-            let question = unsafe { _mm512_loadu_si512(questions[q][at].as_ptr().cast()) };
+            let question = unsafe { _mm512_loadu_si512(question_at[q][at].as_ptr().cast()) };
             for r in 0..R {
                 sums[q][r] = _mm512_dpbusd_epi32(sums[q][r], row[r], question);
             }

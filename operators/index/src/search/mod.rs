@@ -225,9 +225,10 @@ impl Snapshot {
         let mut lists: Vec<Option<List>> = questions.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..questions.len()).collect();
         while !open.is_empty() {
-            let asked = vectors.picked(&open);
-            let found = dense::search(&parts, &asked, most, search.threads)?;
-            let settle = |at: usize| families.settle(&parts, &asked, at, &found[at], depth);
+            let some = (open.len() < questions.len()).then(|| vectors.picked(&open));
+            let asked = some.as_ref().unwrap_or(&vectors);
+            let found = dense::search(&parts, asked, most, search.threads)?;
+            let settle = |at: usize| families.settle(&parts, asked, at, &found[at], depth);
             let settled = threads::each(search.threads, open.len(), settle);
             // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left. Only of
             // the questions that need it: what one of them finds is not to depend on the others.
