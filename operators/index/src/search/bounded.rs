@@ -82,7 +82,7 @@ struct Rows {
 impl Rows {
     fn new(most: usize) -> Self {
         // Vectors that grow on one thread after the other would have the threads wait for each other's memory.
-        let rows = Vec::with_capacity(most.saturating_mul(4).min(FIRST));
+        let rows = Vec::with_capacity(most.saturating_mul(16).min(FIRST));
         Self { lows: Best::new(most), rows, room: ROOM.saturating_add(most) }
     }
 

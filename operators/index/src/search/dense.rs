@@ -15,6 +15,7 @@ use super::kernel_codes::CodeKernel;
 use super::part::{Part, Stored};
 use super::threads::on_threads;
 use crate::segment::Vectors;
+use crate::segment::blocks::Room;
 use crate::{IndexError, Metric};
 
 /// Rows that a thread takes at a time: large enough that taking costs nothing, small enough that threads end together.
@@ -91,7 +92,7 @@ impl Hopeful {
         most: usize,
     ) -> Result<Vec<Candidate>, IndexError> {
         let mut rows = self.rows;
-        exact(parts, questions, question, &mut rows)?;
+        exact(parts, questions, question, &mut rows, &mut Room::default())?;
         rows.sort_unstable_by(Candidate::order);
         rows.truncate(most);
         Ok(rows)
@@ -248,12 +249,13 @@ pub(super) fn exact(
     questions: &Questions,
     question: usize,
     found: &mut [Candidate],
+    room: &mut Room,
 ) -> Result<(), IndexError> {
     let (metric, question) = (questions.metric, questions.get(question));
     found.sort_by_key(|candidate| candidate.segment);
     for found in found.chunk_by_mut(|a, b| a.segment == b.segment) {
         let rows: Vec<usize> = found.iter().map(|candidate| candidate.row as usize).collect();
-        parts[found[0].segment as usize].each_vector(&rows, |at, vector| {
+        parts[found[0].segment as usize].each_vector(&rows, room, |at, vector| {
             let score = score(metric, vector, question);
             found[at].score = if metric == Metric::L2 { -score } else { score };
         })?;
@@ -323,7 +325,7 @@ mod tests {
             let rows = (0..part.rows()).filter(|&row| part.counts.get(row));
             let mut rows: Vec<Candidate> =
                 rows.map(|row| Candidate { score: 0.0, segment: number as u32, row: row as u32 }).collect();
-            exact(parts, questions, question, &mut rows).unwrap();
+            exact(parts, questions, question, &mut rows, &mut Room::default()).unwrap();
             for row in rows {
                 let bound = bounds.get(&(row.segment, row.row)).copied().unwrap_or(hopeful.others);
                 assert!(row.score <= bound, "{row:?} is better than {bound}");

@@ -80,8 +80,11 @@ impl Snapshot {
         found: &[Fused],
     ) -> Result<Vec<Hit>, IndexError> {
         self.touch(families, found)?;
-        let of = |(fused, text): (&Fused, String)| self.hit(search, question, fused, families.of(fused.segment)?, text);
-        found.iter().zip(self.texts(found)?).map(of).collect()
+        let mut hits = Vec::with_capacity(found.len());
+        for (fused, text) in found.iter().zip(self.texts(found)?) {
+            hits.push(self.hit(search, question, fused, families.of(fused.segment)?, text)?);
+        }
+        Ok(hits)
     }
 
     /// Reads a little of all that hits are made of. Each piece lies somewhere else in memory: waited for one after another,

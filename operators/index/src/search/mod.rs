@@ -38,6 +38,7 @@ use serde::Serialize;
 
 use crate::bits::Bits;
 use crate::filter::{Fields, Filter};
+use crate::segment::blocks::Room;
 use crate::segment::{Children, Documents, ListedCodes, Lists, Parents, Recalls, Vectors};
 use crate::snapshot::Snapshot;
 use crate::{IndexError, Metric};
@@ -228,8 +229,9 @@ impl Snapshot {
             let some = (open.len() < questions.len()).then(|| vectors.picked(&open));
             let asked = some.as_ref().unwrap_or(&vectors);
             let found = dense::search(&parts, asked, most, search.threads)?;
-            let settle = |at: usize| families.settle(&parts, asked, at, &found[at], depth);
-            let settled = threads::each(search.threads, open.len(), settle);
+            let settle =
+                |room: &mut Room, at: usize| families.settle(&parts, asked, at, &found[at], depth, room);
+            let settled = threads::each_with(search.threads, open.len(), Room::default, settle);
             // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left. Only of
             // the questions that need it: what one of them finds is not to depend on the others.
             for (&question, settled) in open.iter().zip(settled) {

@@ -6,7 +6,7 @@ use super::codes::Codes;
 use super::dense::Worth;
 use crate::bits::Bits;
 use crate::cache::Cache;
-use crate::segment::blocks::Blocks;
+use crate::segment::blocks::{Blocks, Room};
 use crate::segment::{ListedCodes, Lists, Segment, Vectors};
 use crate::{IndexError, Metric};
 
@@ -95,10 +95,15 @@ impl Part {
     }
 
     /// Calls `with` with the vector of each row, and at which place among `rows` that is.
-    pub(super) fn each_vector(&self, rows: &[usize], mut with: impl FnMut(usize, &[f32])) -> Result<(), IndexError> {
+    pub(super) fn each_vector(
+        &self,
+        rows: &[usize],
+        room: &mut Room,
+        mut with: impl FnMut(usize, &[f32]),
+    ) -> Result<(), IndexError> {
         match &self.vectors {
             Stored::Plain(vectors) => rows.iter().enumerate().for_each(|(at, &row)| with(at, vectors.row(row))),
-            Stored::Listed(listed) => Blocks::vectors(&listed.cache, &listed.segment).each_vector(rows, with)?,
+            Stored::Listed(listed) => Blocks::vectors(&listed.cache, &listed.segment).each_vector(rows, room, with)?,
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::dense::{self, Hopeful, Questions};
 use super::fuse::{Group, List};
 use super::part::Part;
 use crate::IndexError;
+use crate::segment::blocks::Room;
 use crate::segment::{Children, Documents, Parents};
 use crate::snapshot::Snapshot;
 
@@ -64,6 +65,7 @@ impl<'a> Families<'a> {
         question: usize,
         hopeful: &Hopeful,
         depth: usize,
+        room: &mut Room,
     ) -> Result<(bool, List), IndexError> {
         let mut list = List::default();
         let (mut rest, mut take) = (hopeful.rows.as_slice(), depth.max(AT_LEAST));
@@ -72,7 +74,7 @@ impl<'a> Families<'a> {
         {
             let (some, others) = rest.split_at(take.min(rest.len()));
             let mut some = some.to_vec();
-            dense::exact(parts, questions, question, &mut some)?;
+            dense::exact(parts, questions, question, &mut some, room)?;
             self.offer_children(&mut list, &some)?;
             // By so much more that rows which lie close together are not looked at again and again.
             let done = hopeful.rows.len() - others.len();
@@ -84,22 +86,24 @@ impl<'a> Families<'a> {
 
     /// Adds rows to the groups that they are of.
     fn offer_children(&self, list: &mut List, children: &[Candidate]) -> Result<(), IndexError> {
-        let parent = |child: &Candidate| Ok(self.of(child.segment)?.children.parent.value(child.row as usize));
-        let parents = children.iter().map(parent).collect::<Result<Vec<u32>, IndexError>>()?;
+        let mut parents = Vec::with_capacity(children.len());
+        for child in children {
+            parents.push(self.of(child.segment)?.children.parent.value(child.row as usize));
+        }
         self.offer(list, children, &parents)
     }
 
     /// Adds rows of these parents. What tells whose each is lies somewhere in memory: it is looked up for all of them before
     /// anything is done with it, so that memory is waited for once.
     fn offer(&self, list: &mut List, rows: &[Candidate], parents: &[u32]) -> Result<(), IndexError> {
-        let group = |(row, &parent): (&Candidate, &u32)| {
+        let mut groups = Vec::with_capacity(rows.len());
+        for (row, &parent) in rows.iter().zip(parents) {
             let found = match self.unit {
                 Unit::Parent => parent,
                 Unit::Document => self.of(row.segment)?.parents.document.value(parent as usize),
             };
-            Ok(Group { segment: row.segment, row: found })
-        };
-        let groups = rows.iter().zip(parents).map(group).collect::<Result<Vec<Group>, IndexError>>()?;
+            groups.push(Group { segment: row.segment, row: found });
+        }
         groups.into_iter().zip(rows).zip(parents).for_each(|((group, &row), &parent)| list.offer(group, row, parent));
         Ok(())
     }

@@ -38,6 +38,13 @@ const FETCHES: usize = 8;
 /// cache's budget is.
 const ROWS: usize = 32;
 
+/// Room for what is read, to be used again and again.
+#[derive(Default)]
+pub(crate) struct Room {
+    bytes: Vec<u8>,
+    vector: Vec<f32>,
+}
+
 /// A section of which parts are read.
 pub(crate) struct Blocks<'a> {
     cache: &'a Cache,
@@ -86,9 +93,13 @@ impl<'a> Blocks<'a> {
     }
 
     /// Calls `with` with the vector of each row, and at which place among `rows` that is.
-    pub(crate) fn each_vector(&self, rows: &[usize], mut with: impl FnMut(usize, &[f32])) -> Result<(), IndexError> {
+    pub(crate) fn each_vector(
+        &self,
+        rows: &[usize],
+        Room { bytes, vector }: &mut Room,
+        mut with: impl FnMut(usize, &[f32]),
+    ) -> Result<(), IndexError> {
         let width = 4 * self.segment.footer.dimension as usize;
-        let (mut bytes, mut vector) = (Vec::with_capacity(width * rows.len().min(ROWS)), Vec::new());
         for (some, rows) in rows.chunks(ROWS).enumerate() {
             bytes.clear();
             let places = rows.iter().map(|&row| self.place_of(row)).collect::<Result<Vec<_>, _>>()?;
@@ -100,7 +111,7 @@ impl<'a> Blocks<'a> {
                 if !vector.iter().fold(true, |finite, x: &f32| finite & x.is_finite()) {
                     return Err(self.segment.corrupt(self.section, "a vector is not one of finite numbers"));
                 }
-                with(at, &vector);
+                with(at, vector);
             }
         }
         Ok(())
