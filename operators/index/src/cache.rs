@@ -65,7 +65,14 @@ impl Cache {
 
     /// Those of some blocks of a section that are in memory, looked up at once: whoever reads dozens of rows for each of many
     /// questions would otherwise wait for others that do the same.
-    pub(crate) fn held_blocks(&self, segment: &Segment, section: Section, numbers: &[u64]) -> Vec<Option<Arc<Vec<u8>>>> {
+    pub(crate) fn find_blocks(
+        &self,
+        segment: &Segment,
+        section: Section,
+        numbers: &[u64],
+        found: &mut Vec<Option<Arc<Vec<u8>>>>,
+    ) {
+        found.reserve(numbers.len());
         let mut state = self.lock();
         state.clock += 1;
         let clock = state.clock;
@@ -75,7 +82,7 @@ impl Cache {
             held.used = clock;
             Arc::clone(&held.table).downcast().ok()
         };
-        numbers.iter().map(&mut find).collect()
+        found.extend(numbers.iter().map(&mut find));
     }
 
     /// Bytes held.
@@ -122,7 +129,8 @@ impl State {
 
     /// False where nothing is held.
     fn forget_oldest(&mut self) -> bool {
-        let all = self.held.iter().flat_map(|(name, parts)| parts.iter().map(move |(part, held)| (held.used, name, *part)));
+        let all =
+            self.held.iter().flat_map(|(name, parts)| parts.iter().map(move |(part, held)| (held.used, name, *part)));
         let Some((_, name, part)) = all.min_by_key(|(used, ..)| *used) else { return false };
         let name = Arc::clone(name);
         let gone = self.held.get_mut(&name).and_then(|parts| parts.remove(&part));

@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::document::{Child, Document, Parent};
 use crate::manifest::Manifest;
 use crate::search::WordStatistics;
-use crate::segment::blocks::Blocks;
+use crate::segment::blocks::{Blocks, Room};
 use crate::segment::{Children, Documents, Parents, Segment, Table, Texts, Vectors, read_marks};
 use crate::{IndexError, Settings, Source};
 
@@ -147,9 +147,10 @@ impl Snapshot {
         &self,
         segment: usize,
         parents: &[usize],
-        with: impl FnMut(usize, String),
+        room: &mut Room,
+        with: impl FnMut(usize, &str),
     ) -> Result<(), IndexError> {
-        Blocks::texts(&self.cache, &self.segments[segment]).each_text(parents, with)
+        Blocks::texts(&self.cache, &self.segments[segment]).each_text(parents, room, with)
     }
 
     /// Calls `each` with every document, segment by segment, and where it was read.

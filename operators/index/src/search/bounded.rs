@@ -180,7 +180,8 @@ type Pair = (u32, u32);
 fn pairs(chosen: &[Vec<u32>], lists: usize) -> (Vec<Pair>, Vec<Pair>) {
     let mut is_nearest = Bits::new(lists, false);
     chosen.iter().filter_map(|chosen| chosen.first()).for_each(|&list| is_nearest.set(list as usize));
-    let of = |(question, chosen): (u32, &Vec<u32>)| chosen.iter().map(move |&list| (list, question)).collect::<Vec<Pair>>();
+    let of =
+        |(question, chosen): (u32, &Vec<u32>)| chosen.iter().map(move |&list| (list, question)).collect::<Vec<Pair>>();
     let all = (0..).zip(chosen).flat_map(of);
     all.partition(|(list, _)| is_nearest.get(*list as usize))
 }

@@ -31,6 +31,12 @@ pub(super) struct List {
 }
 
 impl List {
+    /// Makes room for so many groups more.
+    pub(super) fn reserve(&mut self, groups: usize) {
+        self.found.reserve(groups);
+        self.places.reserve(groups);
+    }
+
     /// Adds a row; of a group that is here already the better one stays.
     pub(super) fn offer(&mut self, group: Group, candidate: Candidate, parent: u32) {
         let found = Found { group, candidate, parent };
@@ -101,12 +107,7 @@ impl Fused {
 }
 
 /// One ranking of the two that there are.
-pub(super) fn fuse(
-    search: &Search,
-    families: &Families<'_>,
-    dense: Option<&List>,
-    words: Option<&List>,
-) -> Vec<Fused> {
+pub(super) fn fuse(search: &Search, families: &Families<'_>, dense: Option<&List>, words: Option<&List>) -> Vec<Fused> {
     let dense = dense.map_or(&[][..], |list| &list.found);
     let ranked = (1..).zip(dense).map(|(rank, found)| {
         let dense = Some((found.candidate.score, rank));

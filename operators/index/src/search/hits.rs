@@ -10,6 +10,7 @@ use super::{Mode, Question, Search};
 use crate::IndexError;
 use crate::document::child_text;
 use crate::segment::Children;
+use crate::segment::blocks::Room;
 use crate::snapshot::{Snapshot, rows_of, value};
 use crate::words::{question_words, words};
 
@@ -78,10 +79,11 @@ impl Snapshot {
         families: &Families<'_>,
         question: &Question,
         found: &[Fused],
+        room: &mut Room,
     ) -> Result<Vec<Hit>, IndexError> {
         self.touch(families, found)?;
         let mut hits = Vec::with_capacity(found.len());
-        for (fused, text) in found.iter().zip(self.texts(found)?) {
+        for (fused, text) in found.iter().zip(self.texts(found, room)?) {
             hits.push(self.hit(search, question, fused, families.of(fused.segment)?, text)?);
         }
         Ok(hits)
@@ -93,7 +95,8 @@ impl Snapshot {
         let mut sum = 0_u64;
         for fused in found {
             let Family { children, parents, documents } = families.of(fused.segment)?;
-            let (row, first) = (fused.parent as usize, |text: &str| text.as_bytes().first().map_or(0, |&byte| byte.into()));
+            let (row, first) =
+                (fused.parent as usize, |text: &str| text.as_bytes().first().map_or(0, |&byte| byte.into()));
             let document = parents.document.value(row) as usize;
             let child = fused.child.map_or(0, |child| child as usize);
             let of_child = children.start.values().get(child).zip(children.end.values().get(child));
@@ -107,13 +110,14 @@ impl Snapshot {
     }
 
     /// The texts of what was found, those of each segment read together.
-    fn texts(&self, found: &[Fused]) -> Result<Vec<String>, IndexError> {
+    fn texts(&self, found: &[Fused], room: &mut Room) -> Result<Vec<String>, IndexError> {
         let mut texts = vec![String::new(); found.len()];
         let mut order: Vec<usize> = (0..found.len()).collect();
         order.sort_by_key(|&at| found[at].segment);
         for same in order.chunk_by(|&a, &b| found[a].segment == found[b].segment) {
             let parents: Vec<usize> = same.iter().map(|&at| found[at].parent as usize).collect();
-            self.each_text(found[same[0]].segment as usize, &parents, |at, text| texts[same[at]] = text)?;
+            let segment = found[same[0]].segment as usize;
+            self.each_text(segment, &parents, room, |at, text| text.clone_into(&mut texts[same[at]]))?;
         }
         Ok(texts)
     }

@@ -177,15 +177,15 @@ impl Snapshot {
             Mode::Words => None,
             _ => Some(self.dense(search, &families, &parents, questions, depth)?),
         };
-        let answer = |at: usize| {
+        let answer = |room: &mut Room, at: usize| {
             let words = match search.mode {
                 Mode::Dense => None,
                 _ => Some(self.words(&families, &parents, &questions[at], depth)?),
             };
             let found = fuse::fuse(search, &families, dense.as_ref().map(|lists| &lists[at]), words.as_ref());
-            self.hits(search, &families, &questions[at], &found)
+            self.hits(search, &families, &questions[at], &found, room)
         };
-        threads::each(search.threads, questions.len(), answer).into_iter().collect()
+        threads::each_with(search.threads, questions.len(), Room::default, answer).into_iter().collect()
     }
 
     /// For each segment, the parents that count for a filter.
@@ -229,8 +229,7 @@ impl Snapshot {
             let some = (open.len() < questions.len()).then(|| vectors.picked(&open));
             let asked = some.as_ref().unwrap_or(&vectors);
             let found = dense::search(&parts, asked, most, search.threads)?;
-            let settle =
-                |room: &mut Room, at: usize| families.settle(&parts, asked, at, &found[at], depth, room);
+            let settle = |room: &mut Room, at: usize| families.settle(&parts, asked, at, &found[at], depth, room);
             let settled = threads::each_with(search.threads, open.len(), Room::default, settle);
             // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left. Only of
             // the questions that need it: what one of them finds is not to depend on the others.

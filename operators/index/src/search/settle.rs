@@ -104,6 +104,7 @@ impl<'a> Families<'a> {
             };
             groups.push(Group { segment: row.segment, row: found });
         }
+        list.reserve(groups.len());
         groups.into_iter().zip(rows).zip(parents).for_each(|((group, &row), &parent)| list.offer(group, row, parent));
         Ok(())
     }

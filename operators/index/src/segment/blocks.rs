@@ -41,6 +41,10 @@ const ROWS: usize = 32;
 /// Room for what is read, to be used again and again.
 #[derive(Default)]
 pub(crate) struct Room {
+    places: Vec<Range<u64>>,
+    /// The numbers of the blocks in which these lie, and the blocks.
+    numbers: Vec<u64>,
+    held: Vec<Option<Arc<Vec<u8>>>>,
     bytes: Vec<u8>,
     vector: Vec<f32>,
 }
@@ -64,47 +68,53 @@ impl<'a> Blocks<'a> {
     }
 
     /// Calls `with` with the text of each row, and at which place among `rows` that is.
-    pub(crate) fn each_text(&self, rows: &[usize], mut with: impl FnMut(usize, String)) -> Result<(), IndexError> {
+    pub(crate) fn each_text(
+        &self,
+        rows: &[usize],
+        room: &mut Room,
+        mut with: impl FnMut(usize, &str),
+    ) -> Result<(), IndexError> {
         for (some, rows) in rows.chunks(ROWS).enumerate() {
-            let texts = self.some_texts(rows)?;
-            (some * ROWS..).zip(texts).for_each(|(at, text)| with(at, text));
+            self.read_texts(rows, room)?;
+            let mut rest = room.bytes.as_slice();
+            for (at, place) in (some * ROWS..).zip(&room.places) {
+                let (text, others) = rest.split_at((place.end - place.start) as usize);
+                rest = others;
+                let text = std::str::from_utf8(text);
+                with(at, text.map_err(|_| self.segment.corrupt(self.section, "a text is not UTF-8"))?);
+            }
         }
         Ok(())
     }
 
-    fn some_texts(&self, rows: &[usize]) -> Result<Vec<String>, IndexError> {
+    fn read_texts(&self, rows: &[usize], room: &mut Room) -> Result<(), IndexError> {
         let (offsets, texts) = (self.buffer(1)?, self.buffer(2)?);
-        let ends: Vec<Range<u64>> = rows.iter().map(|&row| offsets.start + 8 * row as u64).map(|at| at..at + 16).collect();
-        let mut bytes = Vec::with_capacity(16 * rows.len());
-        self.read(&ends, &offsets, |piece| bytes.extend_from_slice(piece))?;
+        room.places.clear();
+        room.places.extend(rows.iter().map(|&row| offsets.start + 8 * row as u64).map(|at| at..at + 16));
+        self.read(&offsets, room)?;
+        room.places.clear();
         let place = |end: &[u8; 8]| texts.start.checked_add(u64::from_le_bytes(*end)).ok_or_else(|| self.lies());
-        let places = bytes.as_chunks::<8>().0.as_chunks::<2>().0.iter().map(|[start, end]| Ok(place(start)?..place(end)?));
-        let places = places.collect::<Result<Vec<Range<u64>>, IndexError>>()?;
-        let mut all = Vec::new();
-        self.read(&places, &texts, |piece| all.extend_from_slice(piece))?;
-        let mut rest = all.as_slice();
-        let text = |place: &Range<u64>| {
-            let (text, others) = rest.split_at((place.end - place.start) as usize);
-            rest = others;
-            let text = std::str::from_utf8(text).map_err(|_| self.segment.corrupt(self.section, "a text is not UTF-8"))?;
-            Ok(text.to_owned())
-        };
-        places.iter().map(text).collect()
+        for [start, end] in room.bytes.as_chunks::<8>().0.as_chunks::<2>().0 {
+            room.places.push(place(start)?..place(end)?);
+        }
+        self.read(&texts, room)
     }
 
     /// Calls `with` with the vector of each row, and at which place among `rows` that is.
     pub(crate) fn each_vector(
         &self,
         rows: &[usize],
-        Room { bytes, vector }: &mut Room,
+        room: &mut Room,
         mut with: impl FnMut(usize, &[f32]),
     ) -> Result<(), IndexError> {
         let width = 4 * self.segment.footer.dimension as usize;
         for (some, rows) in rows.chunks(ROWS).enumerate() {
-            bytes.clear();
-            let places = rows.iter().map(|&row| self.place_of(row)).collect::<Result<Vec<_>, _>>()?;
-            // All are copied before the first one is looked at: so memory is waited for once, and not once for each.
-            self.read(&places, &self.buffer(2)?, |piece| bytes.extend_from_slice(piece))?;
+            room.places.clear();
+            for &row in rows {
+                room.places.push(self.place_of(row)?);
+            }
+            self.read(&self.buffer(2)?, room)?;
+            let Room { bytes, vector, .. } = &mut *room;
             for (at, bytes) in (some * ROWS..).zip(bytes.chunks_exact(width)) {
                 vector.clear();
                 vector.extend(bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)));
@@ -140,40 +150,49 @@ impl<'a> Blocks<'a> {
         self.segment.corrupt(self.section, "its lengths do not fit its bytes")
     }
 
-    /// Reads some places of the section, which must lie in one of its buffers, one after another and piece by piece.
-    fn read(&self, places: &[Range<u64>], buffer: &Range<u64>, mut with: impl FnMut(&[u8])) -> Result<(), IndexError> {
-        let outside = |place: &Range<u64>| place.start < buffer.start || place.start > place.end || place.end > buffer.end;
-        if places.iter().any(outside) {
+    /// Reads the room's places, which must lie in one of the section's buffers, into its bytes, one after another. All are
+    /// copied before the first one is looked at: so memory is waited for once, and not once for each.
+    fn read(&self, buffer: &Range<u64>, room: &mut Room) -> Result<(), IndexError> {
+        let outside =
+            |place: &Range<u64>| place.start < buffer.start || place.start > place.end || place.end > buffer.end;
+        if room.places.iter().any(outside) {
             return Err(self.lies());
         }
         let size = if self.segment.blocks(self.section) == 0 { u64::MAX } else { BLOCK };
-        let held = self.held(places, size)?;
+        self.hold(room, size)?;
+        let Room { places, numbers, held, bytes, .. } = room;
+        bytes.clear();
         for place in places {
             let mut at = place.start;
             while at < place.end {
                 let number = at / size;
-                let block = held.binary_search_by_key(&number, |(number, _)| *number).map(|found| &held[found].1);
+                let block = numbers.binary_search(&number).ok().and_then(|found| held[found].as_ref());
                 let end = place.end.min((number + 1).saturating_mul(size));
                 let inside = (at % size) as usize..(end - number * size) as usize;
-                with(block.ok().and_then(|block| block.get(inside)).ok_or_else(|| self.lies())?);
+                bytes.extend_from_slice(block.and_then(|block| block.get(inside)).ok_or_else(|| self.lies())?);
                 at = end;
             }
         }
+        held.clear();
         Ok(())
     }
 
-    /// The blocks in which some places lie, by their numbers.
-    fn held(&self, places: &[Range<u64>], size: u64) -> Result<Vec<(u64, Arc<Vec<u8>>)>, IndexError> {
-        let places = places.iter().filter(|place| !place.is_empty());
-        let mut numbers: Vec<u64> = places.flat_map(|place| place.start / size..=(place.end - 1) / size).collect();
+    /// Brings the blocks in which the room's places lie into memory, several at a time.
+    fn hold(&self, room: &mut Room, size: u64) -> Result<(), IndexError> {
+        let Room { places, numbers, held, .. } = room;
+        numbers.clear();
+        held.clear();
+        for place in places.iter().filter(|place| !place.is_empty()) {
+            numbers.extend(place.start / size..=(place.end - 1) / size);
+        }
         numbers.sort_unstable();
         numbers.dedup();
-        let mut held = self.cache.held_blocks(self.segment, self.section, &numbers);
+        self.cache.find_blocks(self.segment, self.section, numbers, held);
         let missing: Vec<usize> = (0..held.len()).filter(|&at| held[at].is_none()).collect();
         let bring = |at: usize| self.cache.block(self.segment, self.section, numbers[missing[at]]);
         for (at, block) in missing.iter().zip(each(FETCHES, missing.len(), bring)) {
             held[*at] = Some(block?);
         }
-        Ok(numbers.into_iter().zip(held.into_iter().flatten()).collect())
+        Ok(())
     }
 }
