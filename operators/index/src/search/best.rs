@@ -18,7 +18,7 @@ impl Candidate {
     }
 }
 
-/// What there is room for from the beginning, at most.
+/// What there is room for from the first one on, at most.
 const FIRST: usize = 128;
 
 /// Keeps the best `most` of what is offered.
@@ -32,7 +32,7 @@ pub(crate) struct Best {
 
 impl Best {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, found: Vec::with_capacity(most.saturating_mul(2).min(FIRST)), bar: None }
+        Self { most, found: Vec::new(), bar: None }
     }
 
     #[inline]
@@ -49,6 +49,9 @@ impl Best {
     }
 
     fn take(&mut self, candidate: Candidate) {
+        if self.found.capacity() == 0 {
+            self.found.reserve(self.most.saturating_mul(2).min(FIRST));
+        }
         self.found.push(candidate);
         // Cut now and then: each cut is linear, and halves what was gathered.
         if self.most > 0 && self.found.len() >= 2 * self.most {

@@ -24,8 +24,8 @@ use crate::bits::Bits;
 
 /// Rows beyond those asked for that are kept before the hopeless ones are sorted out.
 const ROOM: usize = 4096;
-/// Rows for which there is room from the beginning, at most.
-const FIRST: usize = 256;
+/// Rows for which there is room from the first one on.
+const FIRST: usize = 128;
 /// Places that are looked at in one go.
 const BLOCK: usize = 4096;
 /// Comparisons of a row with a question that are worth a thread of their own: starting one takes as long.
@@ -81,15 +81,17 @@ struct Rows {
 
 impl Rows {
     fn new(most: usize) -> Self {
-        // Vectors that grow on one thread after the other would have the threads wait for each other's memory.
-        let rows = Vec::with_capacity(most.saturating_mul(16).min(FIRST));
-        Self { lows: Best::new(most), rows, room: ROOM.saturating_add(most) }
+        Self { lows: Best::new(most), rows: Vec::new(), room: ROOM.saturating_add(most) }
     }
 
     #[inline]
     fn offer(&mut self, (low, high): (f64, f64), segment: u32, row: u32) {
         if high < self.lows.bar() {
             return;
+        }
+        if self.rows.capacity() == 0 {
+            // Memory that grows on one thread after the other has them wait for each other.
+            self.rows.reserve(FIRST);
         }
         // A bound that is no number is none: its row is kept, and does not set the bar.
         let high = if high.is_nan() { f64::INFINITY } else { high };
@@ -180,10 +182,14 @@ type Pair = (u32, u32);
 fn pairs(chosen: &[Vec<u32>], lists: usize) -> (Vec<Pair>, Vec<Pair>) {
     let mut is_nearest = Bits::new(lists, false);
     chosen.iter().filter_map(|chosen| chosen.first()).for_each(|&list| is_nearest.set(list as usize));
-    let of =
-        |(question, chosen): (u32, &Vec<u32>)| chosen.iter().map(move |&list| (list, question)).collect::<Vec<Pair>>();
-    let all = (0..).zip(chosen).flat_map(of);
-    all.partition(|(list, _)| is_nearest.get(*list as usize))
+    let (mut nearest, mut farther) = (Vec::new(), Vec::new());
+    for (question, chosen) in (0..).zip(chosen) {
+        for &list in chosen {
+            let pairs = if is_nearest.get(list as usize) { &mut nearest } else { &mut farther };
+            pairs.push((list, question));
+        }
+    }
+    (nearest, farther)
 }
 
 /// Each list once for all that look into it; for a single question in the order in which it has chosen them.
@@ -253,10 +259,12 @@ fn scan(
         let products = &mut products[..places.len() * count];
         kernel.products(&codes.values[start * codes.stride..places.end * codes.stride], values, codes.stride, products);
         let step = Step { part, number: item.part as u32, metric, share, places: places.clone() };
-        for (at, products) in products.chunks_exact(places.len()).enumerate() {
-            let question = question_at(at);
-            step.look(&all.coded[question], products, &kept[question]);
-        }
+        kernel.run(|| {
+            for (at, products) in products.chunks_exact(places.len()).enumerate() {
+                let question = question_at(at);
+                step.look(&all.coded[question], products, &kept[question]);
+            }
+        });
     }
 }
 
@@ -271,6 +279,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     /// Offers what may be among the best. Most rows are too far away: they are seen to be so without their exact bounds.
+    #[inline]
     fn look(&self, question: &Question, products: &[i32], kept: &Kept) {
         let (codes, count) = (self.part.codes(), products.len());
         let mut highs = [0.0; STEP];

@@ -21,6 +21,18 @@ impl Vnni {
         // SAFETY: `self` exists only where detection found AVX-512F and VNNI.
         unsafe { products(rows, questions, stride, out) }
     }
+
+    /// See [`CodeKernel::run`](super::kernel_codes::CodeKernel::run).
+    #[inline]
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: `self` exists only where detection found AVX-512F and VNNI.
+        unsafe { run(work) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn run<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 #[target_feature(enable = "avx512f,avx512vnni")]

@@ -48,11 +48,13 @@ fn each_nearness(
         let rows = start..(start + CENTRES).min(centres.len());
         let (products, near) = (&mut products[..rows.len() * count], &mut near[..rows.len()]);
         kernel.products(&centres.values[start * stride..rows.end * stride], values.typed_data(), stride, products);
-        for (at, (question, products)) in questions.iter().zip(products.chunks_exact(rows.len())).enumerate() {
-            question.highs(centres, rows.clone(), products, 0.0, near);
-            near.iter_mut().zip(&biases[rows.clone()]).for_each(|(near, bias)| *near -= bias);
-            with(at, start, near);
-        }
+        kernel.run(|| {
+            for (at, (question, products)) in questions.iter().zip(products.chunks_exact(rows.len())).enumerate() {
+                question.highs(centres, rows.clone(), products, 0.0, near);
+                near.iter_mut().zip(&biases[rows.clone()]).for_each(|(near, bias)| *near -= bias);
+                with(at, start, near);
+            }
+        });
     }
 }
 
@@ -114,6 +116,7 @@ impl Nearest {
     }
 
     /// Some lists, by how near they are.
+    #[inline]
     fn offer(&mut self, first: usize, near: &[f32]) {
         for (start, some) in (first as u32..).step_by(GLANCE).zip(near.chunks(GLANCE)) {
             let bar = self.bar;
