@@ -69,7 +69,9 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
 fn sums<const R: usize, const Q: usize>(rows: &[u8], questions: &[i8], stride: usize) -> [[__m512i; R]; Q] {
     let count = stride / WIDTH;
     let (rows, questions) = (rows.as_chunks::<WIDTH>().0, questions.as_chunks::<WIDTH>().0);
-    let (mut row_at, mut question_at): ([&[[u8; WIDTH]]; R], [&[[i8; WIDTH]]; Q]) = ([&[]; R], [&[]; Q]);
+    // Slices of one length that is known here: nothing is left to check at each step.
+    let mut row_at: [&[[u8; WIDTH]]; R] = [&[]; R];
+    let mut question_at: [&[[i8; WIDTH]]; Q] = [&[]; Q];
     for r in 0..R {
         row_at[r] = &rows[r * count..][..count];
     }

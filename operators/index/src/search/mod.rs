@@ -9,7 +9,8 @@
 //!                                                 └► reciprocal rank fusion ─► k hits, with text and place (hits.rs)
 //! ```
 //!
-//! Many questions of one call share filter and scan: the vectors are read once for all. Equal scores are ordered by
+//! Many questions of one call share filter and scan: the vectors are read once for all, and threads tell each other what they
+//! know of each question (bounded.rs). What it finds does not depend on that. Equal scores are ordered by
 //! document, so that an answer does not depend on how the documents lie in segments.
 
 mod best;
