@@ -2,9 +2,12 @@
 //!
 //! ```text
 //!   all rows        blocks of places, each for all questions
-//!   some lists      the nearest list of each question first: then most of what follows is seen to be too far away.
-//!                   Then all other lists, each once, for those questions that look into it
+//!   some lists      first those that are the nearest one of any question: then most of what follows is seen to be too far
+//!                   away. Then the others. Each is read once for all questions that look into it
 //! ```
+//!
+//! Threads share what they know of each question's best rows; which rows are left in the end does not depend on who found
+//! them first.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

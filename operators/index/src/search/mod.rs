@@ -9,9 +9,8 @@
 //!                                                 └► reciprocal rank fusion ─► k hits, with text and place (hits.rs)
 //! ```
 //!
-//! Many questions of one call share filter and scan: the vectors are read once for all, and threads tell each other what they
-//! know of each question (bounded.rs). What it finds does not depend on that. Equal scores are ordered by
-//! document, so that an answer does not depend on how the documents lie in segments.
+//! Many questions of one call share filter and scan: the vectors are read once for all. No answer depends on the questions
+//! that are asked with it. Equal scores are ordered by document, so that none depends on how the documents lie in segments.
 
 mod best;
 mod bm25;
