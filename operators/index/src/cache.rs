@@ -4,15 +4,14 @@
 //! What a search holds stays in memory while it runs, whatever the budget says.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::IndexError;
+use crate::quick::QuickMap;
 use crate::segment::{Section, Segment, Table};
 
-/// A section, or a block of it.
-type Key = (Arc<str>, Section, Option<u64>);
+/// A section of a segment, or a block of it.
+type Part = (Section, Option<u64>);
 
 struct Held {
     table: Arc<dyn Any + Send + Sync>,
@@ -20,30 +19,10 @@ struct Held {
     used: u64,
 }
 
-/// A hash that takes a few cycles: every answer looks dozens of keys up, and nobody but our writers gives them names.
-#[derive(Default)]
-struct Quick(u64);
-
-impl Hasher for Quick {
-    fn write(&mut self, bytes: &[u8]) {
-        let (eights, rest) = bytes.as_chunks::<8>();
-        eights.iter().for_each(|eight| self.write_u64(u64::from_le_bytes(*eight)));
-        rest.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The multiplier of Knuth's multiplicative hashing, 2⁶⁴ / φ.
-        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-}
-
 #[derive(Default)]
 struct State {
-    held: HashMap<Key, Held, BuildHasherDefault<Quick>>,
+    /// What is held of each segment, by its name.
+    held: QuickMap<Arc<str>, QuickMap<Part, Held>>,
     bytes: u64,
     clock: u64,
 }
@@ -61,32 +40,49 @@ impl Cache {
 
     /// A section of a segment, from memory or from the store.
     pub(crate) fn get<T: Table>(&self, segment: &Segment) -> Result<Arc<T>, IndexError> {
-        let key = (Arc::clone(&segment.name), T::SECTION, None);
-        if let Some(table) = self.lock().find(&key).and_then(|table| table.downcast().ok()) {
+        let part = (T::SECTION, None);
+        if let Some(table) = self.lock().find(segment, part).and_then(|table| table.downcast().ok()) {
             return Ok(table);
         }
         // Not under the lock: others go on meanwhile.
         let table = Arc::new(segment.load::<T>()?);
         let bytes = T::held_bytes(segment.bytes_of(T::SECTION));
-        self.lock().insert(key, Arc::clone(&table) as _, bytes, self.budget);
+        self.lock().insert(segment, part, Arc::clone(&table) as _, bytes, self.budget);
         Ok(table)
     }
 
     /// A block of a section, from memory or from the store.
     pub(crate) fn block(&self, segment: &Segment, section: Section, number: u64) -> Result<Arc<Vec<u8>>, IndexError> {
-        let key = (Arc::clone(&segment.name), section, Some(number));
-        if let Some(block) = self.lock().find(&key).and_then(|block| block.downcast().ok()) {
+        let part = (section, Some(number));
+        if let Some(block) = self.lock().find(segment, part).and_then(|block| block.downcast().ok()) {
             return Ok(block);
         }
         let block = Arc::new(segment.block(section, number)?);
         let bytes = block.len() as u64;
-        self.lock().insert(key, Arc::clone(&block) as _, bytes, self.budget);
+        self.lock().insert(segment, part, Arc::clone(&block) as _, bytes, self.budget);
         Ok(block)
     }
 
-    /// True where a block is in memory.
-    pub(crate) fn has_block(&self, segment: &Segment, section: Section, number: u64) -> bool {
-        self.lock().held.contains_key(&(Arc::clone(&segment.name), section, Some(number)))
+    /// Those of some blocks of a section that are in memory, looked up at once: whoever reads dozens of rows for each of many
+    /// questions would otherwise wait for others that do the same.
+    pub(crate) fn find_blocks(
+        &self,
+        segment: &Segment,
+        section: Section,
+        numbers: &[u64],
+        found: &mut Vec<Option<Arc<Vec<u8>>>>,
+    ) {
+        found.reserve(numbers.len());
+        let mut state = self.lock();
+        state.clock += 1;
+        let clock = state.clock;
+        let mut parts = state.held.get_mut(&*segment.name);
+        let mut find = |&number: &u64| {
+            let held = parts.as_mut()?.get_mut(&(section, Some(number)))?;
+            held.used = clock;
+            Arc::clone(&held.table).downcast().ok()
+        };
+        found.extend(numbers.iter().map(&mut find));
     }
 
     /// Bytes held.
@@ -99,14 +95,15 @@ impl Cache {
         let of_vectors =
             |section: Section| matches!(section, Section::Vectors | Section::Lists | Section::Codes | Section::Recalls);
         let state = self.lock();
-        state.held.iter().filter(|((_, section, _), _)| of_vectors(*section)).map(|(_, held)| held.bytes).sum()
+        let parts = state.held.values().flatten();
+        parts.filter(|((section, _), _)| of_vectors(*section)).map(|(_, held)| held.bytes).sum()
     }
 
     /// Forgets the segments that are not among these.
     pub(crate) fn keep(&self, segments: &[Arc<Segment>]) {
         let mut state = self.lock();
-        state.held.retain(|(name, ..), _| segments.iter().any(|segment| segment.name == *name));
-        state.bytes = state.held.values().map(|held| held.bytes).sum();
+        state.held.retain(|name, _| segments.iter().any(|segment| segment.name == *name));
+        state.bytes = state.held.values().flatten().map(|(_, held)| held.bytes).sum();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,21 +112,30 @@ impl Cache {
 }
 
 impl State {
-    fn find(&mut self, key: &Key) -> Option<Arc<dyn Any + Send + Sync>> {
+    fn find(&mut self, segment: &Segment, part: Part) -> Option<Arc<dyn Any + Send + Sync>> {
         self.clock += 1;
-        let held = self.held.get_mut(key)?;
+        let held = self.held.get_mut(&*segment.name)?.get_mut(&part)?;
         held.used = self.clock;
         Some(Arc::clone(&held.table))
     }
 
-    fn insert(&mut self, key: Key, table: Arc<dyn Any + Send + Sync>, bytes: u64, budget: u64) {
+    fn insert(&mut self, segment: &Segment, part: Part, table: Arc<dyn Any + Send + Sync>, bytes: u64, budget: u64) {
         self.clock += 1;
-        let before = self.held.insert(key, Held { table, bytes, used: self.clock });
+        let parts = self.held.entry(Arc::clone(&segment.name)).or_default();
+        let before = parts.insert(part, Held { table, bytes, used: self.clock });
         self.bytes += bytes - before.map_or(0, |held| held.bytes);
-        while self.bytes > budget {
-            let oldest = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| key.clone());
-            let Some(gone) = oldest.and_then(|key| self.held.remove(&key)) else { return };
-            self.bytes -= gone.bytes;
-        }
+        while self.bytes > budget && self.forget_oldest() {}
+    }
+
+    /// False where nothing is held.
+    fn forget_oldest(&mut self) -> bool {
+        let all =
+            self.held.iter().flat_map(|(name, parts)| parts.iter().map(move |(part, held)| (held.used, name, *part)));
+        let Some((_, name, part)) = all.min_by_key(|(used, ..)| *used) else { return false };
+        let name = Arc::clone(name);
+        let gone = self.held.get_mut(&name).and_then(|parts| parts.remove(&part));
+        self.held.retain(|_, parts| !parts.is_empty());
+        self.bytes -= gone.map_or(0, |gone| gone.bytes);
+        true
     }
 }

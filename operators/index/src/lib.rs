@@ -36,6 +36,7 @@ mod lists;
 mod manifest;
 pub mod metrics;
 mod names;
+mod quick;
 mod reader;
 mod rebuild;
 mod search;

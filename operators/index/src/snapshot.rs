@@ -12,7 +12,7 @@ use crate::document::{Child, Document, Parent};
 use crate::fields::SegmentFields;
 use crate::manifest::Manifest;
 use crate::search::WordStatistics;
-use crate::segment::blocks::Blocks;
+use crate::segment::blocks::{Blocks, Room};
 use crate::segment::{Children, Documents, Parents, Segment, Table, Texts, Vectors, read_marks};
 use crate::{IndexError, Settings, Source};
 
@@ -149,9 +149,15 @@ impl Snapshot {
         self.cache.get(&self.segments[segment])
     }
 
-    /// The text of a parent, read alone.
-    pub(crate) fn text(&self, segment: usize, parent: usize) -> Result<String, IndexError> {
-        Blocks::texts(&self.cache, &self.segments[segment]).text(parent)
+    /// Calls `with` with the texts of some parents, which are read alone, and at which place among `parents` each is.
+    pub(crate) fn each_text(
+        &self,
+        segment: usize,
+        parents: &[usize],
+        room: &mut Room,
+        with: impl FnMut(usize, &str),
+    ) -> Result<(), IndexError> {
+        Blocks::texts(&self.cache, &self.segments[segment]).each_text(parents, room, with)
     }
 
     /// Calls `each` with every document, segment by segment, and where it was read.

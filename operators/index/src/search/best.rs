@@ -18,6 +18,9 @@ impl Candidate {
     }
 }
 
+/// What there is room for from the first one on, at most.
+const FIRST: usize = 128;
+
 /// Keeps the best `most` of what is offered.
 #[derive(Clone, Debug)]
 pub(crate) struct Best {
@@ -46,6 +49,9 @@ impl Best {
     }
 
     fn take(&mut self, candidate: Candidate) {
+        if self.found.capacity() == 0 {
+            self.found.reserve(self.most.saturating_mul(2).min(FIRST));
+        }
         self.found.push(candidate);
         // Cut now and then: each cut is linear, and halves what was gathered.
         if self.most > 0 && self.found.len() >= 2 * self.most {

@@ -2,12 +2,18 @@
 //!
 //! ```text
 //!   all rows        blocks of places, each for all questions
-//!   some lists      the nearest list of each question first: then most of what follows is seen to be too far away.
-//!                   Then all other lists, each once, for those questions that look into it
+//!   some lists      first those that are the nearest one of any question: then most of what follows is seen to be too far
+//!                   away. Then the others. Each is read once for all questions that look into it
 //! ```
+//!
+//! Threads share what they know of each question's best rows; which rows are left in the end does not depend on who found
+//! them first.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use arrow_buffer::MutableBuffer;
 
 use super::best::{Best, Candidate};
 use super::codes::{Question, likely};
@@ -17,23 +23,66 @@ use super::lists;
 use super::part::{Part, Stored};
 use super::threads::{each, on_threads};
 use crate::Metric;
+use crate::bits::Bits;
 
 /// Rows beyond those asked for that are kept before the hopeless ones are sorted out.
 const ROOM: usize = 4096;
+/// Rows for which there is room from the first one on.
+const FIRST: usize = 128;
 /// Places that are looked at in one go.
 const BLOCK: usize = 4096;
 /// Comparisons of a row with a question that are worth a thread of their own: starting one takes as long.
 const WORTH_A_THREAD: usize = 8192;
+/// Questions that are, where each is a matter of microseconds.
+const WORTH_A_THREAD_TOGETHER: usize = 32;
 
-/// What is known of one question's best rows.
+/// What is known of one question's best rows, by all threads: what one of them finds spares the others work.
 struct Kept {
+    /// The bar of the rows, as the bits of a number: most rows are below it, and nobody waits to be told so.
+    bar: AtomicU64,
+    rows: Mutex<Rows>,
+}
+
+impl Kept {
+    fn new(most: usize) -> Self {
+        Self { bar: AtomicU64::new(f64::NEG_INFINITY.to_bits()), rows: Mutex::new(Rows::new(most)) }
+    }
+
+    /// What an upper bound must reach; may be too low by what others are about to say.
+    #[inline]
+    fn bar(&self) -> f64 {
+        f64::from_bits(self.bar.load(Ordering::Relaxed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells all threads what those know that had the rows.
+    fn tell(&self, rows: MutexGuard<'_, Rows>) {
+        self.bar.store(rows.lows.bar().to_bits(), Ordering::Relaxed);
+    }
+
+    /// The rows whose upper bound reaches the last of the best lower bounds.
+    fn hopeful(&self, most: usize, scored: impl Fn(f64) -> f64) -> Hopeful {
+        let Rows { lows, mut rows, .. } = std::mem::replace(&mut *self.lock(), Rows::new(0));
+        let bar = lows.sorted().get(most - 1).map_or(f64::NEG_INFINITY, |last| last.score);
+        rows.retain(|row| row.score >= bar);
+        rows.iter_mut().for_each(|row| row.score = scored(row.score));
+        rows.sort_unstable_by(Candidate::order);
+        Hopeful { rows, others: scored(bar.next_down()) }
+    }
+}
+
+/// The rows of one question that may be among the best.
+struct Rows {
     lows: Best,
-    /// Rows that may be among the best, with their upper bounds.
+    /// With their upper bounds.
     rows: Vec<Candidate>,
     room: usize,
 }
 
-impl Kept {
+impl Rows {
     fn new(most: usize) -> Self {
         Self { lows: Best::new(most), rows: Vec::new(), room: ROOM.saturating_add(most) }
     }
@@ -42,6 +91,10 @@ impl Kept {
     fn offer(&mut self, (low, high): (f64, f64), segment: u32, row: u32) {
         if high < self.lows.bar() {
             return;
+        }
+        if self.rows.capacity() == 0 {
+            // Memory that grows on one thread after the other has them wait for each other.
+            self.rows.reserve(FIRST);
         }
         // A bound that is no number is none: its row is kept, and does not set the bar.
         let high = if high.is_nan() { f64::INFINITY } else { high };
@@ -76,22 +129,22 @@ pub(super) fn search(
         return (0..questions.len()).map(|_| Hopeful { rows: Vec::new(), others: f64::INFINITY }).collect();
     }
     make_codes(parts, threads);
-    let coded: Vec<Question> = (0..questions.len()).map(|at| Question::of(questions.get(at))).collect();
+    let some = threads.min(questions.len().div_ceil(WORTH_A_THREAD_TOGETHER));
+    let coded: Vec<Question> = each(some, questions.len(), |at| Question::of(questions.get(at)));
     let items = items(kernel, parts, &coded, threads);
     let all = Asked::all(&coded);
+    let kept: Vec<Kept> = coded.iter().map(|_| Kept::new(most)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut kept: Vec<Kept> = (0..questions.len()).map(|_| Kept::new(most)).collect();
-        let mut room = Room { products: vec![0; STEP * questions.len()], picked: Vec::new() };
+        let mut room = Room { products: vec![0; STEP * questions.len()], picked: MutableBuffer::new(0) };
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            scan(kernel, &parts[item.part], item, questions.metric, &all, &mut room, &mut kept);
+            scan(kernel, &parts[item.part], item, questions.metric, &all, &mut room, &kept);
         }
-        kept
     };
     let comparisons = |item: &Item| item.places.len() * item.asked.as_ref().map_or(questions.len(), Vec::len);
     let worth = items.iter().map(comparisons).sum::<usize>() / WORTH_A_THREAD;
-    let found = on_threads(threads.min(items.len()).min(worth).max(1), &work);
-    merge(found, most, questions)
+    on_threads(threads.min(items.len()).min(worth).max(1), &work);
+    each(some, questions.len(), |at| kept[at].hopeful(most, questions.scored(at)))
 }
 
 /// The first search of a version waits for its codes: each thread makes those of a segment at a time.
@@ -113,8 +166,9 @@ fn items(kernel: CodeKernel, parts: &[Part], coded: &[Question], threads: usize)
             (Stored::Listed(listed), Some(probes)) => {
                 let chosen = lists::choose_all(kernel, part, listed, probes, coded, threads);
                 let cut = |list: u32| (number, listed.lists.range(list as usize));
-                first.extend(by_list(&chosen, 0..1, cut));
-                others.extend(by_list(&chosen, 1..usize::MAX, cut));
+                let (nearest, farther) = pairs(&chosen, listed.lists.len());
+                first.extend(by_list(nearest, chosen.len(), cut));
+                others.extend(by_list(farther, chosen.len(), cut));
             }
             _ => others.extend(blocks(part, number)),
         }
@@ -123,24 +177,37 @@ fn items(kernel: CodeKernel, parts: &[Part], coded: &[Question], threads: usize)
     first
 }
 
-/// The lists at some places of each question's choice: each list once, in the order in which they are chosen first.
-fn by_list(chosen: &[Vec<u32>], places: Range<usize>, cut: impl Fn(u32) -> (usize, Range<usize>)) -> Vec<Item> {
-    let mut pairs: Vec<(usize, u32, u32)> = Vec::new();
-    for (question, lists) in chosen.iter().enumerate() {
-        let lists = lists.iter().enumerate().take(places.end).skip(places.start);
-        pairs.extend(lists.map(|(place, &list)| (place, list, question as u32)));
+/// A list, and a question that looks into it.
+type Pair = (u32, u32);
+
+/// Which question looks into which lists: first those lists that are the nearest one of any question, as each should be
+/// read once for all its questions; then the others.
+fn pairs(chosen: &[Vec<u32>], lists: usize) -> (Vec<Pair>, Vec<Pair>) {
+    let mut is_nearest = Bits::new(lists, false);
+    chosen.iter().filter_map(|chosen| chosen.first()).for_each(|&list| is_nearest.set(list as usize));
+    let (mut nearest, mut farther) = (Vec::new(), Vec::new());
+    for (question, chosen) in (0..).zip(chosen) {
+        for &list in chosen {
+            let pairs = if is_nearest.get(list as usize) { &mut nearest } else { &mut farther };
+            pairs.push((list, question));
+        }
     }
-    if chosen.len() > 1 {
-        pairs.sort_unstable_by_key(|&(_, list, question)| (list, question));
+    (nearest, farther)
+}
+
+/// Each list once for all that look into it; for a single question in the order in which it has chosen them.
+fn by_list(mut pairs: Vec<Pair>, questions: usize, cut: impl Fn(u32) -> (usize, Range<usize>)) -> Vec<Item> {
+    if questions > 1 {
+        pairs.sort_unstable();
     }
-    let item = |pairs: &[(usize, u32, u32)]| {
-        let (part, all) = cut(pairs[0].1);
-        let asked: Vec<u32> = pairs.iter().map(|(_, _, question)| *question).collect();
-        let asked = (chosen.len() > 1).then_some(asked);
+    let item = |pairs: &[Pair]| {
+        let (part, all) = cut(pairs[0].0);
+        let asked: Vec<u32> = pairs.iter().map(|(_, question)| *question).collect();
+        let asked = (questions > 1).then_some(asked);
         let (end, starts) = (all.end, all.step_by(BLOCK));
         starts.map(move |start| Item { part, places: start..(start + BLOCK).min(end), asked: asked.clone() })
     };
-    pairs.chunk_by(|a, b| a.1 == b.1).flat_map(item).collect()
+    pairs.chunk_by(|a, b| a.0 == b.0).flat_map(item).collect()
 }
 
 /// The blocks of a part that have a row that counts.
@@ -149,43 +216,24 @@ fn blocks(part: &Part, number: usize) -> impl Iterator<Item = Item> {
     places.map(move |places| Item { part: number, places, asked: None })
 }
 
-/// The rows of each question whose upper bound reaches the last of the best lower bounds.
-fn merge(found: Vec<Vec<Kept>>, most: usize, questions: &Questions) -> Vec<Hopeful> {
-    let mut all: Vec<(Best, Vec<Candidate>)> = (0..questions.len()).map(|_| (Best::new(most), Vec::new())).collect();
-    for kept in found {
-        for ((lows, rows), kept) in all.iter_mut().zip(kept) {
-            lows.merge(kept.lows);
-            rows.extend(kept.rows);
-        }
-    }
-    let hopeful = |(question, (lows, mut rows)): (usize, (Best, Vec<Candidate>))| {
-        let lows = lows.sorted();
-        let bar = lows.get(most - 1).map_or(f64::NEG_INFINITY, |last| last.score);
-        rows.retain(|row| row.score >= bar);
-        let scored = questions.scored(question);
-        rows.iter_mut().for_each(|row| row.score = scored(row.score));
-        rows.sort_unstable_by(Candidate::order);
-        Hopeful { rows, others: scored(bar.next_down()) }
-    };
-    all.into_iter().enumerate().map(hopeful).collect()
-}
-
-/// Questions side by side.
+/// Questions, and their numbers side by side.
 struct Asked<'a> {
     coded: &'a [Question],
-    values: Vec<i8>,
+    values: MutableBuffer,
 }
 
 impl<'a> Asked<'a> {
     fn all(coded: &'a [Question]) -> Self {
-        Self { coded, values: coded.iter().flat_map(|question| question.values.iter().copied()).collect() }
+        let mut values = MutableBuffer::new(0);
+        Question::side_by_side(coded.iter(), &mut values);
+        Self { coded, values }
     }
 }
 
 /// A thread's room for what it computes.
 struct Room {
     products: Vec<i32>,
-    picked: Vec<i8>,
+    picked: MutableBuffer,
 }
 
 fn scan(
@@ -195,16 +243,16 @@ fn scan(
     metric: Metric,
     all: &Asked<'_>,
     Room { products, picked }: &mut Room,
-    kept: &mut [Kept],
+    kept: &[Kept],
 ) {
     let values = match &item.asked {
         None => &all.values,
         Some(asked) => {
-            picked.clear();
-            asked.iter().for_each(|&question| picked.extend_from_slice(&all.coded[question as usize].values));
+            Question::side_by_side(asked.iter().map(|&question| &all.coded[question as usize]), picked);
             &*picked
         }
     };
+    let values = values.typed_data::<i8>();
     let count = item.asked.as_ref().map_or(all.coded.len(), Vec::len);
     let question_at = |at: usize| item.asked.as_ref().map_or(at, |asked| asked[at] as usize);
     let codes = part.codes();
@@ -214,10 +262,12 @@ fn scan(
         let products = &mut products[..places.len() * count];
         kernel.products(&codes.values[start * codes.stride..places.end * codes.stride], values, codes.stride, products);
         let step = Step { part, number: item.part as u32, metric, share, places: places.clone() };
-        for (at, products) in products.chunks_exact(places.len()).enumerate() {
-            let question = question_at(at);
-            step.look(&all.coded[question], products, &mut kept[question]);
-        }
+        kernel.run(|| {
+            for (at, products) in products.chunks_exact(places.len()).enumerate() {
+                let question = question_at(at);
+                step.look(&all.coded[question], products, &kept[question]);
+            }
+        });
     }
 }
 
@@ -232,12 +282,13 @@ struct Step<'a> {
 
 impl Step<'_> {
     /// Offers what may be among the best. Most rows are too far away: they are seen to be so without their exact bounds.
-    fn look(&self, question: &Question, products: &[i32], kept: &mut Kept) {
+    #[inline]
+    fn look(&self, question: &Question, products: &[i32], kept: &Kept) {
         let (codes, count) = (self.part.codes(), products.len());
         let mut highs = [0.0; STEP];
         let highs = &mut highs[..count];
         question.highs(codes, self.places.clone(), products, self.share, highs);
-        let bar = kept.lows.bar();
+        let mut bar = kept.bar();
         if self.metric == Metric::InnerProduct {
             // In single precision, and all at once; the bar rather too low.
             let low_bar = (bar as f32).next_down();
@@ -245,20 +296,26 @@ impl Step<'_> {
                 return;
             }
         }
+        let mut rows = None;
         for at in 0..count {
             let place = self.places.start + at;
             let worth = self.part.worth_at(self.metric, place);
             if !is_below(worth.of(highs[at].into(), 2.0), bar) {
-                self.offer(question, (place, products[at]), worth, kept);
+                let rows = rows.get_or_insert_with(|| kept.lock());
+                self.offer(question, (place, products[at]), worth, rows);
+                bar = rows.lows.bar();
             }
+        }
+        if let Some(rows) = rows {
+            kept.tell(rows);
         }
     }
 
-    fn offer(&self, question: &Question, (place, product): (usize, i32), worth: Worth, kept: &mut Kept) {
+    fn offer(&self, question: &Question, (place, product): (usize, i32), worth: Worth, rows: &mut Rows) {
         let row = self.part.row_at(place);
         if self.part.counts.get(row) {
             let (low, high) = question.bounds(self.part.codes().row(place), product, self.share);
-            kept.offer((worth.of(low, -1.0), worth.of(high, 1.0)), self.number, row as u32);
+            rows.offer((worth.of(low, -1.0), worth.of(high, 1.0)), self.number, row as u32);
         }
     }
 }

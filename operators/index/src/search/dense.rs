@@ -13,8 +13,9 @@ use super::bounded;
 use super::kernel::Kernel;
 use super::kernel_codes::CodeKernel;
 use super::part::{Part, Stored};
-use super::threads::{each, on_threads};
+use super::threads::on_threads;
 use crate::segment::Vectors;
+use crate::segment::blocks::Room;
 use crate::{IndexError, Metric};
 
 /// Rows that a thread takes at a time: large enough that taking costs nothing, small enough that threads end together.
@@ -23,8 +24,6 @@ const BLOCK: usize = 1024;
 pub(super) const STEP: usize = 64;
 /// Candidates beyond those that are asked for, among which rounding may have changed the order.
 const SLACK: usize = 16;
-/// Blocks of vectors that are fetched at a time: an object store answers many requests as soon as one.
-const FETCHES: usize = 8;
 
 /// Questions as vectors, one after another.
 pub(crate) struct Questions {
@@ -35,7 +34,8 @@ pub(crate) struct Questions {
 
 impl Questions {
     pub(crate) fn new(vectors: &[&[f32]], dimension: usize, metric: Metric) -> Result<Self, IndexError> {
-        let sound = |vector: &&[f32]| vector.len() == dimension && vector.iter().all(|x| x.is_finite());
+        let finite = |vector: &[f32]| vector.iter().fold(true, |finite, x| finite & x.is_finite());
+        let sound = |vector: &&[f32]| vector.len() == dimension && finite(vector);
         if !vectors.iter().all(sound) {
             let why = format!("its vector must have {dimension} finite numbers, as the collection's have");
             return Err(IndexError::refused("a question", why));
@@ -66,8 +66,8 @@ impl Questions {
 
     /// Some of them.
     pub(super) fn picked(&self, some: &[usize]) -> Self {
-        let values = some.iter().flat_map(|&question| self.get(question)).copied().collect();
-        Self { values, ..*self }
+        let vectors: Vec<&[f32]> = some.iter().map(|&question| self.get(question)).collect();
+        Self { values: vectors.concat(), ..*self }
     }
 }
 
@@ -92,7 +92,7 @@ impl Hopeful {
         most: usize,
     ) -> Result<Vec<Candidate>, IndexError> {
         let mut rows = self.rows;
-        exact(parts, questions, question, &mut rows)?;
+        exact(parts, questions, question, &mut rows, &mut Room::default())?;
         rows.sort_unstable_by(Candidate::order);
         rows.truncate(most);
         Ok(rows)
@@ -243,32 +243,22 @@ impl Worth {
     }
 }
 
-/// Gives candidates their exact scores.
+/// Gives candidates their exact scores, and sorts them by segment.
 pub(super) fn exact(
     parts: &[Part],
     questions: &Questions,
     question: usize,
     found: &mut [Candidate],
+    room: &mut Room,
 ) -> Result<(), IndexError> {
-    fetch(parts, found)?;
-    let (question, mut room) = (questions.get(question), Vec::new());
-    for candidate in found {
-        let part = &parts[candidate.segment as usize];
-        let of = |row: &[f32]| score(questions.metric, row, question);
-        let score = part.with_row(candidate.row as usize, &mut room, of)?;
-        candidate.score = if questions.metric == Metric::L2 { -score } else { score };
-    }
-    Ok(())
-}
-
-/// Brings the vectors of candidates into memory, several blocks at a time.
-fn fetch(parts: &[Part], found: &[Candidate]) -> Result<(), IndexError> {
-    for (number, part) in parts.iter().enumerate() {
-        let Stored::Listed(listed) = &part.vectors else { continue };
-        let blocks = listed.blocks();
-        let rows = found.iter().filter(|candidate| candidate.segment as usize == number);
-        let missing = blocks.missing(rows.map(|candidate| candidate.row as usize))?;
-        each(FETCHES, missing.len(), |at| blocks.bring(missing[at])).into_iter().collect::<Result<(), _>>()?;
+    let (metric, question) = (questions.metric, questions.get(question));
+    found.sort_by_key(|candidate| candidate.segment);
+    for found in found.chunk_by_mut(|a, b| a.segment == b.segment) {
+        let rows: Vec<usize> = found.iter().map(|candidate| candidate.row as usize).collect();
+        parts[found[0].segment as usize].each_vector(&rows, room, |at, vector| {
+            let score = score(metric, vector, question);
+            found[at].score = if metric == Metric::L2 { -score } else { score };
+        })?;
     }
     Ok(())
 }
@@ -335,7 +325,7 @@ mod tests {
             let rows = (0..part.rows()).filter(|&row| part.counts.get(row));
             let mut rows: Vec<Candidate> =
                 rows.map(|row| Candidate { score: 0.0, segment: number as u32, row: row as u32 }).collect();
-            exact(parts, questions, question, &mut rows).unwrap();
+            exact(parts, questions, question, &mut rows, &mut Room::default()).unwrap();
             for row in rows {
                 let bound = bounds.get(&(row.segment, row.row)).copied().unwrap_or(hopeful.others);
                 assert!(row.score <= bound, "{row:?} is better than {bound}");

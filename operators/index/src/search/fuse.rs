@@ -1,11 +1,12 @@
 //! Rankings, and one of two: reciprocal rank fusion.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::best::Candidate;
+use super::settle::Families;
 use super::{Mode, Search};
 use crate::Metric;
+use crate::quick::QuickMap;
 
 /// What is found once: the row of a parent or of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,25 +16,30 @@ pub(super) struct Group {
 }
 
 /// A group by its best row.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) group: Group,
-    pub(super) candidate: Candidate,
-    pub(super) parent: u32,
-    document: String,
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    group: Group,
+    candidate: Candidate,
+    parent: u32,
 }
 
 /// A ranking.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct List {
     found: Vec<Found>,
-    places: HashMap<Group, usize>,
+    places: QuickMap<Group, usize>,
 }
 
 impl List {
+    /// Makes room for so many groups more.
+    pub(super) fn reserve(&mut self, groups: usize) {
+        self.found.reserve(groups);
+        self.places.reserve(groups);
+    }
+
     /// Adds a row; of a group that is here already the better one stays.
     pub(super) fn offer(&mut self, group: Group, candidate: Candidate, parent: u32) {
-        let found = Found { group, candidate, parent, document: String::new() };
+        let found = Found { group, candidate, parent };
         match self.places.entry(group) {
             Entry::Vacant(place) => {
                 place.insert(self.found.len());
@@ -48,20 +54,16 @@ impl List {
         }
     }
 
-    /// Writes down whose each group is.
-    pub(super) fn name<E>(&mut self, mut id: impl FnMut(&Found) -> Result<String, E>) -> Result<(), E> {
-        for found in &mut self.found {
-            found.document = id(found)?;
-        }
-        Ok(())
+    /// The segments in which something was found, some of them repeatedly.
+    pub(super) fn segments(&self) -> impl Iterator<Item = u32> {
+        self.found.iter().map(|found| found.candidate.segment)
     }
 
-    /// Orders equal scores by document and place in it.
-    pub(super) fn sort(&mut self) {
-        self.found.sort_by(|a, b| {
-            let by_score = b.candidate.score.total_cmp(&a.candidate.score);
-            by_score.then_with(|| (&a.document, a.candidate.row).cmp(&(&b.document, b.candidate.row)))
-        });
+    /// Orders equal scores by the id of the parent's document, which `id` gives, and place in it. Few are equal: an id is
+    /// somewhere in memory, and is only read where it matters.
+    pub(super) fn sort<'a>(&mut self, id: impl Fn(u32, u32) -> Option<&'a str>) {
+        let of = |found: &Found| (id(found.candidate.segment, found.parent), found.candidate.row);
+        self.found.sort_by(|a, b| b.candidate.score.total_cmp(&a.candidate.score).then_with(|| of(a).cmp(&of(b))));
     }
 
     pub(super) fn truncate(&mut self, depth: usize) {
@@ -82,7 +84,7 @@ impl List {
 }
 
 /// A group of the final ranking.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Fused {
     pub(super) score: f64,
     /// Row of the parent that is shown.
@@ -94,35 +96,44 @@ pub(super) struct Fused {
     pub(super) dense: Option<(f64, usize)>,
     /// Score and rank, from 1, by words.
     pub(super) words: Option<(f64, usize)>,
-    document: String,
+}
+
+impl Fused {
+    /// Of one ranking, or of none yet.
+    fn of(found: &Found) -> Self {
+        let (segment, parent) = (found.candidate.segment, found.parent);
+        Self { score: 0.0, parent, segment, child: None, dense: None, words: None }
+    }
 }
 
 /// One ranking of the two that there are.
-pub(super) fn fuse(search: &Search, dense: Option<List>, words: Option<List>) -> Vec<Fused> {
-    let mut all: Vec<Fused> = Vec::new();
-    let mut places: HashMap<Group, usize> = HashMap::new();
-    for (rank, found) in (1..).zip(dense.into_iter().flat_map(|list| list.found)) {
-        places.insert(found.group, all.len());
-        let (segment, parent, child) = (found.candidate.segment, found.parent, Some(found.candidate.row));
+pub(super) fn fuse(search: &Search, families: &Families<'_>, dense: Option<&List>, words: Option<&List>) -> Vec<Fused> {
+    let dense = dense.map_or(&[][..], |list| &list.found);
+    let ranked = (1..).zip(dense).map(|(rank, found)| {
         let dense = Some((found.candidate.score, rank));
-        all.push(Fused { score: 0.0, parent, segment, child, dense, words: None, document: found.document });
-    }
-    for (rank, found) in (1..).zip(words.into_iter().flat_map(|list| list.found)) {
-        let words = Some((found.candidate.score, rank));
-        match places.get(&found.group) {
-            Some(&place) => join(search, &mut all[place], &found, words),
-            None => {
-                let (segment, parent) = (found.candidate.segment, found.parent);
-                let fused =
-                    Fused { score: 0.0, parent, segment, child: None, dense: None, words, document: found.document };
-                all.push(fused);
-            }
-        }
+        Fused { child: Some(found.candidate.row), dense, ..Fused::of(found) }
+    });
+    let mut all: Vec<Fused> = ranked.collect();
+    if let Some(words) = words {
+        add(search, &mut all, dense, words);
     }
     all.iter_mut().for_each(|fused| fused.score = score(search, fused));
-    all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| (&a.document, a.parent).cmp(&(&b.document, b.parent))));
+    let of = |fused: &Fused| (families.id(fused.segment, fused.parent), fused.parent);
+    all.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| of(a).cmp(&of(b))));
     all.truncate(search.k);
     all
+}
+
+/// Adds the ranking by words to that by vectors, whose groups are `known`.
+fn add(search: &Search, all: &mut Vec<Fused>, known: &[Found], words: &List) {
+    let places: QuickMap<Group, usize> = known.iter().map(|found| found.group).zip(0..).collect();
+    for (rank, found) in (1..).zip(&words.found) {
+        let words = Some((found.candidate.score, rank));
+        match places.get(&found.group) {
+            Some(&place) => join(search, &mut all[place], found, words),
+            None => all.push(Fused { words, ..Fused::of(found) }),
+        }
+    }
 }
 
 /// The passage of a document is that of the ranking in which it stands higher.

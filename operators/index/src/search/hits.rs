@@ -10,6 +10,7 @@ use super::{Mode, Question, Search};
 use crate::IndexError;
 use crate::document::child_text;
 use crate::segment::Children;
+use crate::segment::blocks::Room;
 use crate::snapshot::{Snapshot, rows_of, value};
 use crate::words::{question_words, words};
 
@@ -72,13 +73,64 @@ pub struct Hit {
 }
 
 impl Snapshot {
-    pub(super) fn hits(&self, search: &Search, question: &Question, found: Vec<Fused>) -> Result<Vec<Hit>, IndexError> {
-        let mut families = Families::new(self, search.unit);
-        found.into_iter().map(|fused| self.hit(search, question, &fused, families.of(fused.segment)?)).collect()
+    pub(super) fn hits(
+        &self,
+        search: &Search,
+        families: &Families<'_>,
+        question: &Question,
+        found: &[Fused],
+        room: &mut Room,
+    ) -> Result<Vec<Hit>, IndexError> {
+        self.touch(families, found)?;
+        let mut hits = Vec::with_capacity(found.len());
+        for (fused, text) in found.iter().zip(self.texts(found, room)?) {
+            hits.push(self.hit(search, question, fused, families.of(fused.segment)?, text)?);
+        }
+        Ok(hits)
     }
 
-    fn hit(&self, search: &Search, question: &Question, fused: &Fused, family: &Family) -> Result<Hit, IndexError> {
-        let (segment, row) = (fused.segment as usize, fused.parent as usize);
+    /// Reads a little of all that hits are made of. Each piece lies somewhere else in memory: waited for one after another,
+    /// as they are when every hit is made by itself, they take longer than all the rest of it.
+    fn touch(&self, families: &Families<'_>, found: &[Fused]) -> Result<(), IndexError> {
+        let mut sum = 0_u64;
+        for fused in found {
+            let Family { children, parents, documents } = families.of(fused.segment)?;
+            let (row, first) =
+                (fused.parent as usize, |text: &str| text.as_bytes().first().map_or(0, |&byte| byte.into()));
+            let document = parents.document.value(row) as usize;
+            let child = fused.child.map_or(0, |child| child as usize);
+            let of_child = children.start.values().get(child).zip(children.end.values().get(child));
+            sum ^= of_child.map_or(0, |(start, end)| start ^ end);
+            sum ^= parents.start.value(row) ^ parents.end.value(row) ^ u64::from(parents.page.value(row));
+            sum ^= first(documents.id.value(document)) ^ first(documents.title.value(document));
+            sum ^= first(documents.uri.value(document)) ^ first(parents.heading.value(row));
+        }
+        std::hint::black_box(sum);
+        Ok(())
+    }
+
+    /// The texts of what was found, those of each segment read together.
+    fn texts(&self, found: &[Fused], room: &mut Room) -> Result<Vec<String>, IndexError> {
+        let mut texts = vec![String::new(); found.len()];
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        order.sort_by_key(|&at| found[at].segment);
+        for same in order.chunk_by(|&a, &b| found[a].segment == found[b].segment) {
+            let parents: Vec<usize> = same.iter().map(|&at| found[at].parent as usize).collect();
+            let segment = found[same[0]].segment as usize;
+            self.each_text(segment, &parents, room, |at, text| text.clone_into(&mut texts[same[at]]))?;
+        }
+        Ok(texts)
+    }
+
+    fn hit(
+        &self,
+        search: &Search,
+        question: &Question,
+        fused: &Fused,
+        family: &Family,
+        text: String,
+    ) -> Result<Hit, IndexError> {
+        let row = fused.parent as usize;
         let Family { children, parents, documents } = family;
         let document = parents.document.value(row) as usize;
         let parent = ParentHit {
@@ -86,7 +138,7 @@ impl Snapshot {
             span: parents.start.value(row)..parents.end.value(row),
             heading: parents.heading.value(row).to_owned(),
             page: value(&parents.page, row),
-            text: self.text(segment, row)?,
+            text,
         };
         let child = match fused.child {
             Some(child) => Some(child as usize),

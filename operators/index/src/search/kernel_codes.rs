@@ -47,6 +47,16 @@ impl CodeKernel {
         }
     }
 
+    /// Does some work as the compiler does it with this kernel's instructions; what is not inlined does not get them.
+    #[inline]
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            CodeKernel::Vnni(kernel) => kernel.run(work),
+            _ => work(),
+        }
+    }
+
     /// The inner product of each row and each question: `out[question * rows + row]`.
     ///
     /// All rows and questions have `stride` bytes, a multiple of [`WIDTH`]; `out` has a place for each pair.

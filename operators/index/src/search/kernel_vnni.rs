@@ -21,6 +21,18 @@ impl Vnni {
         // SAFETY: `self` exists only where detection found AVX-512F and VNNI.
         unsafe { products(rows, questions, stride, out) }
     }
+
+    /// See [`CodeKernel::run`](super::kernel_codes::CodeKernel::run).
+    #[inline]
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: `self` exists only where detection found AVX-512F and VNNI.
+        unsafe { run(work) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn run<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 #[target_feature(enable = "avx512f,avx512vnni")]
@@ -29,9 +41,9 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
     let mut row = 0;
     while row < n {
         let here = &rows[row * stride..];
-        // One question alone needs many rows at a time, or each sum waits for itself.
+        // Few questions need many rows at a time, or each sum waits for itself.
         let taken = match n - row {
-            16.. if q == 1 => 16,
+            16.. if q < 4 => 16,
             4.. => 4,
             _ => 1,
         };
@@ -55,19 +67,27 @@ fn products(rows: &[u8], questions: &[i8], stride: usize, out: &mut [i32]) {
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
 fn sums<const R: usize, const Q: usize>(rows: &[u8], questions: &[i8], stride: usize) -> [[__m512i; R]; Q] {
-    let (rows, questions) = (&rows[..R * stride], &questions[..Q * stride]);
+    let count = stride / WIDTH;
+    let (rows, questions) = (rows.as_chunks::<WIDTH>().0, questions.as_chunks::<WIDTH>().0);
+    // Slices of one length that is known here: nothing is left to check at each step.
+    let mut row_at: [&[[u8; WIDTH]]; R] = [&[]; R];
+    let mut question_at: [&[[i8; WIDTH]]; Q] = [&[]; Q];
+    for r in 0..R {
+        row_at[r] = &rows[r * count..][..count];
+    }
+    for q in 0..Q {
+        question_at[q] = &questions[q * count..][..count];
+    }
     let mut sums = [[_mm512_setzero_si512(); R]; Q];
-    for at in (0..stride).step_by(WIDTH) {
+    for at in 0..count {
         let mut row = [_mm512_setzero_si512(); R];
         for r in 0..R {
-            let bytes = &rows[r * stride + at..][..WIDTH];
-            // SAFETY: the slice has a register's bytes.
-            row[r] = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+            // SAFETY: the array has a register's bytes.
+            row[r] = unsafe { _mm512_loadu_si512(row_at[r][at].as_ptr().cast()) };
         }
         for q in 0..Q {
-            let bytes = &questions[q * stride + at..][..WIDTH];
-            // SAFETY: the slice has a register's bytes.
-            let question = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+            // SAFETY: the array has a register's bytes.
+            let question = unsafe { _mm512_loadu_si512(question_at[q][at].as_ptr().cast()) };
             for r in 0..R {
                 sums[q][r] = _mm512_dpbusd_epi32(sums[q][r], row[r], question);
             }

@@ -3,6 +3,8 @@
 //! As many as have reached the wanted recall when the lists were made. Where some rows do not count, as many more as it
 //! takes to see as many rows that do; where most do not, all rows are looked at instead.
 
+use arrow_buffer::MutableBuffer;
+
 use super::codes::{Codes, Question};
 use super::kernel_codes::CodeKernel;
 use super::part::{Listed, Part};
@@ -11,7 +13,11 @@ use super::threads::each;
 /// Of fewer rows than this part the lists are no help: one in so many would have to be found in all of them.
 const RARE: usize = 8;
 /// Questions that are compared with the centres at a time: these are read once for all of them.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 32;
+/// Centres that are compared with them at a time: what comes out of it stays in the first-level cache.
+const CENTRES: usize = 64;
+/// Lists that are held against the last of the nearest in one go.
+const GLANCE: usize = 16;
 
 /// How many lists of a part to look into for a recall; none: all rows.
 pub(super) fn probes(recall: Option<usize>, part: &Part, lists: usize) -> Option<usize> {
@@ -21,16 +27,35 @@ pub(super) fn probes(recall: Option<usize>, part: &Part, lists: usize) -> Option
 
 /// How near each question is to each centre: more is nearer.
 pub(crate) fn nearness(kernel: CodeKernel, centres: &Codes, biases: &[f32], questions: &[Question]) -> Vec<Vec<f32>> {
-    let values: Vec<i8> = questions.iter().flat_map(|question| question.values.iter().copied()).collect();
-    let mut products = vec![0; centres.len() * questions.len()];
-    kernel.products(&centres.values, &values, centres.stride, &mut products);
-    let of = |(question, products): (&Question, &[i32])| {
-        let mut near = vec![0.0; centres.len()];
-        question.highs(centres, 0..centres.len(), products, 0.0, &mut near);
-        near.iter_mut().zip(biases).for_each(|(near, bias)| *near -= bias);
-        near
-    };
-    questions.iter().zip(products.chunks_exact(centres.len().max(1))).map(of).collect()
+    let mut near = vec![Vec::with_capacity(centres.len()); questions.len()];
+    each_nearness(kernel, centres, biases, questions, |question, _, some| near[question].extend_from_slice(some));
+    near
+}
+
+/// Calls `with` with a question, the first of some centres, and how near it is to these; all centres in order.
+fn each_nearness(
+    kernel: CodeKernel,
+    centres: &Codes,
+    biases: &[f32],
+    questions: &[Question],
+    mut with: impl FnMut(usize, usize, &[f32]),
+) {
+    let mut values = MutableBuffer::new(0);
+    Question::side_by_side(questions.iter(), &mut values);
+    let (count, stride) = (questions.len(), centres.stride);
+    let (mut products, mut near) = (vec![0; CENTRES * count], [0.0; CENTRES]);
+    for start in (0..centres.len()).step_by(CENTRES) {
+        let rows = start..(start + CENTRES).min(centres.len());
+        let (products, near) = (&mut products[..rows.len() * count], &mut near[..rows.len()]);
+        kernel.products(&centres.values[start * stride..rows.end * stride], values.typed_data(), stride, products);
+        kernel.run(|| {
+            for (at, (question, products)) in questions.iter().zip(products.chunks_exact(rows.len())).enumerate() {
+                question.highs(centres, rows.clone(), products, 0.0, near);
+                near.iter_mut().zip(&biases[rows.clone()]).for_each(|(near, bias)| *near -= bias);
+                with(at, start, near);
+            }
+        });
+    }
 }
 
 /// The lists that each question looks into, nearest first.
@@ -43,18 +68,22 @@ pub(super) fn choose_all(
     threads: usize,
 ) -> Vec<Vec<u32>> {
     let chunks: Vec<&[Question]> = questions.chunks(TOGETHER).collect();
-    let choose = |at: usize| {
-        let near = nearness(kernel, &listed.lists.centres, &listed.lists.biases, chunks[at]);
-        near.into_iter().map(|near| choose(part, listed, probes, near)).collect::<Vec<Vec<u32>>>()
+    let (centres, biases) = (&listed.lists.centres, &listed.lists.biases);
+    let choose = |at: usize| -> Vec<Vec<u32>> {
+        if part.count < part.rows() {
+            let near = nearness(kernel, centres, biases, chunks[at]);
+            return near.into_iter().map(|near| choose(part, listed, probes, near)).collect();
+        }
+        let mut nearest: Vec<Nearest> = chunks[at].iter().map(|_| Nearest::new(probes)).collect();
+        let with = |question: usize, first: usize, near: &[f32]| nearest[question].offer(first, near);
+        each_nearness(kernel, centres, biases, chunks[at], with);
+        nearest.into_iter().map(Nearest::sorted).collect()
     };
     each(threads, chunks.len(), choose).into_iter().flatten().collect()
 }
 
-/// The lists that a question looks into, nearest first.
+/// The lists that a question looks into where some rows do not count, nearest first.
 fn choose(part: &Part, listed: &Listed, probes: usize, near: Vec<f32>) -> Vec<u32> {
-    if part.count == part.rows() {
-        return nearest(&near, probes);
-    }
     let mut lists: Vec<(f32, u32)> = near.into_iter().zip(0..).collect();
     let wanted = probes * part.rows() / lists.len();
     let mut taken = probes.min(lists.len());
@@ -73,23 +102,41 @@ fn choose(part: &Part, listed: &Listed, probes: usize, near: Vec<f32>) -> Vec<u3
     }
 }
 
-/// The nearest lists, in order: what [`nearest_first`] finds, but most lists are only held against the last of the nearest.
-fn nearest(near: &[f32], most: usize) -> Vec<u32> {
-    let mut lists: Vec<(f32, u32)> = Vec::with_capacity(2 * most + TOGETHER);
-    let mut bar = f32::NEG_INFINITY;
-    for (start, chunk) in (0..).step_by(TOGETHER).zip(near.chunks(TOGETHER)) {
-        if chunk.iter().fold(true, |below, near| below & (*near < bar)) {
-            continue;
-        }
-        lists.extend(chunk.iter().copied().zip(start..).filter(|(near, _)| near.total_cmp(&bar).is_ge()));
-        if lists.len() >= 2 * most {
-            nearest_first(&mut lists, most);
-            lists.truncate(most);
-            bar = lists.last().map_or(bar, |last| last.0);
+/// Keeps the nearest lists: those that [`nearest_first`] brings to the front of all, but most are only held against the last
+/// of the nearest.
+struct Nearest {
+    most: usize,
+    lists: Vec<(f32, u32)>,
+    bar: f32,
+}
+
+impl Nearest {
+    fn new(most: usize) -> Self {
+        Self { most, lists: Vec::with_capacity(2 * most + GLANCE), bar: f32::NEG_INFINITY }
+    }
+
+    /// Some lists, by how near they are.
+    #[inline]
+    fn offer(&mut self, first: usize, near: &[f32]) {
+        for (start, some) in (first as u32..).step_by(GLANCE).zip(near.chunks(GLANCE)) {
+            let bar = self.bar;
+            if some.iter().fold(true, |below, near| below & (*near < bar)) {
+                continue;
+            }
+            self.lists.extend(some.iter().copied().zip(start..).filter(|(near, _)| near.total_cmp(&bar).is_ge()));
+            if self.lists.len() >= 2 * self.most {
+                nearest_first(&mut self.lists, self.most);
+                self.lists.truncate(self.most);
+                self.bar = self.lists.last().map_or(bar, |last| last.0);
+            }
         }
     }
-    nearest_first(&mut lists, most);
-    lists.iter().take(most).map(|(_, list)| *list).collect()
+
+    /// In order.
+    fn sorted(mut self) -> Vec<u32> {
+        nearest_first(&mut self.lists, self.most);
+        self.lists.iter().take(self.most).map(|(_, list)| *list).collect()
+    }
 }
 
 /// Brings the nearest lists to the front, in order; of equally near ones the first.
@@ -122,7 +169,9 @@ mod tests {
                 let mut all: Vec<(f32, u32)> = near.iter().copied().zip(0..).collect();
                 all.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
                 let expected: Vec<u32> = all.iter().take(most).map(|(_, list)| *list).collect();
-                assert_eq!(nearest(&near, most), expected, "{most} of {count}");
+                let mut nearest = Nearest::new(most);
+                (0..).step_by(CENTRES).zip(near.chunks(CENTRES)).for_each(|(at, near)| nearest.offer(at, near));
+                assert_eq!(nearest.sorted(), expected, "{most} of {count}");
             }
         }
     }

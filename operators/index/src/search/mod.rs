@@ -9,8 +9,8 @@
 //!                                                 └► reciprocal rank fusion ─► k hits, with text and place (hits.rs)
 //! ```
 //!
-//! Many questions of one call share filter and scan: the vectors are read once for all. Equal scores are ordered by
-//! document, so that an answer does not depend on how the documents lie in segments.
+//! Many questions of one call share filter and scan: the vectors are read once for all. No answer depends on the questions
+//! that are asked with it. Equal scores are ordered by document, so that none depends on how the documents lie in segments.
 
 mod best;
 mod bm25;
@@ -38,6 +38,7 @@ use serde::Serialize;
 
 use crate::bits::Bits;
 use crate::filter::{Fields, Filter};
+use crate::segment::blocks::Room;
 use crate::segment::{Children, Documents, ListedCodes, Lists, Parents, Recalls, Vectors};
 use crate::snapshot::Snapshot;
 use crate::{IndexError, Metric};
@@ -52,11 +53,11 @@ pub use hits::{ChildHit, Hit, ParentHit, Scored};
 pub(crate) use kernel_codes::CodeKernel;
 pub(crate) use lists::nearness;
 pub(crate) use part::Part;
-pub(crate) use threads::on_threads;
+pub(crate) use threads::{each, on_threads};
 
 /// More hits than this are refused: they would be an export.
 const MAX_K: usize = 100_000;
-/// Rows looked at for each group that is asked for, before more are looked at.
+/// Rows looked at for each group that is asked for, before more are looked at; fewer where groups have fewer.
 const ROWS_PER_GROUP: usize = 4;
 /// Up to so many vectors all are compared with a question, unless a recall is asked for: that takes some milliseconds.
 const MAX_SCANNED: usize = 200_000;
@@ -170,20 +171,21 @@ impl Snapshot {
             ));
         }
         let parents = self.wanted(search.filter.as_ref())?;
+        let families = Families::new(self, search.unit);
         let depth = if search.mode == Mode::Hybrid { search.k.max(search.fusion.depth) } else { search.k };
         let dense = match search.mode {
-            Mode::Words => vec![None; questions.len()],
-            _ => self.dense(search, &parents, questions, depth)?.into_iter().map(Some).collect(),
+            Mode::Words => None,
+            _ => Some(self.dense(search, &families, &parents, questions, depth)?),
         };
-        let answer = |at: usize| {
+        let answer = |room: &mut Room, at: usize| {
             let words = match search.mode {
                 Mode::Dense => None,
-                _ => Some(self.words(search, &parents, &questions[at], depth)?),
+                _ => Some(self.words(&families, &parents, &questions[at], depth)?),
             };
-            let found = fuse::fuse(search, dense[at].clone(), words);
-            self.hits(search, &questions[at], found)
+            let found = fuse::fuse(search, &families, dense.as_ref().map(|lists| &lists[at]), words.as_ref());
+            self.hits(search, &families, &questions[at], &found, room)
         };
-        threads::each(search.threads, questions.len(), answer).into_iter().collect()
+        threads::each_with(search.threads, questions.len(), Room::default, answer).into_iter().collect()
     }
 
     /// For each segment, the parents that count for a filter.
@@ -207,6 +209,7 @@ impl Snapshot {
     fn dense(
         &self,
         search: &Search,
+        families: &Families<'_>,
         parents: &[Arc<Bits>],
         questions: &[Question],
         depth: usize,
@@ -219,14 +222,15 @@ impl Snapshot {
         }
         let parts = self.parts(search, metric, parents)?;
         let rows = parts.iter().map(|part| part.count).sum::<usize>();
-        let mut most = depth.saturating_mul(ROWS_PER_GROUP).saturating_add(1).min(rows);
-        let mut lists: Vec<Option<List>> = vec![None; questions.len()];
+        let mut most = depth.saturating_mul(self.rows_per_group(search.unit)).saturating_add(1).min(rows);
+        let mut lists: Vec<Option<List>> = questions.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..questions.len()).collect();
         while !open.is_empty() {
-            let asked = vectors.picked(&open);
-            let found = dense::search(&parts, &asked, most, search.threads)?;
-            let settle = |at: usize| self.settle(search.unit, &parts, &asked, at, &found[at], depth);
-            let settled = threads::each(search.threads, open.len(), settle);
+            let some = (open.len() < questions.len()).then(|| vectors.picked(&open));
+            let asked = some.as_ref().unwrap_or(&vectors);
+            let found = dense::search(&parts, asked, most, search.threads)?;
+            let settle = |room: &mut Room, at: usize| families.settle(&parts, asked, at, &found[at], depth, room);
+            let settled = threads::each_with(search.threads, open.len(), Room::default, settle);
             // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left. Only of
             // the questions that need it: what one of them finds is not to depend on the others.
             for (&question, settled) in open.iter().zip(settled) {
@@ -237,6 +241,13 @@ impl Snapshot {
             most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
         }
         Ok(lists.into_iter().flatten().collect())
+    }
+
+    /// How many rows are looked at for each group first: as many as groups have on average.
+    fn rows_per_group(&self, unit: Unit) -> usize {
+        let counts = self.counts();
+        let groups = if unit == Unit::Parent { counts.parents } else { counts.documents + counts.hidden };
+        (counts.children.div_ceil(groups.max(1)) as usize).clamp(1, ROWS_PER_GROUP)
     }
 
     /// The vectors of all segments, and how they are looked through.
@@ -302,7 +313,7 @@ impl Snapshot {
 
     fn words(
         &self,
-        search: &Search,
+        families: &Families<'_>,
         parents: &[Arc<Bits>],
         question: &Question,
         depth: usize,
@@ -313,7 +324,6 @@ impl Snapshot {
             let found = bm25::search(self, parents, &question.text, most)?;
             let all = found.len() < most || most >= rows;
             let others = found.last().filter(|_| !all).map_or(f64::NEG_INFINITY, |last| last.score);
-            let mut families = Families::new(self, search.unit);
             let list = families.of_parents(&found)?;
             if list.is_settled(depth, others) {
                 return families.sorted(list, depth);

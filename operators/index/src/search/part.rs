@@ -6,7 +6,7 @@ use super::codes::Codes;
 use super::dense::Worth;
 use crate::bits::Bits;
 use crate::cache::Cache;
-use crate::segment::blocks::Blocks;
+use crate::segment::blocks::{Blocks, Room};
 use crate::segment::{ListedCodes, Lists, Segment, Vectors};
 use crate::{IndexError, Metric};
 
@@ -34,12 +34,6 @@ pub(super) struct Listed {
     pub(super) codes: Arc<ListedCodes>,
     pub(super) cache: Arc<Cache>,
     pub(super) segment: Arc<Segment>,
-}
-
-impl Listed {
-    pub(super) fn blocks(&self) -> Blocks<'_> {
-        Blocks::vectors(&self.cache, &self.segment)
-    }
 }
 
 impl Part {
@@ -100,19 +94,17 @@ impl Part {
         self.count == self.rows() || places.any(|place| self.counts.get(self.row_at(place)))
     }
 
-    /// Calls `with` with a row's vector.
-    pub(super) fn with_row<T>(
+    /// Calls `with` with the vector of each row, and at which place among `rows` that is.
+    pub(super) fn each_vector(
         &self,
-        row: usize,
-        room: &mut Vec<f32>,
-        with: impl FnOnce(&[f32]) -> T,
-    ) -> Result<T, IndexError> {
+        rows: &[usize],
+        room: &mut Room,
+        mut with: impl FnMut(usize, &[f32]),
+    ) -> Result<(), IndexError> {
         match &self.vectors {
-            Stored::Plain(vectors) => Ok(with(vectors.row(row))),
-            Stored::Listed(listed) => {
-                listed.blocks().vector(row, room)?;
-                Ok(with(room))
-            }
+            Stored::Plain(vectors) => rows.iter().enumerate().for_each(|(at, &row)| with(at, vectors.row(row))),
+            Stored::Listed(listed) => Blocks::vectors(&listed.cache, &listed.segment).each_vector(rows, room, with)?,
         }
+        Ok(())
     }
 }

@@ -21,15 +21,25 @@ pub(crate) fn on_threads<T: Send>(threads: usize, work: &(impl Fn() -> T + Sync)
 
 /// What is made of each number below `count`, in order, by whichever thread is free.
 pub(crate) fn each<T: Send>(threads: usize, count: usize, make: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    each_with(threads, count, || (), |(), number| make(number))
+}
+
+/// The same, where each thread has room of its own for what it makes.
+pub(crate) fn each_with<R, T: Send>(
+    threads: usize,
+    count: usize,
+    room: impl Fn() -> R + Sync,
+    make: impl Fn(&mut R, usize) -> T + Sync,
+) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let work = || {
-        let mut made = Vec::new();
+        let (mut made, mut room) = (Vec::new(), room());
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= count {
                 return made;
             }
-            made.push((number, make(number)));
+            made.push((number, make(&mut room, number)));
         }
     };
     let mut all: Vec<(usize, T)> = on_threads(threads.min(count), &work).into_iter().flatten().collect();

@@ -8,10 +8,12 @@
 //! The first answer from a million passages fetches some megabytes of their texts and vectors instead of gigabytes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{BLOCK, Place, Section, Segment, ipc, tables};
 use crate::IndexError;
 use crate::cache::Cache;
+use crate::search::each;
 
 impl Segment {
     /// A block of a section: all of its bytes where it is not cut into blocks.
@@ -28,6 +30,23 @@ impl Segment {
     pub(crate) fn blocks(&self, section: Section) -> u64 {
         self.footer.sections.get(section as usize).map_or(0, |place| place.blocks.len() as u64)
     }
+}
+
+/// Blocks that are fetched at a time: an object store answers many requests as soon as one.
+const FETCHES: usize = 8;
+/// Rows that are read at a time: so many blocks are held at most, or two for each row where it lies in two, whatever the
+/// cache's budget is.
+const ROWS: usize = 32;
+
+/// Room for what is read, to be used again and again.
+#[derive(Default)]
+pub(crate) struct Room {
+    places: Vec<Range<u64>>,
+    /// The numbers of the blocks in which these lie, and the blocks.
+    numbers: Vec<u64>,
+    held: Vec<Option<Arc<Vec<u8>>>>,
+    bytes: Vec<u8>,
+    vector: Vec<f32>,
 }
 
 /// A section of which parts are read.
@@ -48,47 +67,64 @@ impl<'a> Blocks<'a> {
         Self { cache, segment, section: Section::Vectors }
     }
 
-    /// The text of a row.
-    pub(crate) fn text(&self, row: usize) -> Result<String, IndexError> {
-        let (offsets, texts) = (self.buffer(1)?, self.buffer(2)?);
-        let mut ends = Vec::with_capacity(16);
-        let at = offsets.start + 8 * row as u64;
-        self.read(at..at + 16, &offsets, &mut |bytes| ends.extend_from_slice(bytes))?;
-        let (ends, _) = ends.as_chunks::<8>();
-        let place = |at: usize| ends.get(at).and_then(|end| texts.start.checked_add(u64::from_le_bytes(*end)));
-        let (start, end) = place(0).zip(place(1)).ok_or_else(|| self.lies())?;
-        let mut text = Vec::new();
-        self.read(start..end, &texts, &mut |bytes| text.extend_from_slice(bytes))?;
-        String::from_utf8(text).map_err(|_| self.segment.corrupt(self.section, "a text is not UTF-8"))
-    }
-
-    /// The vector of a row.
-    pub(crate) fn vector(&self, row: usize, vector: &mut Vec<f32>) -> Result<(), IndexError> {
-        vector.clear();
-        let place = self.place_of(row)?;
-        // Blocks and buffers begin at multiples of four bytes, so no number lies in two blocks.
-        let numbers = |bytes: &[u8]| vector.extend(bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)));
-        self.read(place, &self.buffer(2)?, &mut { numbers })?;
-        let sound = vector.len() == self.segment.footer.dimension as usize && vector.iter().all(|x| x.is_finite());
-        if sound { Ok(()) } else { Err(self.segment.corrupt(self.section, "a vector is not one of finite numbers")) }
-    }
-
-    /// The blocks in which the vectors of these rows begin that are not in memory, each once.
-    pub(crate) fn missing(&self, rows: impl Iterator<Item = usize>) -> Result<Vec<u64>, IndexError> {
-        if self.segment.blocks(self.section) == 0 {
-            return Ok(Vec::new());
+    /// Calls `with` with the text of each row, and at which place among `rows` that is.
+    pub(crate) fn each_text(
+        &self,
+        rows: &[usize],
+        room: &mut Room,
+        mut with: impl FnMut(usize, &str),
+    ) -> Result<(), IndexError> {
+        for (some, rows) in rows.chunks(ROWS).enumerate() {
+            self.read_texts(rows, room)?;
+            let mut rest = room.bytes.as_slice();
+            for (at, place) in (some * ROWS..).zip(&room.places) {
+                let (text, others) = rest.split_at((place.end - place.start) as usize);
+                rest = others;
+                let text = std::str::from_utf8(text);
+                with(at, text.map_err(|_| self.segment.corrupt(self.section, "a text is not UTF-8"))?);
+            }
         }
-        let number = |row| Ok::<_, IndexError>(self.place_of(row)?.start / BLOCK);
-        let mut numbers = rows.map(number).collect::<Result<Vec<u64>, _>>()?;
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.retain(|&number| !self.cache.has_block(self.segment, self.section, number));
-        Ok(numbers)
+        Ok(())
     }
 
-    /// Brings a block into memory.
-    pub(crate) fn bring(&self, number: u64) -> Result<(), IndexError> {
-        self.cache.block(self.segment, self.section, number).map(drop)
+    fn read_texts(&self, rows: &[usize], room: &mut Room) -> Result<(), IndexError> {
+        let (offsets, texts) = (self.buffer(1)?, self.buffer(2)?);
+        room.places.clear();
+        room.places.extend(rows.iter().map(|&row| offsets.start + 8 * row as u64).map(|at| at..at + 16));
+        self.read(&offsets, room)?;
+        room.places.clear();
+        let place = |end: &[u8; 8]| texts.start.checked_add(u64::from_le_bytes(*end)).ok_or_else(|| self.lies());
+        for [start, end] in room.bytes.as_chunks::<8>().0.as_chunks::<2>().0 {
+            room.places.push(place(start)?..place(end)?);
+        }
+        self.read(&texts, room)
+    }
+
+    /// Calls `with` with the vector of each row, and at which place among `rows` that is.
+    pub(crate) fn each_vector(
+        &self,
+        rows: &[usize],
+        room: &mut Room,
+        mut with: impl FnMut(usize, &[f32]),
+    ) -> Result<(), IndexError> {
+        let width = 4 * self.segment.footer.dimension as usize;
+        for (some, rows) in rows.chunks(ROWS).enumerate() {
+            room.places.clear();
+            for &row in rows {
+                room.places.push(self.place_of(row)?);
+            }
+            self.read(&self.buffer(2)?, room)?;
+            let Room { bytes, vector, .. } = &mut *room;
+            for (at, bytes) in (some * ROWS..).zip(bytes.chunks_exact(width)) {
+                vector.clear();
+                vector.extend(bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)));
+                if !vector.iter().fold(true, |finite, x: &f32| finite & x.is_finite()) {
+                    return Err(self.segment.corrupt(self.section, "a vector is not one of finite numbers"));
+                }
+                with(at, vector);
+            }
+        }
+        Ok(())
     }
 
     fn place_of(&self, row: usize) -> Result<Range<u64>, IndexError> {
@@ -114,19 +150,48 @@ impl<'a> Blocks<'a> {
         self.segment.corrupt(self.section, "its lengths do not fit its bytes")
     }
 
-    /// Reads bytes of the section, which must lie in one of its buffers, piece by piece.
-    fn read(&self, range: Range<u64>, buffer: &Range<u64>, each: &mut dyn FnMut(&[u8])) -> Result<(), IndexError> {
-        if range.start < buffer.start || range.start > range.end || range.end > buffer.end {
+    /// Reads the room's places, which must lie in one of the section's buffers, into its bytes, one after another. All are
+    /// copied before the first one is looked at: so memory is waited for once, and not once for each.
+    fn read(&self, buffer: &Range<u64>, room: &mut Room) -> Result<(), IndexError> {
+        let outside =
+            |place: &Range<u64>| place.start < buffer.start || place.start > place.end || place.end > buffer.end;
+        if room.places.iter().any(outside) {
             return Err(self.lies());
         }
         let size = if self.segment.blocks(self.section) == 0 { u64::MAX } else { BLOCK };
-        let mut at = range.start;
-        while at < range.end {
-            let block = self.cache.block(self.segment, self.section, at / size)?;
-            let end = range.end.min((at / size).saturating_add(1).saturating_mul(size));
-            let inside = (at % size) as usize..(end - at / size * size) as usize;
-            each(block.get(inside).ok_or_else(|| self.lies())?);
-            at = end;
+        self.hold(room, size)?;
+        let Room { places, numbers, held, bytes, .. } = room;
+        bytes.clear();
+        for place in places {
+            let mut at = place.start;
+            while at < place.end {
+                let number = at / size;
+                let block = numbers.binary_search(&number).ok().and_then(|found| held[found].as_ref());
+                let end = place.end.min((number + 1).saturating_mul(size));
+                let inside = (at % size) as usize..(end - number * size) as usize;
+                bytes.extend_from_slice(block.and_then(|block| block.get(inside)).ok_or_else(|| self.lies())?);
+                at = end;
+            }
+        }
+        held.clear();
+        Ok(())
+    }
+
+    /// Brings the blocks in which the room's places lie into memory, several at a time.
+    fn hold(&self, room: &mut Room, size: u64) -> Result<(), IndexError> {
+        let Room { places, numbers, held, .. } = room;
+        numbers.clear();
+        held.clear();
+        for place in places.iter().filter(|place| !place.is_empty()) {
+            numbers.extend(place.start / size..=(place.end - 1) / size);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        self.cache.find_blocks(self.segment, self.section, numbers, held);
+        let missing: Vec<usize> = (0..held.len()).filter(|&at| held[at].is_none()).collect();
+        let bring = |at: usize| self.cache.block(self.segment, self.section, numbers[missing[at]]);
+        for (at, block) in missing.iter().zip(each(FETCHES, missing.len(), bring)) {
+            held[*at] = Some(block?);
         }
         Ok(())
     }

@@ -205,6 +205,38 @@ fn filters_hold_and_narrow_ones_are_exact() {
 }
 
 #[test]
+fn an_answer_depends_on_neither_company_nor_threads_nor_memory() {
+    for metric in [Metric::InnerProduct, Metric::L2] {
+        let (store, cloud, mut dice, mut writer) = made_with(metric);
+        into_lists(&store);
+        let end = DOCUMENTS as i64;
+        // A second segment, without lists, that hides some of the first.
+        let new =
+            (0..500).map(|n| put(end + n as i64, document(DOCUMENTS - 100 + n, cloud.vector(&mut dice)))).collect();
+        writer.apply(&batch(end..end + 500, new)).unwrap();
+        let questions = questions(&cloud, &mut dice, 200);
+        // With no budget every block is read anew.
+        let [snapshot, poor] = [1 << 30, 0].map(|budget| Reader::open(store.clone(), "c", budget).unwrap().snapshot());
+        for (unit, filter) in [(Unit::Document, None), (Unit::Parent, None), (Unit::Document, Some("third <> 1"))] {
+            let search = |snapshot: &Snapshot, questions: &[Question], threads| {
+                let (recall, filter) = (Recall::AtLeast(0.9), filter.map(|text| Filter::parse(text).unwrap()));
+                let search = Search { mode: Mode::Dense, unit, recall, filter, threads, ..Search::default() };
+                snapshot.search(&search, questions).unwrap()
+            };
+            let together = search(&snapshot, &questions, 1);
+            for threads in [2, 5] {
+                assert_eq!(search(&snapshot, &questions, threads), together, "{metric:?} {unit:?} {threads} threads");
+            }
+            for (questions, together) in questions.chunks(3).zip(together.chunks(3)).take(20) {
+                assert_eq!(search(&snapshot, questions, 2), together, "{metric:?} {unit:?} in other company");
+                assert_eq!(search(&snapshot, &questions[..1], 1), together[..1], "{metric:?} {unit:?} alone");
+            }
+            assert_eq!(search(&poor, &questions[..20], 2), together[..20], "{metric:?} {unit:?} without memory");
+        }
+    }
+}
+
+#[test]
 fn the_same_vectors_get_the_same_lists() {
     let digests: Vec<String> = (0..2)
         .map(|_| {
