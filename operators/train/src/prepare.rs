@@ -107,7 +107,7 @@ fn arrange(tables: &Tables, settings: &Settings, threads: usize) -> Result<Prepa
     let parts = source.split(settings)?;
     source.check_weights(parts.train.iter().copied(), " in the training part")?;
     source.check_weights(parts.test.iter().copied(), " in the test part")?;
-    let (mean, scale) = standardisation(tables, &parts.train)?;
+    let (mean, scale) = standardisation(tables, &parts.train, threads)?;
     source.scale_numbers(&parts.train)?;
     let by_row = source.loss_weights(settings, &parts.train)?;
     let standardised = |which: &[usize]| source.rows(which, Some((&mean, &scale)), &by_row);
@@ -231,11 +231,11 @@ impl Source<'_> {
         Ok(Parts { train, validation, test })
     }
 
-    /// The rows without a share of each class, and that share.
+    /// The rows without a share of each class, and that share, both in order.
     fn part(&self, rows: &[usize], share: f64, seed: u64, purpose: u64) -> Result<(Vec<usize>, Vec<usize>), Refusal> {
         let mut of_class = vec![Vec::new(); self.class_names().len().max(1)];
         rows.iter().for_each(|&row| of_class[self.class(row)].push(row));
-        let (mut kept, mut taken) = (Vec::new(), Vec::new());
+        let mut taken = vec![false; self.tables.rows];
         for (class, mut rows) in of_class.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
             if rows.len() < 2 {
                 let name = self.class_names().get(class).map_or("", String::as_str);
@@ -244,12 +244,9 @@ impl Source<'_> {
             }
             Random::new(seed, purpose + class as u64).shuffle(&mut rows);
             let count = ((rows.len() as f64 * share).round() as usize).clamp(1, rows.len() - 1);
-            kept.extend(rows.split_off(count));
-            taken.extend(rows);
+            rows[..count].iter().for_each(|&row| taken[row] = true);
         }
-        kept.sort_unstable();
-        taken.sort_unstable();
-        Ok((kept, taken))
+        Ok(rows.iter().partition(|row| !taken[**row]))
     }
 
     /// Brings the numbers of a regression to mean 0 and deviation 1 over the training part.
@@ -374,16 +371,23 @@ fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     (mean, (squares / count).sqrt())
 }
 
-/// Mean and deviation of each feature over the training part.
-fn standardisation(tables: &Tables, train: &[usize]) -> Result<(Vec<f32>, Vec<f32>), Refusal> {
-    let mut part = Vec::with_capacity(train.len());
-    let mut of = |values: &[f32]| {
-        part.clear();
-        part.extend(train.iter().map(|&row| values[row]));
-        let moments = Moments::of(&part);
-        (moments.mean, moments.deviation)
+/// Mean and deviation of each feature over the training part; each thread looks at its share of the features.
+fn standardisation(tables: &Tables, train: &[usize], threads: usize) -> Result<(Vec<f32>, Vec<f32>), Refusal> {
+    let share = |features: &[Feature]| {
+        let mut part = Vec::with_capacity(train.len());
+        let moments = features.iter().map(|feature| {
+            part.clear();
+            part.extend(train.iter().map(|&row| feature.values[row]));
+            let moments = Moments::of(&part);
+            (moments.mean, moments.deviation)
+        });
+        moments.collect::<Vec<_>>()
     };
-    let all: Vec<_> = tables.features.iter().map(|feature| of(&feature.values)).collect();
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let shares = tables.features.chunks(tables.features.len().div_ceil(threads).max(1));
+        let shares: Vec<_> = shares.map(|features| scope.spawn(|| share(features))).collect();
+        shares.into_iter().flat_map(|share| share.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
+    });
     // Beside rounding, a constant's deviation is zero.
     let constant = |(mean, scale): &(f64, f64)| *scale <= mean.abs() * 1e-7 || (1.0 / *scale as f32).is_infinite();
     let names: Vec<_> = tables.features.iter().zip(&all).filter(|(_, m)| constant(m)).map(|(f, _)| &*f.name).collect();
