@@ -22,9 +22,7 @@ impl Snapshot {
     /// Fields that filters can name, each with the kinds of its values: those of all documents' metadata, and `id`, `title`
     /// and `uri`. A list counts as what is in it. Reads the metadata of what is new since an earlier version was asked.
     pub fn fields(&self) -> Result<BTreeMap<String, Kinds>, IndexError> {
-        let documents = self.counts().documents;
-        let mut fields: BTreeMap<String, Kinds> =
-            OWN.map(|name| (name.to_owned(), Kinds::from([(FieldKind::Text, documents)]))).into();
+        let mut fields: BTreeMap<String, Kinds> = OWN.map(|name| (name.to_owned(), Kinds::new())).into();
         for segment in 0..self.live.len() {
             for (name, more) in self.segment_fields(segment)?.iter() {
                 if let Some(kinds) = field(&mut fields, name) {
@@ -32,19 +30,32 @@ impl Snapshot {
                 }
             }
         }
+        for name in OWN {
+            let kinds = fields.remove(name).unwrap_or_default();
+            fields.insert(name.to_owned(), self.with_own(kinds));
+        }
         Ok(fields)
     }
 
-    /// The kinds of one field, as [`fields`](Self::fields) has them; none where no document has it.
+    /// The kinds of one field, as [`fields`](Self::fields) has them; none where no document has it, among the first 10,000
+    /// names of each segment.
     pub fn kinds(&self, name: &str) -> Result<Option<Kinds>, IndexError> {
-        let own = || Kinds::from([(FieldKind::Text, self.counts().documents)]);
-        let mut found = OWN.contains(&name).then(own);
+        let mut found: Option<Kinds> = None;
         for segment in 0..self.live.len() {
             if let Some(more) = self.segment_fields(segment)?.get(name) {
                 merge(found.get_or_insert_default(), more);
             }
         }
-        Ok(found)
+        Ok(if OWN.contains(&name) { Some(self.with_own(found.unwrap_or_default())) } else { found })
+    }
+
+    /// Documents whose metadata does not have the name show their own.
+    fn with_own(&self, mut kinds: Kinds) -> Kinds {
+        let own = self.counts().documents.saturating_sub(kinds.values().sum());
+        if own > 0 {
+            *kinds.entry(FieldKind::Text).or_default() += own;
+        }
+        kinds
     }
 
     fn segment_fields(&self, segment: usize) -> Result<Arc<BTreeMap<String, Kinds>>, IndexError> {

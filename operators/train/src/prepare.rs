@@ -19,6 +19,9 @@ const VALIDATION_SPLIT: u64 = 1 << 42;
 /// Rows of the test part that each epoch looks at where nothing is held out: enough for three digits of an AUC.
 const WATCHED_ROWS: usize = 1 << 14;
 
+/// Fewer are not worth another thread.
+const ROWS_PER_THREAD: usize = 1 << 12;
+
 /// What the network learns.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Target {
@@ -77,10 +80,10 @@ struct Source<'a> {
     threads: usize,
 }
 
-/// On two threads where there are two.
+/// On so many threads; one more describes the table meanwhile.
 pub(crate) fn prepare(tables: &Tables, settings: &Settings, threads: usize) -> Result<Prepared, Refusal> {
     let describe = || (fingerprint(tables), tables.features.iter().map(statistics).collect::<Vec<_>>());
-    let arrange = || arrange(tables, settings, threads.max(1));
+    let arrange = || arrange(tables, settings, threads.min(tables.rows / ROWS_PER_THREAD).max(1));
     let (prepared, (fingerprint, features)) = match threads {
         0 | 1 => (arrange(), describe()),
         _ => std::thread::scope(|scope| {

@@ -22,7 +22,7 @@ use crate::{IndexError, Metric};
 const BLOCK: usize = 1024;
 /// Rows whose products are computed before they are looked at: they stay in the first-level cache's neighbour.
 pub(super) const STEP: usize = 64;
-/// Candidates beyond those that are asked for, among which rounding may have changed the order.
+/// Candidates beyond those that are asked for: where rounding may have changed the order, it is mostly among these.
 const SLACK: usize = 16;
 
 /// Questions as vectors, one after another.
@@ -62,6 +62,21 @@ impl Questions {
             Metric::L2 => (1.0, -square),
         };
         move |worth| worth * scale + shift
+    }
+
+    /// How much more a row may be worth than its product in single precision says, where none is longer than `longest`.
+    /// A sum of `n` products is wrong by at most `n` roundings of the lengths' product (Higham, Accuracy and Stability of
+    /// Numerical Algorithms, 3.1); a square's rounding is what [`Worth::of`] takes for it.
+    fn rounding(&self, question: usize, longest: f64) -> f64 {
+        const OF_SQUARE: f64 = 1e-6;
+        let question = self.get(question);
+        let length = sum(question, question, |a, b| a * b).sqrt();
+        let product = self.dimension as f64 * f64::from(f32::EPSILON) * length;
+        match self.metric {
+            Metric::InnerProduct => product * longest,
+            Metric::Cosine => product + OF_SQUARE * length,
+            Metric::L2 => 2.0 * product * longest + OF_SQUARE * longest * longest,
+        }
     }
 
     /// Some of them.
@@ -149,14 +164,26 @@ fn plain(
         best
     };
     let found = on_threads(threads.min(blocks.len()).max(1), &work);
-    let merged = merge(found, most.saturating_add(SLACK), questions.len());
+    let kept = most.saturating_add(SLACK);
+    let merged = merge(found, kept, questions.len());
+    let longest = longest(parts);
     let hopeful = |(question, best): (usize, Best)| {
-        let all = Hopeful { rows: best.sorted(), others: f64::NEG_INFINITY };
-        let rows = all.best(parts, questions, question, most)?;
-        let last = rows.get(most.wrapping_sub(1)).map_or(f64::NEG_INFINITY, |last| last.score);
-        Ok(Hopeful { rows, others: last })
+        let mut rows = best.sorted();
+        let last = rows.get(kept.wrapping_sub(1)).map(|last| last.score + questions.rounding(question, longest));
+        let others = last.map_or(f64::NEG_INFINITY, questions.scored(question));
+        exact(parts, questions, question, &mut rows, &mut Room::default())?;
+        Ok(Hopeful { rows, others })
     };
     merged.into_iter().enumerate().map(hopeful).collect()
+}
+
+/// The length of the longest vector.
+fn longest(parts: &[Part]) -> f64 {
+    let squares = |part: &Part| match &part.vectors {
+        Stored::Plain(vectors) => vectors.squares().iter().copied().fold(0.0, f32::max),
+        _ => 0.0,
+    };
+    f64::from(parts.iter().map(squares).fold(0.0, f32::max)).sqrt()
 }
 
 fn merge(found: Vec<Vec<Best>>, most: usize, questions: usize) -> Vec<Best> {

@@ -34,8 +34,7 @@ impl Segment {
 
 /// Blocks that are fetched at a time: an object store answers many requests as soon as one.
 const FETCHES: usize = 8;
-/// Rows that are read at a time: so many blocks are held at most, or two for each row where it lies in two, whatever the
-/// cache's budget is.
+/// Rows that are read at a time: the blocks in which they lie are held, whatever the cache's budget is.
 const ROWS: usize = 32;
 
 /// Room for what is read, to be used again and again.
