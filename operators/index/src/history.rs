@@ -8,7 +8,7 @@
 //!                                             ─ not there ──► put the same bytes again, until patience ends
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lunapark_stores::{ArtifactStore, Creation, StoreError};
@@ -16,7 +16,7 @@ use lunapark_stores::{ArtifactStore, Creation, StoreError};
 use crate::clock::wait;
 use crate::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use crate::names;
-use crate::{IndexError, Reason};
+use crate::{IndexError, Reason, WriterName};
 
 /// First pause before a put whose answer was lost is made again.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -26,6 +26,22 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 pub(crate) struct History {
     pub(crate) store: Arc<ArtifactStore>,
     pub(crate) collection: String,
+    /// A manifest that was looked into, and when the store says that it was written: where both are as they were, a
+    /// listing is enough to tell that nothing is new.
+    known: Arc<Mutex<Option<(Version, i64)>>>,
+}
+
+/// Which manifest it is. Not its number alone: a collection that was dropped and made anew counts from the beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) number: u64,
+    pub(crate) writer: WriterName,
+}
+
+impl Version {
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        Self { number: manifest.number, writer: manifest.writer.clone() }
+    }
 }
 
 /// What came of a put.
@@ -38,7 +54,7 @@ pub(crate) enum Put {
 impl History {
     pub(crate) fn new(store: Arc<ArtifactStore>, collection: &str) -> Result<Self, IndexError> {
         names::check(collection)?;
-        Ok(Self { store, collection: collection.to_owned() })
+        Ok(Self { store, collection: collection.to_owned(), known: Arc::default() })
     }
 
     /// Number and time of writing of all manifests that are kept, ascending.
@@ -50,20 +66,20 @@ impl History {
         Ok(kept)
     }
 
-    /// The newest number of all, or of those from `known` on.
-    fn newest_number(&self, known: Option<u64>) -> Result<Option<u64>, IndexError> {
+    /// The newest number of all, or of those from `known` on, and when it was written.
+    fn newest_number(&self, known: Option<u64>) -> Result<Option<(u64, i64)>, IndexError> {
         let folder = names::manifests(&self.collection);
         let listed = match known.and_then(|known| known.checked_sub(1)) {
             Some(before) => self.store.list_named_after(&folder, &names::manifest(&self.collection, before))?,
             None => self.store.list_named(&folder)?,
         };
-        Ok(listed.iter().filter_map(|found| names::number(&found.name)).max())
+        Ok(listed.iter().filter_map(|found| Some((names::number(&found.name)?, found.modified))).max())
     }
 
     /// The newest manifest.
     pub(crate) fn newest(&self) -> Result<Option<Manifest>, IndexError> {
         let mut listed = None;
-        while let Some(number) = self.newest_number(None)?.filter(|number| listed != Some(*number)) {
+        while let Some((number, _)) = self.newest_number(None)?.filter(|(number, _)| listed != Some(*number)) {
             if let Some(manifest) = self.get(number)? {
                 return Ok(Some(manifest));
             }
@@ -73,17 +89,27 @@ impl History {
         Ok(None)
     }
 
-    /// The newest manifest, where it is newer than one that was seen. The newest one is never swept, so where neither that
-    /// one nor a newer one is left the collection was dropped.
-    pub(crate) fn newest_after(&self, seen: u64) -> Result<Option<Manifest>, IndexError> {
-        let number = self.newest_number(Some(seen))?.ok_or_else(|| self.missing())?;
-        if number == seen {
+    /// The newest manifest, where it is another than the one that was seen. The newest one is never swept, so where neither
+    /// that one nor a newer one is left the collection was dropped; where there is one nevertheless, it was made anew.
+    pub(crate) fn newest_after(&self, seen: &Version) -> Result<Option<Manifest>, IndexError> {
+        let Some((number, written)) = self.newest_number(Some(seen.number))? else { return self.anew() };
+        if number == seen.number && self.is_known(seen, written) {
             return Ok(None);
         }
-        match self.get(number)? {
-            Some(manifest) => Ok(Some(manifest)),
-            None => self.newest()?.map(Some).ok_or_else(|| self.missing()),
-        }
+        let Some(manifest) = self.get(number)? else { return self.anew() };
+        let found = Version::of(&manifest);
+        let is_other = found != *seen;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((found, written));
+        Ok(is_other.then_some(manifest))
+    }
+
+    fn is_known(&self, seen: &Version, written: i64) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_some_and(|(version, then)| version == seen && *then == written)
+    }
+
+    fn anew(&self) -> Result<Option<Manifest>, IndexError> {
+        self.newest()?.map(Some).ok_or_else(|| self.missing())
     }
 
     /// The manifest of a number; none where it is not there.

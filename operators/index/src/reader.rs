@@ -7,7 +7,7 @@ use lunapark_stores::ArtifactStore;
 
 use crate::IndexError;
 use crate::cache::Cache;
-use crate::history::History;
+use crate::history::{History, Version};
 use crate::manifest::{Manifest, SegmentEntry};
 use crate::segment::Segment;
 use crate::snapshot::Snapshot;
@@ -36,7 +36,7 @@ impl Reader {
     /// Looks for a newer version: one listing where there is none. Only segments that are new are read.
     pub fn refresh(&self) -> Result<Arc<Snapshot>, IndexError> {
         let before = self.snapshot();
-        let found = self.history.newest_after(before.version())?;
+        let found = self.history.newest_after(&Version::of(before.manifest()))?;
         let Some(manifest) = found else { return Ok(before) };
         let after = match snapshot(&self.history, &self.cache, manifest, Some(&before)) {
             // A compaction and a sweep may have passed between the manifest and its segments.
@@ -44,7 +44,8 @@ impl Reader {
             Ok(after) => after,
         };
         let mut newest = self.lock();
-        if newest.version() < after.version() {
+        // Where nobody was here meanwhile, it is newer whatever its number: the collection may have been made anew.
+        if Arc::ptr_eq(&newest, &before) || newest.version() < after.version() {
             self.cache.keep(&after.segments);
             *newest = Arc::clone(&after);
         }
@@ -86,12 +87,12 @@ impl Reader {
 pub(crate) fn newest<T>(history: &History, make: impl Fn(Manifest) -> Result<T, IndexError>) -> Result<T, IndexError> {
     let mut manifest = history.newest()?.ok_or_else(|| history.missing())?;
     loop {
-        let number = manifest.number;
+        let seen = Version::of(&manifest);
         let error = match make(manifest) {
             Ok(made) => return Ok(made),
             Err(error) => error,
         };
-        manifest = history.newest_after(number)?.ok_or(error)?;
+        manifest = history.newest_after(&seen)?.ok_or(error)?;
     }
 }
 

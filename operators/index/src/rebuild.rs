@@ -25,7 +25,7 @@ use lunapark_stores::ArtifactStore;
 use crate::cache::Cache;
 use crate::clock::{Watch, now, random};
 use crate::document::{Action, Change, Document, Source};
-use crate::history::{History, Put};
+use crate::history::{History, Put, Version};
 use crate::manifest::{MAX_MANIFEST_BYTES, Manifest, Reason, SegmentEntry};
 use crate::segment::{Documents, build};
 use crate::snapshot::Snapshot;
@@ -170,7 +170,7 @@ impl Rebuild<'_> {
     fn still<T>(&self, live: &Snapshot, read: Result<T, IndexError>) -> Result<Option<T>, IndexError> {
         match read {
             Ok(read) => Ok(Some(read)),
-            Err(_) if self.history.newest_after(live.version())?.is_some() => Ok(None),
+            Err(_) if self.history.newest_after(&Version::of(live.manifest()))?.is_some() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -268,7 +268,7 @@ impl Rebuild<'_> {
         self.write_draft()?;
         self.check_segments()?;
         let watch = Watch::start();
-        if self.history.newest_after(live.number)?.is_some() {
+        if self.history.newest_after(&Version::of(live))?.is_some() {
             return Ok(None);
         }
         let mut next = live.successor(Reason::Reindexed, name(self.instance), now());

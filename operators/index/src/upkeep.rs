@@ -10,7 +10,7 @@ use lunapark_stores::ArtifactStore;
 
 use crate::IndexError;
 use crate::compact::{Compaction, compact};
-use crate::history::History;
+use crate::history::{History, Version};
 use crate::manifest::Manifest;
 use crate::sweep::{Sweep, Swept, sweep};
 
@@ -42,7 +42,7 @@ pub struct Upkeep {
     instance: String,
     plan: UpkeepPlan,
     /// The newest version that was seen.
-    seen: Option<u64>,
+    seen: Option<Version>,
     /// Segments that the last merges left.
     left: usize,
     swept: Option<Instant>,
@@ -67,7 +67,7 @@ impl Upkeep {
         // A merge that fails, for want of room too, must not keep a sweep from making room.
         let merged = newest.map_or(Ok(()), |manifest| {
             self.merge(&manifest, stop, &mut done)?;
-            self.seen = Some(manifest.number);
+            self.seen = Some(Version::of(&manifest));
             Ok(())
         });
         if !stop() && self.swept.is_none_or(|swept| swept.elapsed() >= self.plan.sweep_every) {
@@ -79,7 +79,7 @@ impl Upkeep {
 
     /// The newest version, where it has not been seen.
     fn newest(&self) -> Result<Option<Manifest>, IndexError> {
-        match self.seen {
+        match &self.seen {
             Some(seen) => self.history.newest_after(seen),
             None => self.history.newest()?.map(Some).ok_or_else(|| self.history.missing()),
         }

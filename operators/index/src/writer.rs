@@ -26,7 +26,7 @@ use lunapark_stores::ArtifactStore;
 use crate::answers::Answers;
 use crate::clock::{Watch, now, random, wait};
 use crate::document::{Applied, Batch, Change, Source};
-use crate::history::{History, Put};
+use crate::history::{History, Put, Version};
 use crate::manifest::{Manifest, Reason, SegmentEntry, WriterName};
 use crate::segment::{Built, build};
 use crate::{IndexError, Settings};
@@ -107,7 +107,7 @@ impl Writer {
 
     /// Looks for a newer manifest.
     pub fn refresh(&mut self) -> Result<&Manifest, IndexError> {
-        if let Some(newest) = self.history.newest_after(self.current.number)? {
+        if let Some(newest) = self.history.newest_after(&Version::of(&self.current))? {
             self.current = newest;
         }
         Ok(&self.current)

@@ -91,7 +91,8 @@ mod tests {
     #[test]
     fn all_kernels_give_the_same_sums() {
         let mut dice = Dice(77);
-        for (rows, questions, stride) in [(1, 1, 64), (3, 2, 128), (16, 1, 384), (37, 1, 64), (37, 2, 128), (37, 3, 384), (21, 9, 384), (0, 3, 64)]
+        for (rows, questions, stride) in
+            [(1, 1, 64), (3, 2, 128), (16, 1, 384), (37, 1, 64), (37, 2, 128), (37, 3, 384), (21, 9, 384), (0, 3, 64)]
         {
             let a: Vec<u8> = (0..rows * stride).map(|_| dice.next() as u8).collect();
             let b: Vec<i8> = (0..questions * stride).map(|_| dice.next() as i8).collect();

@@ -367,6 +367,8 @@ fn unindexed(error: IndexError) -> OperatorError {
         IndexError::Refused { .. } | IndexError::Name(_) => OperatorError::fatal(error.to_string()),
         // It was given another encoder a moment ago: what that means is decided when it is tried again.
         IndexError::OtherSettings { .. } => later(error.to_string()),
+        // It was dropped a moment ago: it is made anew when the batch is tried again.
+        IndexError::NoCollection(_) => later(error.to_string()),
         _ if error.passes() => later(error.to_string()),
         _ => OperatorError { retry: Retry::After(MENDED), message: error.to_string() },
     }

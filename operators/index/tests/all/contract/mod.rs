@@ -17,11 +17,12 @@ const BUDGET: u64 = 1 << 30;
 pub fn suite(store: &Arc<ArtifactStore>) {
     probe(store).unwrap();
     changes_become_versions(store);
+    what_is_made_anew_is_another(store);
     replays_change_nothing(store);
     refused(store);
     compaction_and_sweep(store);
     racing_writers(store);
-    let all = ["many", "merged", "refusing", "replayed", "versions"];
+    let all = ["anew", "many", "merged", "refusing", "replayed", "versions"];
     assert_eq!(list(store).unwrap(), all);
     let (mut late, mut dice) = (writer(store, "many"), Dice(9));
     let reader = Reader::open(Arc::clone(store), "many", BUDGET).unwrap();
@@ -45,6 +46,26 @@ pub fn suite(store: &Arc<ArtifactStore>) {
 
 fn writer(store: &Arc<ArtifactStore>, name: &str) -> Writer {
     Writer::open(Arc::clone(store), name, &settings(), "one").unwrap()
+}
+
+fn what_is_made_anew_is_another(store: &Arc<ArtifactStore>) {
+    let mut dice = Dice(9);
+    let (a, b) = (document(&mut dice, "a"), document(&mut dice, "b"));
+    let mut late = writer(store, "anew");
+    late.apply(&batch(0..1, vec![put(0, a.clone())])).unwrap();
+    let reader = Reader::open(Arc::clone(store), "anew", BUDGET).unwrap();
+    assert_eq!(documents(&reader.refresh().unwrap()), std::slice::from_ref(&a));
+    drop_collection(store, "anew").unwrap();
+    writer(store, "anew").apply(&batch(0..1, vec![put(0, b.clone())])).unwrap();
+    let again = reader.refresh().unwrap();
+    assert_eq!((again.version(), documents(&again)), (1, vec![b.clone()]), "of the number that it had");
+    assert!(Arc::ptr_eq(&again, &reader.refresh().unwrap()), "nothing is new");
+    late.apply(&batch(1..2, vec![put(1, a.clone())])).unwrap();
+    assert_eq!(documents(&reader.refresh().unwrap()), [a, b], "an older writer goes on with what is there");
+    drop_collection(store, "anew").unwrap();
+    writer(store, "anew");
+    let empty = reader.refresh().unwrap();
+    assert_eq!((empty.version(), documents(&empty)), (0, vec![]), "of a lower number");
 }
 
 fn changes_become_versions(store: &Arc<ArtifactStore>) {
