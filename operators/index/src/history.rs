@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lunapark_stores::{ArtifactStore, Creation, StoreError};
+use lunapark_stores::{ArtifactStore, Creation, Listed, StoreError};
 
 use crate::clock::wait;
 use crate::manifest::{MAX_MANIFEST_BYTES, Manifest};
@@ -26,9 +26,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 pub(crate) struct History {
     pub(crate) store: Arc<ArtifactStore>,
     pub(crate) collection: String,
-    /// A manifest that was looked into, and when the store says that it was written: where both are as they were, a
-    /// listing is enough to tell that nothing is new.
-    known: Arc<Mutex<Option<(Version, i64)>>>,
+    /// A manifest that was looked into, as it was listed then: where it is listed like that again, nothing is new.
+    known: Arc<Mutex<Option<(Version, Listed)>>>,
 }
 
 /// Which manifest it is. Not its number alone: a collection that was dropped and made anew counts from the beginning.
@@ -66,14 +65,15 @@ impl History {
         Ok(kept)
     }
 
-    /// The newest number of all, or of those from `known` on, and when it was written.
-    fn newest_number(&self, known: Option<u64>) -> Result<Option<(u64, i64)>, IndexError> {
+    /// The newest number of all, or of those from `known` on.
+    fn newest_number(&self, known: Option<u64>) -> Result<Option<(u64, Listed)>, IndexError> {
         let folder = names::manifests(&self.collection);
         let listed = match known.and_then(|known| known.checked_sub(1)) {
             Some(before) => self.store.list_named_after(&folder, &names::manifest(&self.collection, before))?,
             None => self.store.list_named(&folder)?,
         };
-        Ok(listed.iter().filter_map(|found| Some((names::number(&found.name)?, found.modified))).max())
+        let numbered = listed.into_iter().filter_map(|found| Some((names::number(&found.name)?, found)));
+        Ok(numbered.max_by_key(|(number, _)| *number))
     }
 
     /// The newest manifest.
@@ -92,20 +92,20 @@ impl History {
     /// The newest manifest, where it is another than the one that was seen. The newest one is never swept, so where neither
     /// that one nor a newer one is left the collection was dropped; where there is one nevertheless, it was made anew.
     pub(crate) fn newest_after(&self, seen: &Version) -> Result<Option<Manifest>, IndexError> {
-        let Some((number, written)) = self.newest_number(Some(seen.number))? else { return self.anew() };
-        if number == seen.number && self.is_known(seen, written) {
+        let Some((number, listed)) = self.newest_number(Some(seen.number))? else { return self.anew() };
+        if number == seen.number && self.is_known(seen, &listed) {
             return Ok(None);
         }
         let Some(manifest) = self.get(number)? else { return self.anew() };
         let found = Version::of(&manifest);
         let is_other = found != *seen;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((found, written));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((found, listed));
         Ok(is_other.then_some(manifest))
     }
 
-    fn is_known(&self, seen: &Version, written: i64) -> bool {
+    fn is_known(&self, seen: &Version, listed: &Listed) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().is_some_and(|(version, then)| version == seen && *then == written)
+        known.as_ref().is_some_and(|(version, then)| version == seen && then == listed)
     }
 
     fn anew(&self) -> Result<Option<Manifest>, IndexError> {

@@ -172,6 +172,7 @@ fn plain(
         let last = rows.get(kept.wrapping_sub(1)).map(|last| last.score + questions.rounding(question, longest));
         let others = last.map_or(f64::NEG_INFINITY, questions.scored(question));
         exact(parts, questions, question, &mut rows, &mut Room::default())?;
+        rows.sort_unstable_by(Candidate::order);
         Ok(Hopeful { rows, others })
     };
     merged.into_iter().enumerate().map(hopeful).collect()

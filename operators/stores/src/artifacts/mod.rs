@@ -63,6 +63,8 @@ pub struct Listed {
     pub bytes: u64,
     /// When it was written, in milliseconds since 1970, by the store's clock.
     pub modified: i64,
+    /// What the store calls this content of it: another one has another, also within the clock's tick.
+    pub e_tag: Option<String>,
 }
 
 impl ArtifactStore {
@@ -221,7 +223,7 @@ impl ArtifactStore {
 
     fn listed(&self, found: ObjectMeta) -> Listed {
         let (name, modified) = (self.name_of(&found.location), found.last_modified.timestamp_millis());
-        Listed { name, bytes: found.size, modified }
+        Listed { name, bytes: found.size, modified, e_tag: found.e_tag }
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
