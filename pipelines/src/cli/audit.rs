@@ -1,10 +1,10 @@
 //! `lunapark audit`: proves from the topics that every message ended exactly once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use lunapark_topics::LogErrorKind;
 
 use super::Context;
@@ -58,7 +58,10 @@ pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> a
     let request = request(context, args)?;
     let failed = || format!("cannot audit pipeline {} on {}", request.pipeline, request.topic);
     let report = match context.log.topic(&request.topic) {
-        Err(error) if error.kind == LogErrorKind::TopicMissing => before_all(&request),
+        Err(error) if error.kind == LogErrorKind::TopicMissing => {
+            refuse_gone(context, &request)?;
+            before_all(&request)
+        }
         found => {
             found.with_context(failed)?;
             let bar = output::progress(None, "{spinner} {human_pos} records read, {per_sec}, {elapsed}");
@@ -125,14 +128,32 @@ fn refuse_unread(context: &Context, request: &AuditRequest) -> anyhow::Result<()
     if reads.contains(&*request.topic) {
         return Ok(());
     }
-    let ledgers = [context.catalog.ledger.name().clone(), context.catalog.training_ledger.name().clone()];
-    let found = pipelines(&*context.log, &ledgers).context("cannot read the ledger")?;
+    let found = accounts(context)?;
     reads.extend(found.get(&request.pipeline).into_iter().flatten().cloned());
     match reads.contains(&*request.topic) {
         true => Ok(()),
         false if reads.is_empty() => Err(unknown(context, &request.pipeline, found.keys())),
         false => Err(unread(context, request, &reads)),
     }
+}
+
+/// A topic that is gone proves nothing of what was sent to it: that is not the same as nothing having been sent.
+fn refuse_gone(context: &Context, request: &AuditRequest) -> anyhow::Result<()> {
+    let AuditRequest { topic, pipeline, .. } = request;
+    if accounts(context)?.get(pipeline).is_some_and(|topics| topics.contains(&**topic)) {
+        bail!(
+            "topic {topic} is gone, and the ledger accounts for messages of it that pipeline {} has ended: nothing can be \
+             proven of them any more",
+            short(context, pipeline)
+        );
+    }
+    Ok(())
+}
+
+/// The pipelines of the ledgers, with the topics that they read.
+fn accounts(context: &Context) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+    let ledgers = [context.catalog.ledger.name().clone(), context.catalog.training_ledger.name().clone()];
+    pipelines(&*context.log, &ledgers).context("cannot read the ledger")
 }
 
 fn short<'a>(context: &Context, pipeline: &'a str) -> &'a str {

@@ -1,5 +1,7 @@
 //! `lunapark collections`: what is searched, and its upkeep.
 
+mod overview;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -112,7 +114,7 @@ pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode>
 fn execute(config: &Config, store: &Arc<ArtifactStore>, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     let json = out.json;
     match &args.command {
-        Command::List => all(store, out, json),
+        Command::List => overview::all(store, out, json),
         Command::Show(named) => show(store, &named.name, out, json),
         Command::Compact(args) => merge(store, args, &config.instance, out, json),
         Command::Reindex(named) => reindex(config, &named.name, out, json),
@@ -150,32 +152,6 @@ fn shown(store: &Arc<ArtifactStore>, name: &str) -> anyhow::Result<Shown> {
         versions: reader.versions()?,
         next: snapshot.manifest().next.clone(),
     })
-}
-
-fn all(store: &Arc<ArtifactStore>, out: &mut Output<'_>, json: bool) -> anyhow::Result<ExitCode> {
-    let found = list(store)?.iter().map(|name| shown(store, name)).collect::<Result<Vec<_>, _>>()?;
-    if json {
-        out.document(&found)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let titles = [&["collection"], &COUNTED.map(|(title, _)| title)[..], &["model", "size", "version"]].concat();
-    let mut table = Table::new(&titles);
-    for each in &found {
-        let [documents, hidden, passages, vectors] = COUNTED.map(|(_, of)| number(of(&each.counts)));
-        table.row([
-            each.name.clone(),
-            documents,
-            hidden,
-            passages,
-            vectors,
-            each.settings.model.clone(),
-            size(each.counts.bytes),
-            each.version.to_string(),
-        ]);
-    }
-    out.table(&table)?;
-    explain_hidden(found.iter().map(|each| &each.counts), out)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// One of the counts.
@@ -414,9 +390,28 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_collection_hides_no_other() {
+        let (folder, store) = store(&["notes", "papers"]);
+        let manifests = folder.path().join("collections/notes/manifests");
+        for manifest in manifests.read_dir().unwrap() {
+            std::fs::write(manifest.unwrap().path(), "xx").unwrap();
+        }
+        let listed = |json| {
+            let mut bytes = Vec::new();
+            let code = overview::all(&store, &mut Output::new(&mut bytes, json), json).unwrap();
+            (String::from_utf8(bytes).unwrap(), code)
+        };
+        let (text, code) = listed(false);
+        assert!(text.contains("papers") && text.contains("notes is damaged: "), "{text}");
+        let all: Value = serde_json::from_str(&listed(true).0).unwrap();
+        assert_eq!((&all[0]["name"], &all[1]["name"], code), (&"notes".into(), &"papers".into(), ExitCode::FAILURE));
+        assert!(all[0]["error"].is_string() && all[1]["error"].is_null(), "{all:#}");
+    }
+
+    #[test]
     fn both_overviews_count_under_the_same_names() {
         let (_folder, store) = store(&["papers"]);
-        let listed = printed(false, |out| all(&store, out, false)).unwrap();
+        let listed = printed(false, |out| overview::all(&store, out, false)).unwrap();
         let shown = printed(false, |out| show(&store, "papers", out, false)).unwrap();
         for (title, _) in COUNTED {
             assert!(listed.lines().next().unwrap().contains(title), "{listed}");

@@ -10,6 +10,7 @@ mod commit;
 mod config;
 mod context;
 mod error;
+mod led;
 mod native;
 mod orphans;
 mod patience;
@@ -127,7 +128,8 @@ impl Log for KafkaLog {
     }
 
     fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, LogError> {
-        let found = self.metadata().fetch_watermarks(&partition.topic, partition.partition, self.timeout());
+        let ask = || self.metadata().fetch_watermarks(&partition.topic, partition.partition, self.timeout());
+        let found = led::ask(self.timeout(), ask);
         let (low, high) = found.map_err(|e| self.error("watermarks", &e).at(partition.clone()))?;
         Ok(Watermarks { low, high })
     }
@@ -138,9 +140,12 @@ impl Log for KafkaLog {
         config.set("isolation.level", "read_uncommitted");
         let asking: BaseConsumer<PlainContext> =
             config.create_with_context(PlainContext::default()).map_err(|e| self.error("ends", &e))?;
-        let end = |at: &TopicPartition| match asking.fetch_watermarks(&at.topic, at.partition, self.timeout()) {
-            Ok((_, end)) => Ok(end),
-            Err(e) => Err(self.error("ends", &e).at(at.clone())),
+        let end = |at: &TopicPartition| {
+            let ask = || asking.fetch_watermarks(&at.topic, at.partition, self.timeout());
+            match led::ask(self.timeout(), ask) {
+                Ok((_, end)) => Ok(end),
+                Err(e) => Err(self.error("ends", &e).at(at.clone())),
+            }
         };
         partitions.iter().map(end).collect()
     }
@@ -150,7 +155,8 @@ impl Log for KafkaLog {
         let mut query = TopicPartitionList::new();
         let at = Offset::Offset(millis.max(0));
         query.add_partition_offset(&partition.topic, partition.partition, at).map_err(doing)?;
-        let found = self.metadata().offsets_for_times(query, self.timeout()).map_err(doing)?;
+        let ask = || self.metadata().offsets_for_times(query.clone(), self.timeout());
+        let found = led::ask(self.timeout(), ask).map_err(doing)?;
         match found.elements().first().map(|e| e.offset()) {
             Some(Offset::Offset(offset)) => Ok(offset),
             _ => Ok(self.watermarks(partition)?.high),

@@ -93,6 +93,16 @@ fn before_the_first_event_there_is_nothing_to_audit() {
 }
 
 #[test]
+fn a_topic_that_is_gone_is_not_one_that_was_never_there() {
+    let fixture = scored();
+    fixture.context.log.delete_topic("lab.inference.events").unwrap();
+    for options in [&[][..], &["--deep"]] {
+        let gone = audit::execute(&fixture.context, &parsed(options), &mut Output::new(vec![], false)).unwrap_err();
+        assert!(gone.to_string().contains("lab.inference.events is gone, and the ledger accounts for"), "{gone}");
+    }
+}
+
+#[test]
 fn a_pipeline_on_a_topic_that_it_does_not_read_is_refused() {
     let fixture = scored();
     let refused = |options: &[&str]| {
