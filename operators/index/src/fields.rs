@@ -30,10 +30,7 @@ impl Snapshot {
                 }
             }
         }
-        for name in OWN {
-            let kinds = fields.remove(name).unwrap_or_default();
-            fields.insert(name.to_owned(), self.with_own(kinds));
-        }
+        OWN.iter().for_each(|name| self.add_own(fields.entry((*name).to_owned()).or_default()));
         Ok(fields)
     }
 
@@ -46,16 +43,18 @@ impl Snapshot {
                 merge(found.get_or_insert_default(), more);
             }
         }
-        Ok(if OWN.contains(&name) { Some(self.with_own(found.unwrap_or_default())) } else { found })
+        if OWN.contains(&name) {
+            self.add_own(found.get_or_insert_default());
+        }
+        Ok(found)
     }
 
     /// Documents whose metadata does not have the name show their own.
-    fn with_own(&self, mut kinds: Kinds) -> Kinds {
+    fn add_own(&self, kinds: &mut Kinds) {
         let own = self.counts().documents.saturating_sub(kinds.values().sum());
         if own > 0 {
             *kinds.entry(FieldKind::Text).or_default() += own;
         }
-        kinds
     }
 
     fn segment_fields(&self, segment: usize) -> Result<Arc<BTreeMap<String, Kinds>>, IndexError> {

@@ -16,7 +16,7 @@ pub(crate) struct Moments {
 
 impl Moments {
     /// In two passes: the squares are those of distances from the mean.
-    pub(crate) fn of(values: &[f32]) -> Self {
+    pub(crate) fn of<T: Copy + Into<f64>>(values: &[T]) -> Self {
         let (mut count, mut sum) = ([0.0; LANES], [0.0; LANES]);
         let (mut min, mut max) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
         each(values, |lane, value| {
@@ -42,17 +42,14 @@ impl Moments {
     }
 }
 
-/// Shows each value to its lane; what is missing of the last row of lanes is NaN.
+/// Shows each value to its lane.
 #[inline(always)]
-fn each(values: &[f32], mut see: impl FnMut(usize, f64)) {
+fn each<T: Copy + Into<f64>>(values: &[T], mut see: impl FnMut(usize, f64)) {
     let (whole, rest) = values.as_chunks::<LANES>();
-    let mut last = [f32::NAN; LANES];
-    last[..rest.len()].copy_from_slice(rest);
-    for row in whole.iter().chain(std::iter::once(&last)) {
-        for (lane, value) in row.iter().enumerate() {
-            see(lane, f64::from(*value));
-        }
+    for row in whole {
+        row.iter().enumerate().for_each(|(lane, value)| see(lane, (*value).into()));
     }
+    rest.iter().enumerate().for_each(|(lane, value)| see(lane, (*value).into()));
 }
 
 #[cfg(test)]

@@ -255,7 +255,8 @@ impl Source<'_> {
     /// Brings the numbers of a regression to mean 0 and deviation 1 over the training part.
     fn scale_numbers(&mut self, train: &[usize]) -> Result<(), Refusal> {
         if let Target::Number { .. } = self.target {
-            let (mean, scale) = mean_and_deviation(train.iter().map(|&row| self.truth[row]));
+            let part: Vec<f64> = train.iter().map(|&row| self.truth[row]).collect();
+            let Moments { mean, deviation: scale, .. } = Moments::of(&part);
             if scale <= 0.0 || !scale.is_finite() {
                 let what = "the label is the same number in all training rows";
                 return Err(Refusal::data(format!("{what}; use a column that varies")));
@@ -364,14 +365,6 @@ impl Source<'_> {
 fn statistics(Feature { name, values }: &Feature) -> FeatureStatistics {
     let Moments { present, mean, deviation, min, max } = Moments::of(values);
     FeatureStatistics { name: name.clone(), min, max, mean, std: deviation, missing: values.len() as u64 - present }
-}
-
-/// Of the population, in two passes.
-fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let (count, sum) = values.clone().fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
-    let mean = sum / count;
-    let squares: f64 = values.map(|value| (value - mean) * (value - mean)).sum();
-    (mean, (squares / count).sqrt())
 }
 
 /// Mean and deviation of each feature over the training part; each thread looks at its share of the features.

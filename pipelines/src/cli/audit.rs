@@ -91,10 +91,8 @@ fn before_all(request: &AuditRequest) -> AuditReport {
 }
 
 fn request(context: &Context, args: &Args) -> anyhow::Result<AuditRequest> {
-    let prefix = context.catalog.prefix();
     let pipeline = match (&args.pipeline, &args.topic) {
-        (Some(name), _) if name.starts_with(prefix) => name.clone(),
-        (Some(name), _) => format!("{prefix}{name}"),
+        (Some(name), _) => context.group_of(name),
         (None, Some(topic)) => reader_of(context, topic).unwrap_or(&context.group_of_pipeline).to_owned(),
         (None, None) => context.group_of_pipeline.clone(),
     };
@@ -144,7 +142,7 @@ fn refuse_gone(context: &Context, request: &AuditRequest) -> anyhow::Result<()> 
         bail!(
             "topic {topic} is gone, and the ledger accounts for messages of it that pipeline {} has ended: nothing can be \
              proven of them any more",
-            short(context, pipeline)
+            context.short(pipeline)
         );
     }
     Ok(())
@@ -156,24 +154,20 @@ fn accounts(context: &Context) -> anyhow::Result<BTreeMap<String, BTreeSet<Strin
     pipelines(&*context.log, &ledgers).context("cannot read the ledger")
 }
 
-fn short<'a>(context: &Context, pipeline: &'a str) -> &'a str {
-    pipeline.strip_prefix(context.catalog.prefix()).unwrap_or(pipeline)
-}
-
 fn unknown<'a>(context: &Context, pipeline: &str, found: impl Iterator<Item = &'a String>) -> anyhow::Error {
-    let found: Vec<&str> = found.map(|name| short(context, name)).collect();
+    let found: Vec<&str> = found.map(|name| context.short(name)).collect();
     let known = match found.is_empty() {
         true => "the ledger is empty".to_owned(),
         false => format!("the ledger holds {}", found.join(", ")),
     };
-    let configured = context.groups().map(|name| short(context, name)).join(", ");
-    anyhow!("there is no pipeline `{}`: the configuration names {configured}; {known}", short(context, pipeline))
+    let configured = context.groups().map(|name| context.short(name)).join(", ");
+    anyhow!("there is no pipeline `{}`: the configuration names {configured}; {known}", context.short(pipeline))
 }
 
 fn unread(context: &Context, request: &AuditRequest, reads: &BTreeSet<String>) -> anyhow::Error {
-    let (pipeline, topic) = (short(context, &request.pipeline), &request.topic);
+    let (pipeline, topic) = (context.short(&request.pipeline), &request.topic);
     let reads = reads.iter().map(|topic| format!("`{topic}`")).collect::<Vec<_>>().join(" and ");
-    let other = reader_of(context, topic).map(|other| short(context, other));
+    let other = reader_of(context, topic).map(|other| context.short(other));
     let other = other.map_or(String::new(), |other| format!("; `{topic}` is read by `{other}` (--pipeline {other})"));
     anyhow!("pipeline `{pipeline}` does not read `{topic}`, but {reads}{other}")
 }

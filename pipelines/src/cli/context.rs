@@ -28,4 +28,15 @@ impl Context {
         [&self.group_of_pipeline, &self.group_of_training, &self.group_of_documents, &self.group_of_search]
             .map(String::as_str)
     }
+
+    /// The group of a pipeline that was named with the prefix or without it.
+    pub fn group_of(&self, pipeline: &str) -> String {
+        let prefix = self.catalog.prefix();
+        if pipeline.starts_with(prefix) { pipeline.to_owned() } else { format!("{prefix}{pipeline}") }
+    }
+
+    /// The name of a pipeline without the prefix, for people.
+    pub fn short<'a>(&self, pipeline: &'a str) -> &'a str {
+        pipeline.strip_prefix(self.catalog.prefix()).unwrap_or(pipeline)
+    }
 }

@@ -79,16 +79,18 @@ impl Shop {
             .with("store.s3_secret_access_key", quoted(&self.options.secret_access_key))
     }
 
-    fn reader(&self, place: &Workplace, collection: &str) -> Reader {
+    fn store(&self, place: &Workplace) -> ArtifactStore {
         let url = format!("{}/topics-{}", self.url, place.prefix());
-        let store = ArtifactStore::open(&url, &self.options).expect("the store");
-        Reader::open(Arc::new(store), collection, CACHE_BYTES).expect("the collection")
+        ArtifactStore::open(&url, &self.options).expect("the store")
+    }
+
+    fn reader(&self, place: &Workplace, collection: &str) -> Reader {
+        Reader::open(Arc::new(self.store(place)), collection, CACHE_BYTES).expect("the collection")
     }
 
     /// Lists of segments that reindexers were making and never finished.
     fn drafts(&self, place: &Workplace) -> usize {
-        let url = format!("{}/topics-{}", self.url, place.prefix());
-        let store = ArtifactStore::open(&url, &self.options).expect("the store");
+        let store = self.store(place);
         store.list_named(&format!("collections/{COLLECTION}/drafts")).expect("a folder").len()
     }
 

@@ -25,6 +25,9 @@ pub(super) const STEP: usize = 64;
 /// Candidates beyond those that are asked for: where rounding may have changed the order, it is mostly among these.
 const SLACK: usize = 16;
 
+/// What a row's square in single precision may be wrong by, as a share of it.
+const SQUARE_ROUNDING: f64 = 1e-6;
+
 /// Questions as vectors, one after another.
 pub(crate) struct Questions {
     pub(crate) values: Vec<f32>,
@@ -66,16 +69,15 @@ impl Questions {
 
     /// How much more a row may be worth than its product in single precision says, where none is longer than `longest`.
     /// A sum of `n` products is wrong by at most `n` roundings of the lengths' product (Higham, Accuracy and Stability of
-    /// Numerical Algorithms, 3.1); a square's rounding is what [`Worth::of`] takes for it.
+    /// Numerical Algorithms, 3.1); a square's rounding is [`SQUARE_ROUNDING`].
     fn rounding(&self, question: usize, longest: f64) -> f64 {
-        const OF_SQUARE: f64 = 1e-6;
         let question = self.get(question);
         let length = sum(question, question, |a, b| a * b).sqrt();
         let product = self.dimension as f64 * f64::from(f32::EPSILON) * length;
         match self.metric {
             Metric::InnerProduct => product * longest,
-            Metric::Cosine => product + OF_SQUARE * length,
-            Metric::L2 => 2.0 * product * longest + OF_SQUARE * longest * longest,
+            Metric::Cosine => product + SQUARE_ROUNDING * length,
+            Metric::L2 => 2.0 * product * longest + SQUARE_ROUNDING * longest * longest,
         }
     }
 
@@ -168,11 +170,10 @@ fn plain(
     let merged = merge(found, kept, questions.len());
     let longest = longest(parts);
     let hopeful = |(question, best): (usize, Best)| {
-        let mut rows = best.sorted();
+        let rows = best.sorted();
         let last = rows.get(kept.wrapping_sub(1)).map(|last| last.score + questions.rounding(question, longest));
         let others = last.map_or(f64::NEG_INFINITY, questions.scored(question));
-        exact(parts, questions, question, &mut rows, &mut Room::default())?;
-        rows.sort_unstable_by(Candidate::order);
+        let rows = Hopeful { rows, others }.best(parts, questions, question, kept)?;
         Ok(Hopeful { rows, others })
     };
     merged.into_iter().enumerate().map(hopeful).collect()
@@ -267,7 +268,7 @@ impl Worth {
     /// What a product is worth; `side` says how often what rounding of the row's length may come to is added.
     #[inline]
     pub(super) fn of(self, product: f64, side: f64) -> f64 {
-        product * self.scale + self.shift - side * 1e-6 * self.shift
+        product * self.scale + self.shift - side * SQUARE_ROUNDING * self.shift
     }
 }
 

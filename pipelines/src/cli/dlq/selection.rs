@@ -53,14 +53,11 @@ impl Selection {
     fn of_pipelines(&self, context: &Context) -> anyhow::Result<Vec<String>> {
         let all = inputs(context);
         let Some(pipeline) = &self.pipeline else { return Ok(all.into_iter().map(|(_, topic)| topic).collect()) };
-        let prefix = context.catalog.prefix();
-        let group = if pipeline.starts_with(prefix) { pipeline.clone() } else { format!("{prefix}{pipeline}") };
+        let group = context.group_of(pipeline);
         let topics: Vec<_> = all.into_iter().filter(|(of, _)| *of == group).map(|(_, topic)| topic).collect();
         if topics.is_empty() {
-            let short = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
-            let known: Vec<_> = context.groups().map(short).into();
-            let names = known.iter().map(String::as_str);
-            bail!("there is no pipeline `{}`{}", short(pipeline), among(&short(pipeline), names));
+            let (short, known) = (context.short(pipeline), context.groups().map(|group| context.short(group)));
+            bail!("there is no pipeline `{short}`{}", among(short, known.into_iter()));
         }
         Ok(topics)
     }
