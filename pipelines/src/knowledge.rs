@@ -26,7 +26,7 @@ use crate::pipelines::documents::{Documents, documents};
 use crate::pipelines::search::{Search, search};
 use crate::runner::Homes;
 use crate::service::check_knowledge_topics;
-use crate::upkeep::Caretaker;
+use crate::upkeep::{Caretaker, LOOK_EVERY};
 
 /// The hidden subcommand that reads one PDF from standard input.
 pub const READ_PDF: &str = "read-pdf";
@@ -110,10 +110,8 @@ impl Knowledge {
             }
         };
         let caretaker = match &documents {
-            Some(counted) if !config.documents.compact_every.is_zero() => {
-                Some(caretaker(config, homes, counted, library.collections.clone())?)
-            }
-            _ => None,
+            Some(counted) => Some(caretaker(config, homes, counted, library.collections.clone())?),
+            None => None,
         };
         let search = match config.search.threads {
             0 => None,
@@ -227,6 +225,7 @@ fn caretaker(
     collections: Arc<Collections>,
 ) -> Result<Caretaker, KnowledgeError> {
     let (settings, (pipeline, metrics)) = (&config.documents, documents);
+    let off = settings.compact_every.is_zero();
     let sweep = Sweep { keep: settings.keep_versions, ..Sweep::default() };
     let plan = UpkeepPlan {
         segments: settings.compact_segments,
@@ -242,8 +241,8 @@ fn caretaker(
         store: Arc::new(store(config)?.with_patience(Duration::ZERO)),
         collections,
         instance: config.instance.clone(),
-        plan,
-        every: settings.compact_every,
+        plan: (!off).then_some(plan),
+        every: if off { LOOK_EVERY } else { settings.compact_every },
         partitions: homes.partitions,
         holdings: pipeline.holdings().clone(),
         metrics: metrics.clone(),

@@ -24,6 +24,8 @@ use crate::stop::Stop;
 
 /// The longest pause between two looks at a store that has trouble.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Where nothing is merged, collections that could not be written are looked at so often.
+pub const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A stop waits so long for a merge: far less than the drain budget's default.
 const AT_STOP: Duration = Duration::from_secs(1);
 
@@ -35,8 +37,8 @@ pub struct Caretaker {
     pub collections: Arc<Collections>,
     /// Who merges, for people.
     pub instance: String,
-    /// What is due when.
-    pub plan: UpkeepPlan,
+    /// What is due when; none where nothing is merged or swept.
+    pub plan: Option<UpkeepPlan>,
     /// Between two looks.
     pub every: Duration,
     /// Partitions of the ingest topic.
@@ -86,6 +88,7 @@ impl Caretaker {
     /// One look at each collection of ours, whatever trouble another has; the last trouble that may pass is told.
     fn round(&self, all: &mut HashMap<String, Upkeep>, stop: &Stop) -> Result<(), IndexError> {
         self.collections.look_at_closed();
+        let Some(plan) = self.plan else { return Ok(()) };
         let mut names = collection_names(&self.store)?;
         names.retain(|name| self.is_ours(name));
         all.retain(|name, _| names.contains(name));
@@ -94,7 +97,7 @@ impl Caretaker {
             if stop.requested() {
                 break;
             }
-            match self.look(all, &name, stop) {
+            match self.look(all, &name, plan, stop) {
                 Err(error) if error.passes() => trouble = Some(error),
                 Err(IndexError::NoCollection(_)) => drop(all.remove(&name)),
                 Err(error) => {
@@ -112,10 +115,16 @@ impl Caretaker {
         self.holdings.has(partition_of(collection.as_bytes(), self.partitions))
     }
 
-    fn look(&self, all: &mut HashMap<String, Upkeep>, name: &str, stop: &Stop) -> Result<(), IndexError> {
+    fn look(
+        &self,
+        all: &mut HashMap<String, Upkeep>,
+        name: &str,
+        plan: UpkeepPlan,
+        stop: &Stop,
+    ) -> Result<(), IndexError> {
         let upkeep = match all.remove(name) {
             Some(upkeep) => upkeep,
-            None => Upkeep::new(self.store.clone(), name, &self.instance, self.plan)?,
+            None => Upkeep::new(self.store.clone(), name, &self.instance, plan)?,
         };
         let done = all.entry(name.to_owned()).or_insert(upkeep).look(&|| stop.requested())?;
         let (merges, swept) = (done.merges, done.swept);

@@ -57,6 +57,8 @@ pub struct About {
     pub metadata: Map<String, Value>,
     /// Digest of its content.
     pub digest: String,
+    /// Where it came from, or empty.
+    pub uri: String,
 }
 
 /// The last change of a document, as far as it is kept.
@@ -270,6 +272,7 @@ fn about(documents: &Documents, row: usize) -> About {
         title: documents.title.value(row).to_owned(),
         metadata: crate::segment::read_metadata(documents.metadata.value(row)),
         digest: documents.digest.value(row).to_owned(),
+        uri: documents.uri.value(row).to_owned(),
     }
 }
 

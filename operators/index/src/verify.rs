@@ -11,13 +11,13 @@ use crate::segment::{
     Children, Documents, ListedCodes, Lists, Parents, Postings, Recalls, Section, Segment, Terms, Texts, Vectors,
     read_marks,
 };
-use crate::{Counts, IndexError, Reader, names};
+use crate::{Counts, IndexError, Manifest, Reader, names};
 
 /// What was found.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Verified {
-    /// The version.
-    pub version: u64,
+    /// The version; none where its manifest cannot be read.
+    pub version: Option<u64>,
     /// Its size; none where its segments are damaged, because nobody knows then what is in them.
     pub counts: Option<Counts>,
     /// What is wrong, each with the object concerned; empty where all is well.
@@ -26,10 +26,17 @@ pub struct Verified {
 
 /// Reads the newest version completely.
 ///
-/// An error is the store's or the manifest's; what is wrong with segments is gathered.
+/// An error is the store's, or that there is no such collection; what is wrong with its objects is gathered.
 pub fn verify(store: &Arc<ArtifactStore>, collection: &str) -> Result<Verified, IndexError> {
     let history = History::new(Arc::clone(store), collection)?;
-    let manifest = history.newest()?.ok_or_else(|| history.missing())?;
+    match history.newest() {
+        Ok(manifest) => segments(store, collection, &manifest.ok_or_else(|| history.missing())?),
+        Err(IndexError::Store(error)) if error.passes() => Err(error.into()),
+        Err(error) => Ok(Verified { problems: vec![error.to_string()], ..Verified::default() }),
+    }
+}
+
+fn segments(store: &Arc<ArtifactStore>, collection: &str, manifest: &Manifest) -> Result<Verified, IndexError> {
     let mut problems = Vec::new();
     for entry in &manifest.segments {
         let object = names::segment(collection, &entry.name);
@@ -44,7 +51,7 @@ pub fn verify(store: &Arc<ArtifactStore>, collection: &str) -> Result<Verified, 
         true => Some(Reader::open(Arc::clone(store), collection, 0)?.snapshot().counts()),
         false => None,
     };
-    Ok(Verified { version: manifest.number, counts, problems })
+    Ok(Verified { version: Some(manifest.number), counts, problems })
 }
 
 fn check(object: &str, segment: &Segment) -> Result<(), IndexError> {

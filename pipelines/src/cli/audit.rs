@@ -249,8 +249,9 @@ fn nothing_yet(report: &AuditReport) -> String {
     match report.pending {
         0 => format!("NOTHING TO AUDIT YET: pipeline {} has been sent no message", report.pipeline),
         pending => format!(
-            "NOTHING TO AUDIT YET: {at_most}{} wait for pipeline {}, and none has ended; does its service run?",
+            "NOTHING TO AUDIT YET: {at_most}{} {} for pipeline {}, and none has ended; does its service run?",
             output::counted(pending, "message"),
+            if pending == 1 { "waits" } else { "wait" },
             report.pipeline
         ),
     }

@@ -283,8 +283,9 @@ fn check(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut verified = verify(store, name)?;
-    match compare_offsets(config, store, name) {
-        Ok(ahead) => verified.problems.extend(ahead),
+    // Without a version there are no offsets.
+    match verified.version.map(|_| compare_offsets(config, store, name)).transpose() {
+        Ok(ahead) => verified.problems.extend(ahead.flatten()),
         Err(error) => output::note(format_args!("its offsets are not compared with the topic's: {error:#}")),
     }
     let sound = verified.problems.is_empty();
@@ -304,7 +305,8 @@ fn verdict(name: &str, verified: &Verified) -> String {
         let [documents, segments] = [documents, segments].map(|(count, noun)| counted(count, noun));
         format!("{documents} in {segments} ({})", size(counts.bytes))
     });
-    format!("collection {name}, version {}, is {how}: {holds}", verified.version)
+    let version = verified.version.map(|version| format!(", version {version},")).unwrap_or_default();
+    format!("collection {name}{version} is {how}: {holds}")
 }
 
 #[derive(Debug, Serialize)]

@@ -3,6 +3,7 @@
 mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -98,19 +99,45 @@ pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> a
     Ok(ExitCode::SUCCESS)
 }
 
-/// Visits every dead letter that is in the topic now.
+/// Visits every dead letter that is in the topic now; a visit says whether to go on.
 pub fn each_letter(
     log: &dyn Log,
     topic: &str,
-    mut visit: impl FnMut(&Message<'_>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    mut visit: impl FnMut(&Message<'_>) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<ControlFlow<()>> {
     let partitions = log.topic(topic).with_context(|| format!("cannot read the dead letters in {topic}"))?.partitions;
     for partition in 0..partitions {
         let at = TopicPartition::new(topic, partition);
         let end = log.watermarks(&at)?.high;
-        Scan::open(log, &at, 0)?.until(end, &mut visit)?;
+        let read = Scan::open(log, &at, 0)?.until(end, |message| match visit(message)? {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Halt::Enough),
+        });
+        match read {
+            Ok(()) => {}
+            Err(Halt::Enough) => return Ok(ControlFlow::Break(())),
+            Err(Halt::Failed(error)) => return Err(error),
+        }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Why a scan ends before its end.
+enum Halt {
+    Enough,
+    Failed(anyhow::Error),
+}
+
+impl From<LogError> for Halt {
+    fn from(error: LogError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// Visits the one message at a position.
@@ -184,13 +211,17 @@ fn list(
 ) -> anyhow::Result<()> {
     let redriven = ledger_redriven(context)?;
     let (mut found, mut shown) = (false, 0);
-    let looked = Looked::through(context, topics, class, |message| {
-        found = true;
-        if max.is_none_or(|max| shown < max) {
-            shown += 1;
-            list_one(message, &Why::of(message, &redriven), out)?;
+    let looked = Looked::through(context, topics, class, |message, asked_for| {
+        if !asked_for {
+            return Ok(ControlFlow::Continue(()));
         }
-        Ok(())
+        found = true;
+        if max.is_some_and(|max| shown == max) {
+            return Ok(ControlFlow::Break(()));
+        }
+        shown += 1;
+        list_one(message, &Why::of(message, &redriven), out)?;
+        Ok(ControlFlow::Continue(()))
     })?;
     if !found {
         // Beside the lines of JSON, of which there are none.
@@ -240,7 +271,7 @@ fn tallies(context: &Context, topic: &str, redriven: &BTreeSet<Position>) -> any
         let source = Source::of_dead_letter(message.headers).map_or("unknown", |source| source.topic);
         let key = (printable(class_of(message).as_bytes()), printable(source.as_bytes()));
         tallies.entry(key).or_default().add(message, redriven.contains(&message.position()));
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(tallies)
 }

@@ -6,6 +6,7 @@
 //! transaction: therefore it commits a fence of its own (a null value) and reads until it sees that.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use serde_json::json;
 use super::Context;
 use super::dlq::{Looked, SUFFIX, Selection, at_position};
 use super::output::{self, Output, number};
-use crate::audit::ledger::{redrive_of, redriven};
+use crate::audit::ledger::{redrive_of, redriven_so_far};
 use crate::audit::scan::{self, Scan};
 use crate::audit::source::Source;
 use crate::clock;
@@ -29,6 +30,7 @@ const LEDGER_PARTITION: i32 = 0;
 /// A transaction holds back the readers of every topic it writes to; these bounds keep it under a second.
 const BATCH_LETTERS: u64 = 1000;
 const BATCH_BYTES: usize = 16 << 20;
+const BATCH_TIME: Duration = Duration::from_millis(500);
 /// Longer than any transaction of a scorer may stay open (10 s), which is what the fence waits for.
 const FENCE_WAIT: Duration = Duration::from_secs(60);
 
@@ -87,10 +89,30 @@ pub(super) struct Redriver<'a> {
     transaction: Option<Box<dyn Transaction>>,
     done: BTreeSet<Position>,
     headers: HeadersBuf,
-    /// Letters and bytes in the open transaction.
-    open: (u64, usize),
+    batch: Batch,
     tally: Tally,
     looked: Looked,
+}
+
+/// What is in the open transaction.
+#[derive(Default)]
+struct Batch {
+    letters: u64,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
+impl Batch {
+    fn add(&mut self, bytes: usize) {
+        self.letters += 1;
+        self.bytes += bytes;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn is_full(&self) -> bool {
+        let late = self.since.is_some_and(|since| since.elapsed() >= BATCH_TIME);
+        late || self.letters >= BATCH_LETTERS || self.bytes >= BATCH_BYTES
+    }
 }
 
 #[derive(Default)]
@@ -103,7 +125,7 @@ struct Tally {
 
 impl<'a> Redriver<'a> {
     fn rehearsal(context: &'a Context, args: &'a Args) -> anyhow::Result<Self> {
-        let done = redriven(&*context.log, context.catalog.ledger.name()).context("cannot read the ledger")?;
+        let done = redriven_so_far(&*context.log, context.catalog.ledger.name()).context("cannot read the ledger")?;
         Ok(Self::new(context, args, None, done))
     }
 
@@ -121,18 +143,22 @@ impl<'a> Redriver<'a> {
         transaction: Option<Box<dyn Transaction>>,
         done: BTreeSet<Position>,
     ) -> Self {
-        let (headers, open, tally, looked) = (HeadersBuf::new(), (0, 0), Tally::default(), Looked::default());
-        Self { context, args, transaction, done, headers, open, tally, looked }
+        let (headers, batch, tally, looked) = Default::default();
+        Self { context, args, transaction, done, headers, batch, tally, looked }
     }
 
     pub(super) fn select(&mut self) -> anyhow::Result<()> {
         let (context, args) = (self.context, self.args);
         for position in &args.positions {
             at_position(&*context.log, position, |message| self.letter(message))?;
+            self.looked.note(&position.topic);
         }
         if args.positions.is_empty() {
             let (topics, class) = (args.selection.topics(context)?, args.class.as_deref());
-            self.looked = Looked::through(context, topics, class, |message| self.letter(message))?;
+            self.looked = Looked::through(context, topics, class, |message, asked_for| {
+                let done = if asked_for { self.letter(message) } else { self.commit_full() };
+                done.map(ControlFlow::Continue)
+            })?;
         }
         Ok(())
     }
@@ -169,19 +195,19 @@ impl<'a> Redriver<'a> {
             note_in_ledger(&mut **transaction, &self.context.catalog.ledger, position, source_topic)?;
         }
         self.done.insert(position.clone());
-        self.open = (self.open.0 + 1, self.open.1 + message.size());
-        if self.open.0 >= BATCH_LETTERS || self.open.1 >= BATCH_BYTES {
-            self.commit()?;
-        }
-        Ok(())
+        self.batch.add(message.size());
+        self.commit_full()
+    }
+
+    fn commit_full(&mut self) -> anyhow::Result<()> {
+        if self.batch.is_full() { self.commit() } else { Ok(()) }
     }
 
     pub(super) fn commit(&mut self) -> anyhow::Result<()> {
-        if let Some(transaction) = self.transaction.as_mut().filter(|_| self.open.0 > 0) {
+        if let Some(transaction) = self.transaction.as_mut().filter(|_| self.batch.letters > 0) {
             transaction.commit().context("cannot commit")?;
         }
-        self.tally.redriven += self.open.0;
-        self.open = (0, 0);
+        self.tally.redriven += std::mem::take(&mut self.batch).letters;
         Ok(())
     }
 
@@ -193,23 +219,29 @@ impl<'a> Redriver<'a> {
         }
         let committed = self.tally.redriven;
         let what = if fenced { "another redrive has taken over" } else { "the redrive stopped" };
-        error.context(format!(
-            "{what}; {committed} dead letters were redriven, the rest were not; nothing is doubled, run it again"
-        ))
+        let done = match committed {
+            0 => "nothing was redriven".to_owned(),
+            _ => format!("{} went back, the rest did not", output::counted(committed, "dead letter")),
+        };
+        error.context(format!("{what}; {done}; to run it again doubles nothing"))
     }
 
     fn summary(&self, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
         let Tally { redriven, already, partial, refused } = self.tally;
         let dry_run = self.args.dry_run;
+        let nothing = self.args.positions.is_empty() && redriven + already + partial + refused == 0;
+        let nothing = nothing.then(|| self.looked.nothing(self.args.class.as_deref()));
         if out.json {
+            // Beside the object, which has no place for it.
+            nothing.iter().for_each(output::note);
             out.document(&json!({
                 "redriven": redriven, "already": already, "partial": partial, "refused": refused, "dry_run": dry_run,
                 "topics": self.looked.topics
             }))?;
         } else {
             let verb = if dry_run { "would be redriven" } else { "redriven" };
-            if self.args.positions.is_empty() && redriven + already + partial + refused == 0 {
-                out.line(self.looked.nothing(self.args.class.as_deref()))?;
+            if let Some(nothing) = nothing {
+                out.line(nothing)?;
                 return Ok(ExitCode::SUCCESS);
             }
             out.line(format_args!("{} {verb}, {} were redriven before", number(redriven), number(already)))?;

@@ -197,7 +197,7 @@ fn checked(request: TrainingRequest, task_id: &str) -> Result<TrainingRequest, R
 }
 
 /// Under which name a request is answered; `None` where it is answered as a dead letter.
-fn task_of(message: &Message<'_>) -> Option<String> {
+pub(crate) fn task_of(message: &Message<'_>) -> Option<String> {
     let named = match read(message) {
         Ok(request) => request.task_id,
         Err(Unreadable::Invalid { task_id, .. }) => task_id,

@@ -164,9 +164,11 @@ fn a_cancelled_task_ends_as_cancelled(backend: Backend) {
         let running = |s: &Value| s["task_id"] == "long" && s["progress"]["step"].as_u64() > Some(0);
         place.read_all(STATUS).iter().any(|record| running(&status(record))).then_some(())
     });
+    place.cli(&["train", "cancel", "lon"]).failed().says(&["there is no task `lon`; did you mean `long`?"]);
     place.cli(&["train", "cancel", "long"]).ok();
     assert_eq!(ended(&place, "long")["task_status"], "cancelled");
     assert_eq!(ended(&place, "short")["task_status"], "succeeded");
+    place.cli(&["train", "cancel", "short"]).failed().says(&["short has ended before, as succeeded"]);
     service.terminate().ok();
     assert_proven(&place, [2, 2, 0, 0]);
 }

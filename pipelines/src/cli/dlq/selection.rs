@@ -1,6 +1,7 @@
 //! Which dead letters a command looks at: `count`, `list` and `redrive` alike.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use anyhow::{Context as _, bail};
 use lunapark_knowledge::search::among;
@@ -86,24 +87,35 @@ pub struct Looked {
 }
 
 impl Looked {
-    /// Visits the dead letters of some topics, of one reason where that is given; a visit says whether to go on.
+    /// Visits the dead letters of some topics, and tells with each whether it is asked for: of the one reason, where that is
+    /// given. A visit says whether to go on.
     pub fn through(
         context: &Context,
         topics: Vec<String>,
         class: Option<&str>,
-        mut visit: impl FnMut(&Message<'_>) -> anyhow::Result<()>,
+        mut visit: impl FnMut(&Message<'_>, bool) -> anyhow::Result<ControlFlow<()>>,
     ) -> anyhow::Result<Self> {
         let mut classes = BTreeSet::new();
         for topic in &topics {
-            each_letter(&*context.log, topic, |message| {
+            let read = each_letter(&*context.log, topic, |message| {
                 let is = class_of(message);
                 if !classes.contains(is) {
                     classes.insert(is.to_owned());
                 }
-                if class.is_none_or(|class| class == is) { visit(message) } else { Ok(()) }
+                visit(message, class.is_none_or(|class| class == is))
             })?;
+            if read.is_break() {
+                break;
+            }
         }
         Ok(Self { topics, classes })
+    }
+
+    /// Notes a topic that was looked at otherwise.
+    pub fn note(&mut self, topic: &str) {
+        if !self.topics.iter().any(|known| known == topic) {
+            self.topics.push(topic.to_owned());
+        }
     }
 
     /// Why nothing was found.

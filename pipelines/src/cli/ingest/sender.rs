@@ -125,13 +125,19 @@ impl<'a> Sender<'a> {
     /// Notes an item that is not sent; where the collection has an older content of it, that stays.
     fn leave(&mut self, item: &Item<'_>, mut reason: String) -> anyhow::Result<()> {
         let known = self.known.as_ref().map(|known| known.about(item.id)).transpose()?.flatten();
-        reason += match (known.is_some(), self.is_emptied(item.id)) {
-            (false, _) => "",
-            (true, true) if self.args.yes => "; what was sent of it before is taken out",
-            (true, true) => {
+        // Only what came from this very file goes with it.
+        let ours = known.as_ref().is_some_and(|known| known.uri == item.address);
+        reason += match (known, self.is_emptied(item.id)) {
+            (None, _) => "",
+            (Some(_), true) if ours && self.args.yes => "; what was sent of it before is taken out",
+            (Some(_), true) if ours => {
                 "; what was sent of it before can still be found: --prune --yes on its folder takes that out"
             }
-            (true, false) => "; what was sent of it before can still be found",
+            (Some(_), _) if ours => "; what was sent of it before can still be found",
+            (Some(known), _) => {
+                reason += &format!("; the document `{}` of {} stays as it is", item.id, place(&known.uri));
+                ""
+            }
         };
         self.skip(item.shown, reason)
     }
@@ -411,6 +417,11 @@ impl<'a> Sender<'a> {
         };
         self.writer.produce(&record).with_context(|| format!("document `{id}`"))
     }
+}
+
+/// Where a document came from, for people.
+fn place(uri: &str) -> &str {
+    if uri.is_empty() { "a record of its own" } else { uri.strip_prefix("file://").unwrap_or(uri) }
 }
 
 fn were(count: u64) -> String {

@@ -43,25 +43,37 @@ pub(super) fn ended(context: &Context, task_id: &str) -> Result<Option<TrainingS
     Ok(last(context)?.remove(task_id).filter(|status| status.task_status.terminal()))
 }
 
+/// Whether any worker has said a word of this task, or of a trial of this name.
+pub(super) fn is_known(context: &Context, task_id: &str) -> Result<bool, LogError> {
+    let mut known = false;
+    each(context, |status| known |= status.task_id == task_id)?;
+    Ok(known)
+}
+
 /// A status that ends a task stays, whatever a worker that was too late still says.
 fn last(context: &Context) -> Result<BTreeMap<String, TrainingStatus>, LogError> {
-    let topic = context.catalog.training_status.name();
     let mut tasks: BTreeMap<String, TrainingStatus> = BTreeMap::new();
+    each(context, |status| {
+        // Trials stand on the leaderboard of their search.
+        let ended = tasks.get(&status.task_id).is_some_and(|known| known.task_status.terminal());
+        if status.trial.is_none() && !ended {
+            tasks.insert(status.task_id.clone(), status);
+        }
+    })?;
+    Ok(tasks)
+}
+
+fn each(context: &Context, mut visit: impl FnMut(TrainingStatus)) -> Result<(), LogError> {
+    let topic = context.catalog.training_status.name();
     for partition in 0..context.log.topic(topic)?.partitions {
         let at = TopicPartition::new(topic.clone(), partition);
         let end = context.log.watermarks(&at)?.high;
         Scan::open(&*context.log, &at, 0)?.until(end, |message| {
-            let read = message.value.and_then(|value| serde_json::from_slice::<TrainingStatus>(value).ok());
-            // Trials stand on the leaderboard of their search.
-            if let Some(status) = read.filter(|status| status.trial.is_none())
-                && !tasks.get(&status.task_id).is_some_and(|known| known.task_status.terminal())
-            {
-                tasks.insert(status.task_id.clone(), status);
-            }
+            message.value.and_then(|value| serde_json::from_slice(value).ok()).into_iter().for_each(&mut visit);
             Ok::<(), LogError>(())
         })?;
     }
-    Ok(tasks)
+    Ok(())
 }
 
 fn status(task: &TrainingStatus) -> String {

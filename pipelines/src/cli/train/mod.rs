@@ -1,6 +1,7 @@
 //! `lunapark train`: send a training request, follow it, cancel it, list what there is.
 
 mod board;
+mod cancel;
 mod curve;
 pub mod follow;
 mod list;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use lunapark_schemas::catalog::check_name;
-use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::training::{TrainingRequest, TrainingStatus};
 use lunapark_stores::artifacts::ArtifactStore;
 use lunapark_topics::{Log, embedded};
@@ -98,26 +98,11 @@ pub(super) fn execute(
         specs.iter().try_for_each(|spec| context.log.create_topic(spec).map(drop))?;
     }
     match (&args.command, &args.request) {
-        (Some(Command::Cancel { task }), _) => cancel(context, task, out),
+        (Some(Command::Cancel { task }), _) => cancel::execute(context, task, out),
         (Some(Command::List { max }), _) => list::execute(context, *max, out),
         (None, Some(request)) => train(context, config, request, args, out),
         (None, None) => anyhow::bail!("name a request, for example `lunapark train request.json`"),
     }
-}
-
-fn cancel(context: &Context, task: &str, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
-    let topic = &context.catalog.control;
-    let event = topic.encode(&ControlRecord::Cancel { task_id: task.to_owned() })?;
-    let mut writer = context.log.writer()?;
-    writer.produce(&event.record(Some(0)))?;
-    writer.flush(send::PATIENCE).context("the cancel was not acknowledged")?;
-    match out.json {
-        true => out.json_line(&serde_json::json!({ "task_id": task, "cancel": "sent" }))?,
-        false => out.line(format_args!(
-            "cancel of {task} sent: it ends as cancelled within a second of running, or when its turn comes"
-        ))?,
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn train(
