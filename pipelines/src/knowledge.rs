@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunapark_documents::{ChunkOptions, Limits};
-use lunapark_embed::{Encoder, EncoderOptions, Precision, PrecisionChoice};
+use lunapark_embed::{Encoder, EncoderOptions, Precision, PrecisionChoice, Similarity};
 use lunapark_index::{Bm25, Chunking, Compaction, IndexError, Metric, Settings, Sweep, UpkeepPlan, newest};
 use lunapark_knowledge::ingest::Ingestor;
 use lunapark_knowledge::reindex::Reindexer;
@@ -296,8 +296,19 @@ fn settings(documents: &DocumentsConfig, encoder: &Encoder, model: String) -> Se
             child_overlap: documents.child_overlap as u32,
             parent_tokens: documents.parent_tokens as u32,
         },
-        metric: Metric::InnerProduct,
+        metric: metric(encoder),
         bm25: Bm25::default(),
+    }
+}
+
+/// What the encoder's authors compare its vectors by.
+fn metric(encoder: &Encoder) -> Metric {
+    match encoder.similarity() {
+        // Of vectors of length one this is the cosine.
+        Similarity::Cosine if encoder.normalizes() => Metric::InnerProduct,
+        Similarity::Cosine => Metric::Cosine,
+        Similarity::Dot => Metric::InnerProduct,
+        Similarity::Euclidean => Metric::L2,
     }
 }
 

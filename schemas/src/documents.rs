@@ -49,15 +49,15 @@ pub struct IngestRecord {
     /// Where the content is: `file:///…` or `s3://bucket/key`, inside what the service may read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// `text/plain`, `text/markdown`, `text/html` or `application/pdf`; found by looking where it is absent. With
-    /// `page_content_column`: `application/json`, `application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet`.
+    /// `text/plain`, `text/markdown`, `text/html` or `application/pdf`; found by looking where it is absent: then
+    /// `content` is always a text. With `page_content_column`: `application/json`, `application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The content is a table, and this column holds its text: the document is the texts of all rows, one after the
     /// other. For a document per row, send a record per row, as `lunapark ingest` does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page_content_column: Option<String>,
-    /// Title; the document's own where it is absent.
+    /// Title; the document's own where it is absent. One that the text does not begin with is searched with each passage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// What searches can filter by: text, numbers, true and false, and lists of them, of which one that fits is enough.

@@ -59,6 +59,17 @@ impl Kind {
         }
     }
 
+    /// The media type of a text that is written down as one, in UTF-8, without a word on what it is: a page or Markdown
+    /// where it looks or is called so, else plain. Whatever it speaks of, it is no PDF and no archive.
+    pub fn of_written(text: &[u8], name: Option<&str>) -> &'static str {
+        match name.and_then(of_name) {
+            _ if is_html(text) => "text/html; charset=utf-8",
+            Some(Kind::Html) => "text/html; charset=utf-8",
+            Some(Kind::Markdown) => "text/markdown; charset=utf-8",
+            _ => "text/plain; charset=utf-8",
+        }
+    }
+
     fn unless_binary(self, bytes: &[u8], called: &str) -> Result<Self, ExtractError> {
         let is_text = matches!(self, Kind::Text | Kind::Markdown | Kind::Html);
         match is_text && is_binary(bytes) {

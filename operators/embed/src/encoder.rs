@@ -15,7 +15,7 @@ use crate::pooling::normalize;
 use crate::threads::spread;
 use crate::tokenizer::Tokens;
 use crate::weights::WeightFiles;
-use crate::{EmbedError, ModelFiles, Pooling, Prefixes, Role, TextTokenizer, files};
+use crate::{EmbedError, ModelFiles, Pooling, Prefixes, Role, Similarity, TextTokenizer, files};
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -63,6 +63,7 @@ pub struct Encoder {
     tokenizer: TextTokenizer,
     pooling: Pooling,
     normalize: bool,
+    similarity: Similarity,
     max_tokens: usize,
     threads: usize,
     digest: String,
@@ -122,8 +123,8 @@ impl Encoder {
             0 => available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let Modules { pooling, normalize, .. } = modules;
-        Ok(Self { network, tokenizer, pooling, normalize, max_tokens, threads, digest })
+        let (Modules { pooling, normalize, .. }, similarity) = (modules, Similarity::read(files)?);
+        Ok(Self { network, tokenizer, pooling, normalize, similarity, max_tokens, threads, digest })
     }
 
     /// Numbers of a vector.
@@ -134,6 +135,16 @@ impl Encoder {
     /// The most tokens of a text, special tokens and prefix included.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
+    }
+
+    /// True where all vectors have length one.
+    pub fn normalizes(&self) -> bool {
+        self.normalize
+    }
+
+    /// What the model's authors compare its vectors by.
+    pub fn similarity(&self) -> Similarity {
+        self.similarity
     }
 
     /// SHA-256, in hexadecimal digits, over everything that decides a vector: weights, tokenizer, settings, prefixes.

@@ -53,6 +53,6 @@ pub use config::Architecture;
 pub use encoder::{Embeddings, Encoder, EncoderOptions, Precision, PrecisionChoice};
 pub use error::{EmbedError, EmbedErrorKind};
 pub use files::{Folder, ModelFiles};
-pub use modules::Pooling;
+pub use modules::{Pooling, Similarity};
 pub use prefixes::{Prefixes, Role};
 pub use tokenizer::TextTokenizer;

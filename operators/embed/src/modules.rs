@@ -28,6 +28,33 @@ pub enum Pooling {
     MeanSqrtLen,
 }
 
+/// What vectors are compared by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Similarity {
+    /// The cosine of the angle, as sentence-transformers has it where the model does not say.
+    #[default]
+    Cosine,
+    /// The inner product.
+    Dot,
+    /// The Euclidean distance.
+    Euclidean,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Comparison {
+    #[serde(default)]
+    similarity_fn_name: Option<Similarity>,
+}
+
+impl Similarity {
+    /// What the model's own file says.
+    pub(crate) fn read(files: &dyn ModelFiles) -> Result<Self, EmbedError> {
+        let said: Comparison = files::json(files, crate::prefixes::FILE)?.unwrap_or_default();
+        Ok(said.similarity_fn_name.unwrap_or_default())
+    }
+}
+
 /// The modules around the network.
 #[derive(Clone, Debug)]
 pub(crate) struct Modules {

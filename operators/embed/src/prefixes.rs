@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{EmbedError, ModelFiles, files};
 
-const FILE: &str = "config_sentence_transformers.json";
+pub(crate) const FILE: &str = "config_sentence_transformers.json";
 /// The task that the authors of the e5-instruct models give for retrieval.
 const RETRIEVAL: &str = "Given a web search query, retrieve relevant passages that answer the query";
 /// Names under which models keep the prefix of what is searched, as sentence-transformers looks for them.

@@ -65,5 +65,5 @@ pub use snapshot::{About, Counts, Last, Snapshot};
 pub use sweep::{Sweep, Swept, sweep};
 pub use upkeep::{Done, Upkeep, UpkeepPlan};
 pub use verify::{Verified, verify};
-pub use words::{find_words, question_words};
+pub use words::{find_words, question_words, title_beside};
 pub use writer::{Beside, Writer};

@@ -3,6 +3,8 @@
 //! A text is brought into the form NFKC (full-width letters, ligatures and accents in two pieces become what people
 //! type) and into lower case; words are the longest runs of letters and digits of any script. No stemming and no list of
 //! stop words: both are of one language, and collections are of many.
+//!
+//! A passage has the words of its text, and those of its document's title where the text does not begin with that.
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
@@ -38,6 +40,18 @@ pub(crate) fn words_of(text: &str) -> Vec<String> {
     found
 }
 
+/// So far into a text its title is looked for.
+const TITLE_WITHIN: usize = 4096;
+
+/// The title of a text, where the text does not begin with it or near it: then its words are not yet those of the text.
+pub fn title_beside<'a>(title: &'a str, text: &str) -> Option<&'a str> {
+    let title = title.trim();
+    let wanted = words_of(title);
+    let has = words_of(&text[..text.floor_char_boundary(TITLE_WITHIN)]);
+    let stands = wanted.is_empty() || has.windows(wanted.len()).any(|words| words == wanted);
+    (!stands).then_some(title)
+}
+
 /// The byte ranges of a text in which one of these words stands, for marking them.
 pub fn find_words(text: &str, wanted: &[String]) -> Vec<std::ops::Range<usize>> {
     let runs = text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty());
@@ -69,6 +83,15 @@ mod tests {
         assert_eq!(words_of(" \n.,-"), Vec::<String>::new());
         let long = words_of(&"ü".repeat(100));
         assert_eq!(long, ["ü".repeat(32)]);
+    }
+
+    #[test]
+    fn a_title_is_beside_a_text_that_does_not_have_it() {
+        assert_eq!(title_beside(" Wings in flow ", "Of drag."), Some("Wings in flow"));
+        assert_eq!(title_beside("Wings, in Flow", "# wings in flow\n\nOf drag."), None);
+        assert_eq!(title_beside("Wings in flow", "wings of birds in flow"), Some("Wings in flow"));
+        assert_eq!((title_beside("", "Of drag."), title_beside("—", "")), (None, None));
+        assert_eq!(title_beside("drag", &format!("{}drag", "é ".repeat(2000))), Some("drag"), "far behind");
     }
 
     #[test]

@@ -1,31 +1,93 @@
 //! Between a document's text and its passages: cut for the index, and put together again.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use lunapark_documents::{Extracted, Kind, Section, Tokens};
+use lunapark_documents::{ChunkError, ChunkOptions, Extracted, Kind, Section, Tokens};
 use lunapark_embed::{Encoder, Role};
-use lunapark_index::{Child, Document, Mark, Parent};
+use lunapark_index::{Child, Document, Mark, Parent, title_beside};
+
+/// At most this part of a child is its document's title.
+const TITLE_SHARE: usize = 4;
+
+/// A document, cut.
+pub(crate) struct Cut {
+    pub parents: Vec<lunapark_documents::Parent>,
+    /// What is embedded before each child: the title, where the text does not have it itself.
+    title: Option<String>,
+}
+
+impl Cut {
+    /// Cuts a text by the tokens of an encoder.
+    pub fn of(
+        extracted: &Extracted,
+        title: Option<&str>,
+        encoder: &Encoder,
+        options: &ChunkOptions,
+    ) -> Result<Self, ChunkError> {
+        let room = options.child_tokens.min(encoder.max_tokens()) / TITLE_SHARE;
+        let title = title.and_then(|title| title_beside(title, &extracted.text));
+        let title = title.and_then(|title| Title::within(title, encoder, room));
+        let counted = Counted { encoder, title: title.as_ref().map_or(0, |title| title.tokens) };
+        let parents = lunapark_documents::chunk(extracted, &counted, options)?;
+        Ok(Self { parents, title: title.map(|title| title.text) })
+    }
+
+    /// Every child with its parent's number, in the document's order.
+    pub fn children(&self) -> impl Iterator<Item = (usize, &lunapark_documents::Child)> {
+        self.parents.iter().enumerate().flat_map(|(number, parent)| parent.children.iter().map(move |c| (number, c)))
+    }
+
+    /// What is embedded of each child.
+    pub fn texts<'a>(&'a self, extracted: &'a Extracted) -> impl Iterator<Item = Cow<'a, str>> {
+        self.children().map(move |(_, child)| {
+            let text = extracted.text.get(child.span.clone()).unwrap_or_default();
+            match &self.title {
+                Some(title) => Cow::Owned(format!("{title}\n{text}")),
+                None => Cow::Borrowed(text),
+            }
+        })
+    }
+}
+
+/// A title as it is embedded.
+struct Title {
+    text: String,
+    tokens: usize,
+}
+
+impl Title {
+    /// The beginning of a title that has at most so many tokens; none where no word of it does.
+    fn within(title: &str, encoder: &Encoder, most: usize) -> Option<Self> {
+        let spans = encoder.tokenizer().spans(title).ok()?;
+        let text = match spans.get(most) {
+            None => title,
+            // Not in the middle of a word.
+            Some(next) => title[..next.start].rsplit_once(char::is_whitespace)?.0,
+        };
+        let tokens = encoder.tokenizer().spans(&format!("{text}\n")).ok()?.len();
+        (0 < tokens && tokens <= most).then(|| Self { text: text.to_owned(), tokens })
+    }
+}
 
 /// The encoder as what sizes are counted by.
-pub(crate) struct Counted<'a>(&'a Encoder);
-
-impl<'a> Counted<'a> {
-    pub fn by(encoder: &'a Encoder) -> Self {
-        Self(encoder)
-    }
+struct Counted<'a> {
+    encoder: &'a Encoder,
+    /// Tokens of the title before each child.
+    title: usize,
 }
 
 impl Tokens for Counted<'_> {
     fn spans(&self, text: &str) -> Result<Vec<Range<usize>>, String> {
-        self.0.tokenizer().spans(text).map_err(|error| error.to_string())
+        self.encoder.tokenizer().spans(text).map_err(|error| error.to_string())
     }
 
     fn overhead(&self) -> usize {
-        self.0.tokenizer().overhead(Role::Passage)
+        self.encoder.tokenizer().overhead(Role::Passage) + self.title
     }
 
     fn limit(&self) -> usize {
-        self.0.max_tokens()
+        self.encoder.max_tokens()
     }
 }
 

@@ -9,12 +9,12 @@
 
 use std::sync::Arc;
 
-use lunapark_documents::{ChunkOptions, Extracted, Parent};
+use lunapark_documents::{ChunkOptions, Extracted};
 use lunapark_embed::{Encoder, Role};
 use lunapark_index::{Document, IndexError, Manifest, Remake, rebuild};
 
 use crate::Collections;
-use crate::passages::{self, Counted};
+use crate::passages::{self, Cut};
 
 /// Texts of the documents that are embedded at once, longer ones alone: seconds of work, so that progress shows.
 const BATCH_TEXT_BYTES: usize = 256 << 10;
@@ -71,12 +71,13 @@ impl Reindexer {
     /// The same documents, cut and embedded anew.
     fn make(&self, documents: &[Document]) -> Result<Vec<Document>, ReindexError> {
         let cut = documents.iter().map(|document| self.cut(document)).collect::<Result<Vec<_>, _>>()?;
-        let texts: Vec<&str> = cut.iter().flat_map(Cut::children).collect();
+        let texts: Vec<_> = cut.iter().flat_map(|(cut, extracted)| cut.texts(extracted)).collect();
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let embedded = self.encoder.embed(&texts, Role::Passage);
         let embedded = embedded.map_err(|error| ReindexError::Encoder(error.to_string()))?;
         let mut vectors = (0..texts.len()).map(|row| embedded.row(row));
-        let make = |(document, cut): (&Document, &Cut)| Document {
-            parents: passages::indexed(&cut.extracted, &cut.parents, &mut vectors),
+        let make = |(document, (cut, extracted)): (&Document, &(Cut, Extracted))| Document {
+            parents: passages::indexed(extracted, &cut.parents, &mut vectors),
             id: document.id.clone(),
             title: document.title.clone(),
             uri: document.uri.clone(),
@@ -86,24 +87,11 @@ impl Reindexer {
         Ok(documents.iter().zip(&cut).map(make).collect())
     }
 
-    fn cut(&self, document: &Document) -> Result<Cut, ReindexError> {
+    fn cut(&self, document: &Document) -> Result<(Cut, Extracted), ReindexError> {
         let failed = |what: String| ReindexError::Document { document: document.id.clone(), what };
         let extracted = passages::whole(document).map_err(|what| failed(what.to_owned()))?;
-        let parents = lunapark_documents::chunk(&extracted, &Counted::by(&self.encoder), &self.chunks);
-        Ok(Cut { parents: parents.map_err(|error| failed(format!("it cannot be cut: {error}")))?, extracted })
-    }
-}
-
-/// A document, cut.
-struct Cut {
-    extracted: Extracted,
-    parents: Vec<Parent>,
-}
-
-impl Cut {
-    fn children(&self) -> impl Iterator<Item = &str> {
-        let children = self.parents.iter().flat_map(|parent| &parent.children);
-        children.map(move |child| self.extracted.text.get(child.span.clone()).unwrap_or_default())
+        let cut = Cut::of(&extracted, Some(&document.title), &self.encoder, &self.chunks);
+        Ok((cut.map_err(|error| failed(format!("it cannot be cut: {error}")))?, extracted))
     }
 }
 

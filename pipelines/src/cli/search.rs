@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use lunapark_index::{find_words, question_words};
+use lunapark_index::{find_words, list, question_words};
 use lunapark_knowledge::search::{SearchError, Searcher};
 use lunapark_schemas::search::{Hit, MAX_QUERIES, SearchMode, SearchReply, SearchRequest, SearchUnit, Texts};
 use lunapark_schemas::{ErrorClass, Rejection};
@@ -19,6 +19,10 @@ use super::output::{self, Output, counted};
 use crate::config::Config;
 use crate::knowledge::{self, KnowledgeError, Library};
 
+/// How many are found where nobody says so: for people, and for who measures the recall of a hundred.
+const SHOWN_OF_ONE: usize = 5;
+const SHOWN_OF_MANY: usize = 10;
+const FOR_A_PROGRAM: usize = 100;
 /// Characters of a passage that are shown around what was found.
 const SHOWN: usize = 480;
 
@@ -27,21 +31,19 @@ const SHOWN: usize = 480;
 /// By meaning and by words at once (hybrid), unless --mode says otherwise; by words alone it needs no text encoder. Reads
 /// the collection from the store of artifacts ([store]); no service need run.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  lunapark search \"how is boundary layer transition delayed\" --collection papers\n  \
+#[command(after_help = "Examples:\n  lunapark search \"how is boundary layer transition delayed\"\n  \
                         lunapark search \"flutter\" -c papers --filter \"year >= 1960\" --k 3 --explain\n  \
-                        lunapark search -c papers --queries questions.ndjson --json > answers.ndjson"
-)]
+                        lunapark search -c papers --queries questions.ndjson --json > answers.ndjson")]
 pub struct Args {
     /// The question
     #[arg(required_unless_present = "queries", conflicts_with = "queries")]
     question: Option<String>,
-    /// Collection
+    /// Collection; where there is only one, it need not be named
     #[arg(long, short, value_parser = super::ingest::collection)]
-    collection: String,
-    /// Passages to show
-    #[arg(long, short, default_value = "5")]
-    k: usize,
+    collection: Option<String>,
+    /// Passages to show; without it 5, with --queries 10, and 100 with --queries --json
+    #[arg(long, short)]
+    k: Option<usize>,
     /// Which documents count, for example "year >= 1960 AND author LIKE 'R. %'"
     #[arg(long)]
     filter: Option<String>,
@@ -88,15 +90,28 @@ impl From<Mode> for SearchMode {
 
 /// Runs the command.
 pub fn run(config: &Config, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
-    let searcher = searcher(config, args)?;
+    let collection = match &args.collection {
+        Some(name) => name.clone(),
+        None => the_only_one(config)?,
+    };
+    let search = Asking { args, searcher: searcher(config, args, &collection)?, collection };
     output::on_stdout(json, |out| match &args.queries {
-        Some(file) => many(&searcher, args, file, out, json),
-        None => one(&searcher, args, out, json),
+        Some(file) => search.many(file, out),
+        None => search.one(out),
     })
 }
 
+fn the_only_one(config: &Config) -> anyhow::Result<String> {
+    let names = knowledge::store_if_made(config)?.map(|store| list(&store)).transpose()?.unwrap_or_default();
+    match &names[..] {
+        [name] => Ok(name.clone()),
+        [] => bail!("there is no collection yet: `lunapark ingest` makes one"),
+        _ => bail!("name one of the collections with --collection: {}", names.join(", ")),
+    }
+}
+
 /// Words need no encoder, wherever it is.
-fn searcher(config: &Config, args: &Args) -> anyhow::Result<Searcher> {
+fn searcher(config: &Config, args: &Args, collection: &str) -> anyhow::Result<Searcher> {
     if !matches!(args.mode, Mode::Words) {
         return match Library::open(config) {
             Ok(library) => Ok(library.searcher()),
@@ -105,55 +120,82 @@ fn searcher(config: &Config, args: &Args) -> anyhow::Result<Searcher> {
         };
     }
     let store = Arc::new(knowledge::store(config)?);
-    let searcher = knowledge::searcher_of_words(store.clone(), config, &args.collection);
+    let searcher = knowledge::searcher_of_words(store.clone(), config, collection);
     searcher.map_err(|error| with_names(&store, error.into()))
 }
 
-fn request(args: &Args, texts: Texts, unit: SearchUnit) -> SearchRequest {
-    SearchRequest {
-        id: None,
-        collection: args.collection.clone(),
-        query: Some(texts),
-        search_input: None,
-        k: args.k,
-        mode: args.mode.into(),
-        unit,
-        filter: args.filter.clone(),
-        as_of: args.as_of,
-        recall: if args.exact { Some(1.0) } else { args.recall },
-    }
+/// Who answers, of which collection, and how that is asked for.
+struct Asking<'a> {
+    args: &'a Args,
+    searcher: Searcher,
+    collection: String,
 }
 
-fn ask(searcher: &Searcher, request: &SearchRequest) -> anyhow::Result<SearchReply> {
-    request.check().map_err(anyhow::Error::msg)?;
-    searcher.answer(request).map_err(|error| match &error {
-        SearchError::Refused(Rejection { class: ErrorClass::UnknownCollection, .. }) => {
-            missing(searcher.collections.store(), &request.collection).unwrap_or(error.into())
+impl Asking<'_> {
+    fn ask(&self, texts: Texts, unit: SearchUnit, k: usize) -> anyhow::Result<SearchReply> {
+        let args = self.args;
+        let request = SearchRequest {
+            id: None,
+            collection: self.collection.clone(),
+            query: Some(texts),
+            search_input: None,
+            k: args.k.unwrap_or(k),
+            mode: args.mode.into(),
+            unit,
+            filter: args.filter.clone(),
+            as_of: args.as_of,
+            recall: if args.exact { Some(1.0) } else { args.recall },
+        };
+        request.check().map_err(anyhow::Error::msg)?;
+        self.searcher.answer(&request).map_err(|error| match &error {
+            SearchError::Refused(Rejection { class: ErrorClass::UnknownCollection, .. }) => {
+                missing(self.searcher.collections.store(), &self.collection).unwrap_or(error.into())
+            }
+            _ => error.into(),
+        })
+    }
+
+    fn one(&self, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+        let args = self.args;
+        let question = args.question.clone().unwrap_or_default();
+        let unit = if args.documents { SearchUnit::Document } else { SearchUnit::Passage };
+        let reply = self.ask(Texts::One(question.clone()), unit, SHOWN_OF_ONE)?;
+        told(&reply.notes);
+        if out.json {
+            out.document(&reply)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        _ => error.into(),
-    })
-}
+        let hits = reply.answers.first().map(|answer| &answer.results[..]).unwrap_or_default();
+        let words = question_words(&question);
+        for (number, hit) in hits.iter().enumerate() {
+            passage(out, number + 1, hit, &words, args.explain)?;
+        }
+        if args.explain && !hits.is_empty() {
+            legend(out, args.mode)?;
+        }
+        let (found, collection) = (counted(hits.len() as u64, "passage"), &reply.collection);
+        out.line(format_args!("{found} of {collection}, version {}", reply.version))?;
+        Ok(ExitCode::SUCCESS)
+    }
 
-fn one(searcher: &Searcher, args: &Args, out: &mut Output<'_>, json: bool) -> anyhow::Result<ExitCode> {
-    let question = args.question.clone().unwrap_or_default();
-    let unit = if args.documents { SearchUnit::Document } else { SearchUnit::Passage };
-    let reply = ask(searcher, &request(args, Texts::One(question.clone()), unit))?;
-    told(&reply.notes);
-    if json {
-        out.document(&reply)?;
-        return Ok(ExitCode::SUCCESS);
+    fn many(&self, file: &PathBuf, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+        let queries = read_queries(file)?;
+        let mut notes = Vec::new();
+        for queries in queries.chunks(MAX_QUERIES) {
+            let texts = queries.iter().map(|query| query.text.clone()).collect();
+            let k = if out.json { FOR_A_PROGRAM } else { SHOWN_OF_MANY };
+            let reply = self.ask(Texts::Many(texts), SearchUnit::Document, k)?;
+            for (query, answer) in queries.iter().zip(&reply.answers) {
+                match out.json {
+                    true => out.json_line(&Answered { id: &query.id, results: &answer.results })?,
+                    false => listed(out, query, &answer.results)?,
+                }
+            }
+            notes = reply.notes;
+        }
+        told(&notes);
+        Ok(ExitCode::SUCCESS)
     }
-    let hits = reply.answers.first().map(|answer| &answer.results[..]).unwrap_or_default();
-    let words = question_words(&question);
-    for (number, hit) in hits.iter().enumerate() {
-        passage(out, number + 1, hit, &words, args.explain)?;
-    }
-    if args.explain && !hits.is_empty() {
-        legend(out, args.mode)?;
-    }
-    let (found, collection) = (counted(hits.len() as u64, "passage"), &reply.collection);
-    out.line(format_args!("{found} of {collection}, version {}", reply.version))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn told(notes: &[String]) {
@@ -170,7 +212,7 @@ fn legend(out: &mut Output<'_>, mode: Mode) -> anyhow::Result<()> {
         Mode::Words => "score    the same as words",
     };
     out.line(score)?;
-    out.line("dense    likeness of meaning: inner product of the vectors of question and passage, higher is nearer")?;
+    out.line("dense    likeness of meaning: the collection's metric of the vectors of question and passage, higher is nearer")?;
     out.line("words    BM25 of the question's words in the passage; only to be compared within one question")?;
     out.line("         where one of them is missing, the passage is not among the best of that ranking")?;
     out.line("parent   number of the passage in its document, from 0")?;
@@ -266,30 +308,6 @@ enum Id {
 struct Answered<'a> {
     id: &'a Id,
     results: &'a [Hit],
-}
-
-fn many(
-    searcher: &Searcher,
-    args: &Args,
-    file: &PathBuf,
-    out: &mut Output<'_>,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let queries = read_queries(file)?;
-    let mut notes = Vec::new();
-    for queries in queries.chunks(MAX_QUERIES) {
-        let texts = queries.iter().map(|query| query.text.clone()).collect();
-        let reply = ask(searcher, &request(args, Texts::Many(texts), SearchUnit::Document))?;
-        for (query, answer) in queries.iter().zip(&reply.answers) {
-            match json {
-                true => out.json_line(&Answered { id: &query.id, results: &answer.results })?,
-                false => listed(out, query, &answer.results)?,
-            }
-        }
-        notes = reply.notes;
-    }
-    told(&notes);
-    Ok(ExitCode::SUCCESS)
 }
 
 fn listed(out: &mut Output<'_>, query: &Query, hits: &[Hit]) -> anyhow::Result<()> {

@@ -191,6 +191,7 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
         pdfium: pdfium(section)?,
         batch_messages: section.number("batch_messages", 1)?,
         batch_bytes: section.number("batch_bytes", 1024)?,
+        batch_interval: section.duration("batch_interval")?,
         compact_every: section.duration("compact_every")?,
         compact_segments: section.number("compact_segments", 2)?,
         compact_bytes: section.number("compact_bytes", 1 << 20)?,

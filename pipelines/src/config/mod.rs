@@ -157,6 +157,8 @@ pub struct DocumentsConfig {
     pub batch_messages: usize,
     /// Bytes of a batch.
     pub batch_bytes: usize,
+    /// Between a small batch and the next one; zero for none.
+    pub batch_interval: Duration,
     /// Between two looks at the collections; zero for never.
     pub compact_every: Duration,
     /// Segments that have to come before merges are looked for.

@@ -32,5 +32,6 @@ pub fn documents(config: &Config, catalog: &Catalog, homes: Homes, operator: Ing
     let codec = IngestCodec::new(operator.collections.encoder_tag());
     Plain::new(config, catalog, &settings.name, ways, codec, operator)
         .batches_of(settings.batch_messages, settings.batch_bytes)
+        .gathering_for(settings.batch_interval)
         .at_home(homes)
 }

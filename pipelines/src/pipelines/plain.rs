@@ -1,6 +1,7 @@
 //! A pipeline without state of its own: one topic in, results and dead letters out, by the runner's plain loop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunapark_operator::{Codec, Operator};
 use lunapark_topics::log::Start;
@@ -33,6 +34,7 @@ pub struct Plain<C, O> {
     catalog: Catalog,
     /// Documents or messages, and bytes, of one batch.
     batch: (usize, usize),
+    gather: Duration,
     homes: Option<Homes>,
     holdings: Arc<Holdings>,
 }
@@ -43,12 +45,17 @@ impl<C: Codec<O::Out>, O: Operator> Plain<C, O> {
         let batch = (config.score.batch_messages, config.score.batch_bytes);
         let group = format!("{}{name}", catalog.prefix());
         let (config, catalog, holdings) = (config.clone(), catalog.clone(), Arc::default());
-        Self { codec, operator, ways, group, config, catalog, batch, homes: None, holdings }
+        Self { codec, operator, ways, group, config, catalog, batch, gather: Duration::ZERO, homes: None, holdings }
     }
 
     /// With batches of so many messages and bytes, at most.
     pub fn batches_of(self, messages: usize, bytes: usize) -> Self {
         Self { batch: (messages, bytes), ..self }
+    }
+
+    /// With so long between a small batch and the next one.
+    pub fn gathering_for(self, gather: Duration) -> Self {
+        Self { gather, ..self }
     }
 
     /// With all messages of a key on that key's partition.
@@ -107,6 +114,7 @@ impl<C: Codec<O::Out>, O: Operator> Plain<C, O> {
         Settings {
             batch_messages,
             batch_bytes,
+            gather: self.gather,
             // A folder of scans, or a client that asks nonsense, is no bad deploy: dead letters, however many.
             reject_window: 0,
             homes: self.homes,

@@ -26,6 +26,8 @@ mod tests_ahead;
 #[cfg(test)]
 mod tests_brittle;
 #[cfg(test)]
+mod tests_gather;
+#[cfg(test)]
 mod tests_home;
 #[cfg(test)]
 mod tests_named;
@@ -92,6 +94,8 @@ pub struct Runner<'a, C, O: Operator> {
     /// Events of the open transaction that each shadow has scored, and has not, by model.
     shadowed: BTreeMap<usize, [u64; 2]>,
     opened: Option<Instant>,
+    /// A small batch was read then: more is gathered before the next one.
+    gathering: Option<Instant>,
     /// How long the operator took for the last batch.
     processing: Duration,
     /// Sources whose results the log refused as too large: they become dead letters on the next try.
@@ -125,6 +129,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             poll_first: false,
             account: Account::default(),
             opened: None,
+            gathering: None,
             processing: Duration::ZERO,
             too_large: HashSet::new(),
             times: BatchTimes::default(),
@@ -163,11 +168,17 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             self.finish(work, stop)?;
             return self.commit_if_due();
         }
+        if let Some(left) = self.left_to_gather() {
+            stop.wait(left.min(self.patience()));
+            return self.commit_if_due();
+        }
         let (mut messages, patience) = (self.spare.pop().unwrap_or_default(), self.patience());
         self.poll_first = false;
         match self.stream.poll(&mut messages, self.settings.limit(), patience)? {
             Polled::Messages(0) => self.spare.push(messages),
             Polled::Messages(_) => {
+                let small = self.settings.is_small(messages.len(), messages.bytes());
+                self.gathering = small.then(Instant::now);
                 let work = BatchWork::decode(self.codec, self.known(), messages);
                 self.finish(work, stop)?;
             }
@@ -198,6 +209,12 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         if self.due() { self.commit_reading_on() } else { Ok(()) }
     }
 
+    /// How long nothing is read yet, because a small batch came a moment ago.
+    fn left_to_gather(&self) -> Option<Duration> {
+        let left = self.settings.gather.saturating_sub(self.gathering?.elapsed());
+        (!left.is_zero()).then_some(left)
+    }
+
     /// How long to wait for messages: not past the end of the commit interval.
     fn patience(&self) -> Duration {
         let left = |opened: Instant| self.settings.commit_interval.saturating_sub(opened.elapsed());
@@ -223,7 +240,8 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     /// comes between, which tells of errors and rebalances; and a slow operator would hold the loop up long after the
     /// commit.
     fn commit_reading_on(&mut self) -> Result<(), RunError> {
-        let quick = self.processing <= self.settings.commit_interval && !self.switch_waits();
+        let quick =
+            self.processing <= self.settings.commit_interval && self.settings.gather.is_zero() && !self.switch_waits();
         self.commit_up_to(if quick && !self.poll_first && self.ahead.is_empty() { LOOK_AHEAD } else { 0 })
     }
 

@@ -9,6 +9,9 @@ use lunapark_topics::{Limit, LogError, Topic};
 use super::home::{Holdings, Homes};
 use crate::config::ScoreConfig;
 
+/// A batch of less than this part of its bounds is a small one.
+const SMALL: usize = 8;
+
 /// Settings of one stream thread.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -28,6 +31,8 @@ pub struct Settings {
     pub batch_messages: usize,
     /// A batch is closed by the message that passes so many bytes.
     pub batch_bytes: usize,
+    /// After a small batch the next one is read no sooner than this.
+    pub gather: Duration,
     /// The pipeline stops when more than this share of the last `reject_window` messages was rejected.
     pub reject_share: f64,
     /// Messages over which the share is taken; 0 turns the breaker off.
@@ -54,6 +59,7 @@ impl Settings {
             commit_bytes: config.commit_bytes,
             batch_messages: config.batch_messages,
             batch_bytes: config.batch_bytes,
+            gather: Duration::ZERO,
             reject_share: config.reject_share,
             reject_window: config.reject_window,
             shadow_patience: config.shadow_patience,
@@ -61,6 +67,11 @@ impl Settings {
             homes: None,
             holdings: None,
         }
+    }
+
+    /// True for a batch after which more is gathered before the next one.
+    pub fn is_small(&self, messages: usize, bytes: usize) -> bool {
+        !self.gather.is_zero() && messages < self.batch_messages / SMALL && bytes < self.batch_bytes / SMALL
     }
 
     /// How much one batch may hold.

@@ -166,6 +166,7 @@ pub(super) fn settings(catalog: &Catalog) -> Settings {
         commit_bytes: 1 << 20,
         batch_messages: 1000,
         batch_bytes: 1 << 20,
+        gather: Duration::ZERO,
         reject_share: 0.5,
         reject_window: 0,
         shadow_patience: Duration::from_secs(60),
@@ -175,7 +176,7 @@ pub(super) fn settings(catalog: &Catalog) -> Settings {
     }
 }
 
-fn spec(catalog: &Catalog) -> StreamSpec {
+pub(super) fn spec(catalog: &Catalog) -> StreamSpec {
     let (results, dead) = (catalog.inference_results.name().clone(), catalog.inference_events.dead().name().clone());
     StreamSpec {
         group: "p".into(),

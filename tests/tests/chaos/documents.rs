@@ -70,6 +70,7 @@ impl Shop {
             .with("documents.child_overlap", 8)
             .with("documents.parent_tokens", 48)
             .with("documents.batch_messages", 16)
+            .with("documents.batch_interval", "\"0s\"")
             .with("documents.compact_every", "\"300ms\"")
             .with("documents.compact_segments", 4)
             .with("score.commit_interval", "\"500ms\"")

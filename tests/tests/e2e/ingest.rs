@@ -304,3 +304,35 @@ fn a_bucket_is_walked_and_what_has_changed_is_sent() {
     place.cli(&["ingest", "s3://no-such-bucket/x/", "-c", "one"]).failed().says(&["s3://no-such-bucket"]);
     service.terminate().ok();
 }
+
+#[test]
+fn the_last_word_of_a_document_wins_whatever_the_collection_had_when_it_was_sent() {
+    let place = library(Backend::Embedded);
+    let service = place.service("one", &SERVES);
+    let record = |text: &str| json!({ "id": "x", "content": text }).to_string();
+    let deleted = json!({ "id": "x", "deleted": true }).to_string();
+    let list = |lines: &[&str], more: &[&str]| {
+        std::fs::write(place.dir().join("list.ndjson"), lines.join("\n")).unwrap();
+        counts(&sent(&place, &[&["list.ndjson", "-c", "papers"], more].concat()))
+    };
+    let (flutter, noise) = (record("Flutter of a wing."), record("Noise of jets."));
+    assert_eq!(list(&[&flutter], &["--wait"]), (1, 0, 0));
+    assert_eq!(list(&[&flutter], &["--wait"]), (0, 1, 0));
+    // The second line says what the collection has, and yet it is news after the first.
+    assert_eq!(list(&[&noise, &flutter], &["--wait"]), (2, 0, 0));
+    assert_eq!(documents(&words(&place, "flutter")), ["x"]);
+    assert_eq!(list(&[&deleted, &flutter], &["--wait"]), (2, 0, 0));
+    assert_eq!(documents(&words(&place, "flutter")), ["x"]);
+    service.terminate().ok();
+
+    // What is on its way to the collection is known, too: nobody indexes now.
+    let away = place.service("one", &[("score.threads", "1")]);
+    assert_eq!(list(&[&noise], &[]), (1, 0, 0));
+    assert_eq!(list(&[&flutter], &[]), (1, 0, 0));
+    away.terminate().ok();
+    let service = place.service("one", &SERVES);
+    list(&[&flutter], &["--wait"]);
+    assert_eq!(list(&[&flutter], &["--wait"]), (0, 1, 0));
+    assert_eq!(documents(&words(&place, "flutter")), ["x"]);
+    service.terminate().ok();
+}

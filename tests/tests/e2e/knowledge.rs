@@ -36,6 +36,7 @@ pub fn library(backend: Backend) -> Workplace {
         .with("documents.child_tokens", 32)
         .with("documents.child_overlap", 8)
         .with("documents.parent_tokens", 48)
+        .with("documents.batch_interval", "\"50ms\"")
 }
 
 fn place(backend: Backend) -> Workplace {

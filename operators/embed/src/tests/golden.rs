@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::kernel::Set;
-use crate::{Embeddings, Folder, Precision, Prefixes, Role};
+use crate::{Embeddings, Folder, Precision, Prefixes, Role, Similarity};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -178,4 +178,19 @@ fn bf16_is_near_and_has_the_same_bits_in_any_batch() {
             }
         }
     }
+}
+
+#[test]
+fn what_vectors_are_compared_by_is_the_models_own_word() {
+    let said = |json: &str| {
+        let mut files = files("bert");
+        files.insert("config_sentence_transformers.json".to_owned(), json.as_bytes().to_vec());
+        load(&files).map(|encoder| encoder.similarity())
+    };
+    assert_eq!(said("{}").unwrap(), Similarity::Cosine);
+    assert_eq!(said(r#"{"similarity_fn_name": null}"#).unwrap(), Similarity::Cosine);
+    assert_eq!(said(r#"{"similarity_fn_name": "dot"}"#).unwrap(), Similarity::Dot);
+    assert_eq!(said(r#"{"similarity_fn_name": "euclidean"}"#).unwrap(), Similarity::Euclidean);
+    let error = said(r#"{"similarity_fn_name": "manhattan"}"#).unwrap_err().to_string();
+    assert!(error.contains("similarity_fn_name") && error.contains("manhattan"), "{error}");
 }

@@ -16,7 +16,7 @@ use super::{BLOCK, FORMAT, Footer, MAX_ROWS, Place, Section, ipc, tables};
 use crate::document::{Action, Change, Child, Document, Parent};
 use crate::lists::Listed;
 use crate::manifest::SegmentEntry;
-use crate::words::words;
+use crate::words::{title_beside, words};
 use crate::{IndexError, Metric, Source};
 
 /// A segment that is not put yet.
@@ -233,6 +233,11 @@ fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(LargeStringArray::from_iter_values(texts))
 }
 
+/// The title of a document whose text does not have it.
+fn title(document: &Document) -> Option<&str> {
+    title_beside(&document.title, document.parents.first().map_or("", |parent| &parent.text))
+}
+
 /// Which words the parents have.
 struct Dictionary {
     /// The postings of each word: parent and count, ascending.
@@ -244,12 +249,15 @@ struct Dictionary {
 impl Dictionary {
     fn of(rows: &Rows<'_>) -> Self {
         let mut dictionary = Self { postings: BTreeMap::new(), lengths: Vec::with_capacity(rows.parents.len()) };
-        for (row, (_, parent)) in rows.parents.iter().enumerate() {
+        let titles: Vec<_> = rows.changes.iter().map(|(_, _, document)| document.and_then(title)).collect();
+        for (row, (document, parent)) in rows.parents.iter().enumerate() {
             let mut length = 0;
-            words(&parent.text, |word| {
-                length += 1;
-                dictionary.count(word, row as u32);
-            });
+            for text in titles[*document as usize].into_iter().chain([parent.text.as_str()]) {
+                words(text, |word| {
+                    length += 1;
+                    dictionary.count(word, row as u32);
+                });
+            }
             dictionary.lengths.push(length);
         }
         dictionary

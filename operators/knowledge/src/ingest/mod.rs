@@ -177,11 +177,12 @@ impl Ingestor {
 
     /// The vectors of all children of the batch, in its order.
     fn embed(&self, steps: &[Step]) -> Result<Embeddings, OperatorError> {
-        let texts: Vec<&str> = steps
+        let texts: Vec<_> = steps
             .iter()
             .filter_map(|step| if let Step::Ready(prepared) = step { Some(prepared) } else { None })
-            .flat_map(|prepared| prepared.children().map(|(_, child)| prepared.slice(&child.span)))
+            .flat_map(|prepared| prepared.cut.texts(&prepared.extracted))
             .collect();
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         self.encoder.embed(&texts, Role::Passage).map_err(|error| OperatorError::fatal(error.to_string()))
     }
 
@@ -195,7 +196,7 @@ impl Ingestor {
             Step::Deleted(record) => Said::Deleted(deleted(record, model.clone())),
             Step::Ready(prepared) => {
                 let from = at;
-                at += prepared.children().count();
+                at += prepared.cut.children().count();
                 Said::Indexed(indexed(prepared, embedded, from..at, model.clone()))
             }
         };
@@ -399,7 +400,7 @@ fn document<'a>(prepared: &Prepared, vectors: &mut impl Iterator<Item = &'a [f32
         uri: prepared.record.uri.clone().unwrap_or_default(),
         metadata: prepared.record.metadata.clone(),
         digest: prepared.digest.clone(),
-        parents: passages::indexed(&prepared.extracted, &prepared.parents, vectors),
+        parents: passages::indexed(&prepared.extracted, &prepared.cut.parents, vectors),
     }
 }
 
@@ -428,7 +429,7 @@ fn indexed(prepared: &Prepared, embedded: &Embeddings, rows: Range<usize>, model
         status: IndexedStatus::Indexed,
         title: prepared.title.clone(),
         kind: Some(kind_name(prepared.extracted.kind).to_owned()),
-        parents: prepared.parents.len() as u32,
+        parents: prepared.cut.parents.len() as u32,
         children: rows.len() as u32,
         tokens: tokens.iter().map(|tokens| *tokens as u64).sum(),
         truncated: truncated.iter().filter(|truncated| **truncated).count() as u32,

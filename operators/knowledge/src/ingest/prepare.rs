@@ -1,17 +1,13 @@
 //! One document made ready: fetched, read, cut; its vectors are still to come.
 
-use std::ops::Range;
-
-use lunapark_documents::{
-    Child, ChunkOptions, ExtractError, Extracted, Kind, Limits, Parent, PdfReader, Source, TableFormat,
-};
+use lunapark_documents::{ChunkOptions, ExtractError, Extracted, Kind, Limits, PdfReader, Source, TableFormat};
 use lunapark_embed::Encoder;
 use lunapark_schemas::documents::{Ingest, IngestRecord};
 use lunapark_schemas::{ErrorClass, Rejection};
 use lunapark_stores::digest_of;
 
 use crate::content::{SourceError, Sources, bytes_of};
-use crate::passages::Counted;
+use crate::passages::Cut;
 
 /// What making ready needs.
 pub(crate) struct Kitchen<'a> {
@@ -28,19 +24,7 @@ pub(crate) struct Prepared {
     pub title: Option<String>,
     pub digest: String,
     pub extracted: Extracted,
-    pub parents: Vec<Parent>,
-}
-
-impl Prepared {
-    /// Every child with its parent's number, in the document's order.
-    pub fn children(&self) -> impl Iterator<Item = (usize, &Child)> {
-        self.parents.iter().enumerate().flat_map(|(number, parent)| parent.children.iter().map(move |c| (number, c)))
-    }
-
-    /// The text of a span.
-    pub fn slice(&self, span: &Range<usize>) -> &str {
-        self.extracted.text.get(span.clone()).unwrap_or_default()
-    }
+    pub cut: Cut,
 }
 
 /// Why a document is not ready.
@@ -71,18 +55,20 @@ impl Kitchen<'_> {
     /// Fetches, reads and cuts a document.
     pub fn prepare(&self, ingest: Ingest) -> Result<Prepared, Unready> {
         let Ingest { mut record, file } = ingest;
+        let is_written = file.is_none() && record.content.is_some() && record.page_content_column.is_none();
         let inline = file.or(record.content.take().map(String::into_bytes));
         let bytes = bytes_of(inline, record.uri.as_deref(), self.sources, self.limits.max_bytes)?;
         let name = record.uri.as_deref().or(Some(&record.id));
-        let source = Source { bytes: &bytes, content_type: record.content_type.as_deref(), name };
+        let written = is_written.then(|| Kind::of_written(&bytes, name));
+        let content_type = record.content_type.as_deref().or(written);
+        let source = Source { bytes: &bytes, content_type, name };
         let extracted = match &record.page_content_column {
             Some(column) => self.table(&source, column)?,
             None => lunapark_documents::extract(&source, self.limits, self.pdf)?,
         };
-        let parents = self.chunk(&extracted)?;
-        let digest = digest_of(&bytes);
         let title = record.title.clone().or_else(|| extracted.title.clone());
-        Ok(Prepared { title, digest, extracted, parents, record })
+        let cut = self.cut(&extracted, title.as_deref())?;
+        Ok(Prepared { title, digest: digest_of(&bytes), extracted, cut, record })
     }
 
     /// A table's column as a text.
@@ -95,8 +81,8 @@ impl Kitchen<'_> {
         lunapark_documents::extract_table(source.bytes, format, column, self.limits)
     }
 
-    fn chunk(&self, extracted: &Extracted) -> Result<Vec<Parent>, Unready> {
-        lunapark_documents::chunk(extracted, &Counted::by(self.encoder), self.chunks).map_err(|error| {
+    fn cut(&self, extracted: &Extracted, title: Option<&str>) -> Result<Cut, Unready> {
+        Cut::of(extracted, title, self.encoder, self.chunks).map_err(|error| {
             Unready::Rejected(Rejection::new(ErrorClass::Document, format!("it cannot be cut: {error}")))
         })
     }

@@ -193,6 +193,51 @@ fn documents_are_found_replaced_and_taken_out() {
 }
 
 #[test]
+fn a_title_that_the_text_does_not_have_is_found_by_words_and_by_meaning() {
+    let titled = |id: &str, title: &str, content: &str| {
+        let record = serde_json::json!({ "id": id, "collection": "papers", "title": title, "content": content });
+        record.to_string()
+    };
+    let mut place = Place::new();
+    let long = "Of a plate. ".repeat(20);
+    let messages = place.messages(&[
+        &titled("a", "Flutter of a wing", &long),
+        &titled("b", "", &long),
+        &titled("c", "Noise of jets", "Noise of jets. Of a plate."),
+        &titled("d", &"boundary layer ".repeat(30), "Of a plate."),
+    ]);
+    let answers = place.process(&messages).unwrap();
+    assert_eq!(place.search(SearchMode::Words, "flutter").unwrap(), ["a"]);
+    assert_eq!(place.search(SearchMode::Words, "boundary").unwrap(), ["d"]);
+    let documents = documents(&place);
+    let vectors = |id: &str| -> Vec<Vec<f32>> {
+        let document = documents.iter().find(|document| document.id == id).unwrap();
+        let children = document.parents.iter().flat_map(|parent| &parent.children);
+        children.map(|child| child.vector.clone()).collect()
+    };
+    let embed = |text: &str| place.ingestor.encoder.embed(&[text], Role::Passage).unwrap().row(0).to_vec();
+    assert_eq!(vectors("c"), [embed("Noise of jets. Of a plate.")], "the text has its title itself");
+    assert!(vectors("d").contains(&embed("boundary layer boundary layer\nOf a plate.")), "a quarter of a child");
+    let first = &documents.iter().find(|document| document.id == "a").unwrap().parents[0];
+    let span = &first.children[0].span;
+    let text = &first.text[(span.start - first.span.start) as usize..(span.end - first.span.start) as usize];
+    assert_eq!(vectors("a")[0], embed(&format!("Flutter of a wing\n{text}")));
+    assert!(vectors("a").len() > vectors("b").len(), "the title takes its part of each child");
+    for answer in answers {
+        assert!(matches!(answer, Outcome::Emit(Json(record)) if record.truncated == 0));
+    }
+}
+
+#[test]
+fn a_text_that_speaks_of_pdf_is_a_text() {
+    let mut place = Place::new();
+    let texts = [put("a", "Files begin with %PDF-1.7, as readers know."), put("b.pdf", "PK\u{3}\u{4} is ZIP.")];
+    let messages = place.messages(&texts.each_ref().map(String::as_str));
+    assert!(place.process(&messages).unwrap().iter().all(|answer| matches!(answer, Outcome::Emit(_))));
+    assert_eq!(place.search(SearchMode::Words, "readers").unwrap(), ["a"]);
+}
+
+#[test]
 fn a_batch_that_comes_again_changes_nothing_and_is_answered_alike() {
     let mut place = Place::new();
     let first = place.messages(&[&put("a", "One."), &put("b", "Two.")]);

@@ -7,11 +7,13 @@
 //!   .ndjson ─────────────────────────────────────────────────▶ its records
 //!                                                              └─ sender.rs: what has changed, to documents.ingest
 //!   letters.rs: what was refused, before and now               └─ prune.rs: what is gone
+//!   pending.rs: what is sent and not indexed yet
 //! ```
 
 mod bucket;
 mod files;
 mod letters;
+mod pending;
 mod plan;
 mod prune;
 mod report;

@@ -15,6 +15,7 @@ use lunapark_topics::{Log, Writer};
 use serde_json::{Map, Value};
 
 use super::letters::Letters;
+use super::pending::pending;
 use super::report::{Gone, Listed, Refused, Report, Skipped};
 use super::{Args, FLUSH};
 use crate::cli::output::{counted, number};
@@ -63,6 +64,9 @@ pub(super) struct Sender<'a> {
     report: Report,
     /// Ids of items that have no bytes.
     emptied: HashSet<String>,
+    /// Ids of documents that are still to be indexed, by this run or one before: what the collection has of them says
+    /// nothing.
+    pending: HashSet<String>,
 }
 
 impl<'a> Sender<'a> {
@@ -75,15 +79,18 @@ impl<'a> Sender<'a> {
         }
         let max_bytes = context.log.topic(&topic)?.max_message_bytes;
         let writer = context.log.writer().context("cannot open a producer")?;
-        let known = if args.all { None } else { known(config, &args.collection)? };
         let log = &*context.log;
+        let group = format!("{}{}", context.catalog.prefix(), config.documents.name);
+        // Before the collection is looked at: what is indexed in between is in both.
+        let pending = if args.all { HashSet::new() } else { pending(log, &group, &topic)? };
+        let known = if args.all { None } else { known(config, &args.collection)? };
         let catalog = &context.catalog;
         let letters = Letters::open(log, catalog.documents_ingest.dead().name(), catalog.ledger.name())?;
         let bar = output::progress(Some(0), "{spinner} {pos} of {len} looked at, {msg} sent");
         let report = Report { collection: args.collection.clone(), ..Report::default() };
         let limits = knowledge::limits(&config.documents);
         let emptied = HashSet::new();
-        Ok(Self { args, log, topic, max_bytes, limits, writer, known, letters, bar, report, emptied })
+        Ok(Self { args, log, topic, max_bytes, limits, writer, known, letters, bar, report, emptied, pending })
     }
 
     /// All that was sent is on the log. `left_out` is what was skipped while looking.
@@ -367,9 +374,14 @@ impl<'a> Sender<'a> {
         Ok(true)
     }
 
+    /// The collection, where what it has of a document is the last word.
+    fn told_of(&self, id: &str) -> Option<&Snapshot> {
+        self.known.as_deref().filter(|_| !self.pending.contains(id))
+    }
+
     /// True where the collection has these bytes under this id, and what their front matter says.
     fn is_unchanged(&mut self, id: &str, bytes: &[u8], said: &Map<String, Value>) -> anyhow::Result<bool> {
-        let Some(known) = &self.known else { return Ok(false) };
+        let Some(known) = self.told_of(id) else { return Ok(false) };
         let found = known.about(id)?.is_some_and(|about| {
             about.digest == digest_of(bytes) && said.iter().all(|(name, value)| about.metadata.get(name) == Some(value))
         });
@@ -379,7 +391,7 @@ impl<'a> Sender<'a> {
 
     /// True where the collection has a record's content, title and metadata.
     fn has(&mut self, record: &IngestRecord) -> anyhow::Result<bool> {
-        let (Some(known), Some(content)) = (&self.known, &record.content) else { return Ok(false) };
+        let (Some(known), Some(content)) = (self.told_of(&record.id), &record.content) else { return Ok(false) };
         let found = known.about(&record.id)?.is_some_and(|about| {
             about.digest == digest_of(content.as_bytes())
                 && record.title.as_ref().is_none_or(|title| *title == about.title)
@@ -391,7 +403,7 @@ impl<'a> Sender<'a> {
 
     /// True where the collection has an object as it was listed.
     fn has_version(&mut self, id: &str, version: &str) -> anyhow::Result<bool> {
-        let Some(known) = &self.known else { return Ok(false) };
+        let Some(known) = self.told_of(id) else { return Ok(false) };
         let about = known.about(id)?;
         let found = about.is_some_and(|about| about.metadata.get(VERSION).is_some_and(|had| had == version));
         self.report.unchanged += u64::from(found);
@@ -415,7 +427,9 @@ impl<'a> Sender<'a> {
             headers: headers.view(),
             timestamp: None,
         };
-        self.writer.produce(&record).with_context(|| format!("document `{id}`"))
+        self.writer.produce(&record).with_context(|| format!("document `{id}`"))?;
+        self.pending.insert(id.to_owned());
+        Ok(())
     }
 }
 
