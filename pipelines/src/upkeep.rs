@@ -189,7 +189,7 @@ mod tests {
             let collections = Arc::new(Collections::new(store.clone(), settings(), "i", 1 << 20));
             let (store, metrics) = (store.clone(), Arc::new(PipelineMetrics::new("documents", "i").unwrap()));
             let (instance, every) = ("i".to_owned(), Duration::from_millis(1));
-            Caretaker { store, collections, instance, plan, every, partitions: 2, holdings, metrics }
+            Caretaker { store, collections, instance, plan: Some(plan), every, partitions: 2, holdings, metrics }
         };
         caretaker(&[]).round(&mut HashMap::new(), &Stop::new()).unwrap();
         assert!(names.iter().all(|name| segments(name) == 5));

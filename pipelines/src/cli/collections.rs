@@ -428,14 +428,14 @@ mod tests {
     #[test]
     fn of_a_damaged_collection_nobody_says_that_it_is_empty() {
         let problems = vec!["collections/papers/segments/1.segment: it is gone".to_owned()];
-        let damaged = Verified { version: 3, counts: None, problems };
+        let damaged = Verified { version: Some(3), counts: None, problems };
         assert_eq!(
             verdict("papers", &damaged),
             "collection papers, version 3, is damaged: how much is in it is not known"
         );
         assert_eq!(serde_json::to_value(&damaged).unwrap()["counts"], Value::Null);
         let counts = Some(Counts { documents: 2, segments: 1, ..Counts::default() });
-        let sound = Verified { version: 3, counts, problems: vec![] };
+        let sound = Verified { version: Some(3), counts, problems: vec![] };
         assert_eq!(verdict("papers", &sound), "collection papers, version 3, is sound: 2 documents in 1 segment (0 B)");
     }
 }

@@ -13,6 +13,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunapark_topics::partitioner::partition_of;
 use lunapark_topics::{Catalog, Delivery, Log, LogError, Start, StreamSpec};
@@ -147,6 +148,7 @@ impl Train {
             commit_bytes: usize::MAX,
             batch_messages: 1,
             batch_bytes: usize::MAX,
+            gather: Duration::ZERO,
             reject_share: 0.0,
             reject_window: 0,
             shadow_patience: std::time::Duration::ZERO,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use lunapark_documents::{Columns, Kind, Limits, Source, TableFormat, front_matter, is_front_matter_open};
-use lunapark_index::{Reader, Snapshot};
+use lunapark_index::{About, Reader, Snapshot};
 use lunapark_schemas::documents::{COLLECTION, DOCUMENT, IngestRecord, METADATA, URI};
 use lunapark_schemas::headers::{CE_CORRELATIONID, CONTENT_TYPE};
 use lunapark_schemas::{HeadersBuf, Record};
@@ -130,23 +130,24 @@ impl<'a> Sender<'a> {
     }
 
     /// Notes an item that is not sent; where the collection has an older content of it, that stays.
-    fn leave(&mut self, item: &Item<'_>, mut reason: String) -> anyhow::Result<()> {
+    fn leave(&mut self, item: &Item<'_>, reason: String) -> anyhow::Result<()> {
         let known = self.known.as_ref().map(|known| known.about(item.id)).transpose()?.flatten();
-        // Only what came from this very file goes with it.
-        let ours = known.as_ref().is_some_and(|known| known.uri == item.address);
-        reason += match (known, self.is_emptied(item.id)) {
-            (None, _) => "",
-            (Some(_), true) if ours && self.args.yes => "; what was sent of it before is taken out",
-            (Some(_), true) if ours => {
-                "; what was sent of it before can still be found: --prune --yes on its folder takes that out"
-            }
-            (Some(_), _) if ours => "; what was sent of it before can still be found",
-            (Some(known), _) => {
-                reason += &format!("; the document `{}` of {} stays as it is", item.id, place(&known.uri));
-                ""
-            }
+        let fate = known.map(|known| self.fate(item, &known)).unwrap_or_default();
+        self.skip(item.shown, reason + &fate)
+    }
+
+    /// What becomes of the document that the collection has under an item's name; only what came from the very file goes
+    /// with it.
+    fn fate(&self, item: &Item<'_>, known: &About) -> String {
+        if known.uri != item.address {
+            return format!("; the document `{}` of {} stays as it is", item.id, place(&known.uri));
+        }
+        let fate = match self.is_emptied(item.id) {
+            true if self.args.yes => "is taken out",
+            true => "can still be found: --prune --yes on its folder takes that out",
+            false => "can still be found",
         };
-        self.skip(item.shown, reason)
+        format!("; what was sent of it before {fate}")
     }
 
     fn leave_empty(&mut self, item: &Item<'_>) -> anyhow::Result<()> {
