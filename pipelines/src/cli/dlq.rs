@@ -267,12 +267,13 @@ type Tallies = BTreeMap<(String, String), Tally>;
 
 fn tallies(context: &Context, topic: &str, redriven: &BTreeSet<Position>) -> anyhow::Result<Tallies> {
     let mut tallies = Tallies::new();
-    each_letter(&*context.log, topic, |message| {
+    let read = each_letter(&*context.log, topic, |message| {
         let source = Source::of_dead_letter(message.headers).map_or("unknown", |source| source.topic);
         let key = (printable(class_of(message).as_bytes()), printable(source.as_bytes()));
         tallies.entry(key).or_default().add(message, redriven.contains(&message.position()));
         Ok(ControlFlow::Continue(()))
     })?;
+    debug_assert!(read.is_continue(), "no visit ends it");
     Ok(tallies)
 }
 

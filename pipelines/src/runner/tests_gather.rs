@@ -39,7 +39,9 @@ fn what_comes_soon_after_a_small_batch_is_one_batch() {
     let dir = tempfile::tempdir().unwrap();
     let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
     let catalog = catalog();
-    catalog.specs().iter().for_each(|spec| drop(log.create_topic(spec).unwrap()));
+    for spec in catalog.specs() {
+        log.create_topic(&spec).unwrap();
+    }
     let mut writer = log.writer().unwrap();
     send(&mut *writer, &catalog, "a");
     let text = Text { seen: Mutex::default() };
