@@ -1,10 +1,12 @@
-//! Reading the topic `models`.
+//! Reading the topics `models` and `training.status`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lunapark_schemas::catalog::CatalogRecord;
+use lunapark_schemas::training::TrainingStatus;
 use lunapark_schemas::{Event, Message, TopicPartition};
-use lunapark_stores::catalog::State;
+use lunapark_stores::catalog::{State, Tasks};
 use lunapark_topics::{Log, LogError, LogErrorKind};
 
 use super::PARTITION;
@@ -88,4 +90,36 @@ pub fn read_record(message: &Message<'_>) -> Result<Option<CatalogRecord>, LogEr
             format!("{} is no record of a catalog ({cause}); did a newer lunapark write it?", message.position());
         LogError::new(LogErrorKind::Corrupt, what)
     })
+}
+
+/// Of each partition what follows the last record that was read.
+pub type Ends = BTreeMap<i32, i64>;
+
+/// Where the tasks stand of which something is committed at these ends or behind them, which move on; none where there is
+/// no topic.
+pub fn read_tasks(log: &dyn Log, topic: &Arc<str>, ends: &mut Ends) -> Result<Tasks, LogError> {
+    let mut tasks = Tasks::default();
+    // Asked for anew: what a client remembers of a topic that was missing may be old.
+    let partitions = match log.topic(topic) {
+        Err(error) if error.kind == LogErrorKind::TopicMissing => return Ok(tasks),
+        found => found?.partitions,
+    };
+    for partition in 0..partitions {
+        let at = TopicPartition::new(topic.clone(), partition);
+        let (from, high) = (ends.get(&partition).copied().unwrap_or_default(), log.watermarks(&at)?.high);
+        Scan::open(log, &at, from)?.until(high, |message| {
+            take_status(message, &mut tasks, ends);
+            Ok::<(), LogError>(())
+        })?;
+    }
+    Ok(tasks)
+}
+
+/// Takes a message in. What is no status is passed by: no task hangs on it, and the audit names it.
+pub(super) fn take_status(message: &Message<'_>, tasks: &mut Tasks, ends: &mut Ends) {
+    let status = message.value.and_then(|value| serde_json::from_slice::<TrainingStatus>(value).ok());
+    if let Some(status) = status {
+        tasks.apply(status, message.offset);
+    }
+    ends.insert(message.partition, message.offset + 1);
 }
