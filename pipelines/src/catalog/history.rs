@@ -123,3 +123,46 @@ pub(super) fn take_status(message: &Message<'_>, tasks: &mut Tasks, ends: &mut E
     }
     ends.insert(message.partition, message.offset + 1);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lunapark_schemas::training::TaskStatus;
+    use lunapark_schemas::{Headers, Record};
+    use lunapark_topics::embedded::{self, EmbeddedOptions};
+    use lunapark_topics::{Topic, TopicSpec};
+
+    use super::*;
+
+    fn write(log: &dyn Log, topic: &str, partition: i32, value: &[u8]) {
+        let (partition, value, headers) = (Some(partition), Some(value), Headers::default());
+        let mut writer = log.writer().unwrap();
+        writer.produce(&Record { topic, partition, key: None, value, headers, timestamp: None }).unwrap();
+        writer.flush(Duration::from_secs(30)).unwrap();
+    }
+
+    #[test]
+    fn tasks_are_read_on_from_where_they_were_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
+        let topic = Topic::<TrainingStatus>::new(TopicSpec::new("statuses", 2));
+        let tell = |task: &str, task_status, partition| {
+            let status = TrainingStatus { task_id: task.into(), task_status, ..Default::default() };
+            write(&*log, topic.name(), partition, &serde_json::to_vec(&status).unwrap());
+        };
+        let mut ends = Ends::new();
+        assert!(read_tasks(&*log, topic.name(), &mut ends).unwrap().is_empty(), "no topic, no tasks");
+        log.create_topic(&topic.spec).unwrap();
+        tell("a", TaskStatus::Running, 0);
+        tell("b", TaskStatus::Submitted, 1);
+        write(&*log, topic.name(), 0, b"no status");
+        let tasks = read_tasks(&*log, topic.name(), &mut ends).unwrap();
+        assert_eq!((tasks.len(), ends.clone()), (2, Ends::from([(0, 2), (1, 1)])));
+        tell("a", TaskStatus::Succeeded, 0);
+        tell("a", TaskStatus::Running, 0);
+        let news = read_tasks(&*log, topic.name(), &mut ends).unwrap();
+        assert_eq!((news.len(), news.get("a").map(|task| task.task_status)), (1, Some(TaskStatus::Succeeded)));
+        assert_eq!(ends, Ends::from([(0, 4), (1, 1)]));
+    }
+}
