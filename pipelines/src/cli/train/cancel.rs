@@ -12,7 +12,7 @@ use lunapark_topics::LogError;
 use super::{list, send};
 use crate::audit::scan::Scan;
 use crate::cli::Context;
-use crate::cli::output::{self, Output, printable};
+use crate::cli::output::{Output, printable};
 use crate::jobs::task_of;
 
 pub(super) fn execute(context: &Context, task: &str, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
