@@ -4,12 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Stage};
-use lunapark_stores::catalog::{Catalog, CatalogError, Registered, decision_id};
+use lunapark_schemas::training::{TaskStatus, TrainingStats, TrainingStatus, TrialReference};
+use lunapark_stores::catalog::{Catalog, CatalogError, Registered, TaskFilter, decision_id};
+use serde_json::json;
 
 /// A catalog of a test's own: each handle is as another process would have it.
 pub trait Shelf: Sync {
     /// Another handle on the same catalog.
     fn open(&self) -> Box<dyn Catalog>;
+
+    /// Tells it of tasks, as workers do, in this order.
+    fn tell(&self, statuses: &[TrainingStatus]);
 }
 
 /// One promise and the code that checks it.
@@ -32,6 +37,10 @@ pub fn suite() -> Vec<Case> {
         case("searches_find_all_words_in_any_case", searches_find_all_words_in_any_case),
         case("registrations_at_once_never_share_a_number", registrations_at_once_never_share_a_number),
         case("one_of_the_changes_at_once_wins", one_of_the_changes_at_once_wins),
+        case("a_task_stands_where_its_last_status_says", a_task_stands_where_its_last_status_says),
+        case("an_end_is_never_taken_back", an_end_is_never_taken_back),
+        case("tasks_are_listed_the_newest_first", tasks_are_listed_the_newest_first),
+        case("a_status_keeps_everything_that_is_in_it", a_status_keeps_everything_that_is_in_it),
     ]
 }
 
@@ -186,4 +195,95 @@ fn one_of_the_changes_at_once_wins(shelf: &dyn Shelf) {
     assert!(lost.iter().all(|ended| matches!(ended, Err(CatalogError::Conflict { .. }))), "{lost:?}");
     let decision = won.into_iter().next().and_then(Result::ok).map(|version| version.decision);
     assert_eq!(shelf.open().get("a", Some(1)).expect("an answer").map(|version| version.decision), decision);
+}
+
+/// A status of a task that was sent at this second.
+pub fn status(task_id: &str, task_status: TaskStatus, second: u32) -> TrainingStatus {
+    let stats = TrainingStats { submitted: format!("2026-01-02T03:04:{second:02}.000Z"), ..Default::default() };
+    TrainingStatus { task_id: task_id.to_owned(), task_status, stats, ..Default::default() }
+}
+
+fn a_task_stands_where_its_last_status_says(shelf: &dyn Shelf) {
+    let catalog = shelf.open();
+    let stands = |task: &str| catalog.task(task).expect("an answer");
+    assert_eq!((stands("a"), catalog.tasks(&TaskFilter::default(), 9)), (None, Ok(Vec::new())));
+    let submitted = status("a", TaskStatus::Submitted, 1);
+    let running = |resumed| {
+        let plain = status("a", TaskStatus::Running, 1);
+        TrainingStatus { stats: TrainingStats { resumed, ..plain.stats.clone() }, ..plain }
+    };
+    shelf.tell(std::slice::from_ref(&submitted));
+    assert_eq!(stands("a"), Some(submitted));
+    shelf.tell(&[running(1), running(2), status("b", TaskStatus::Submitted, 1), running(0)]);
+    assert_eq!((stands("a"), stands("c")), (Some(running(0)), None));
+    assert_eq!(shelf.open().task("b"), Ok(Some(status("b", TaskStatus::Submitted, 1))));
+}
+
+fn an_end_is_never_taken_back(shelf: &dyn Shelf) {
+    let ended = TrainingStatus { error: Some("no such label".into()), ..status("a", TaskStatus::Failed, 1) };
+    let late = [status("a", TaskStatus::Running, 1), status("a", TaskStatus::Succeeded, 1)];
+    shelf.tell(&[status("a", TaskStatus::Running, 1), ended.clone()]);
+    shelf.tell(&late);
+    let catalog = shelf.open();
+    assert_eq!(catalog.task("a"), Ok(Some(ended.clone())));
+    assert_eq!(catalog.tasks(&TaskFilter::default(), 9), Ok(vec![ended]));
+}
+
+fn tasks_are_listed_the_newest_first(shelf: &dyn Shelf) {
+    let of = |project: &str, status: TrainingStatus| TrainingStatus { project: Some(project.into()), ..status };
+    let trial = Some(TrialReference { search: "b".into(), trial: 0, rung: 0 });
+    shelf.tell(&[
+        of("tau", status("b", TaskStatus::Running, 7)),
+        of("higgs", status("d", TaskStatus::Failed, 12)),
+        TrainingStatus { trial, ..status("b/trial-0", TaskStatus::Running, 50) },
+        status("c", TaskStatus::Failed, 7),
+        of("higgs", status("a", TaskStatus::Running, 9)),
+        of("higgs", status("a", TaskStatus::Succeeded, 9)),
+    ]);
+    let catalog = shelf.open();
+    let names = |project: Option<&str>, status: Option<TaskStatus>, most: usize| {
+        let filter = TaskFilter { project: project.map(str::to_owned), status };
+        let found = catalog.tasks(&filter, most).expect("a list");
+        found.into_iter().map(|task| task.task_id).collect::<Vec<_>>()
+    };
+    assert_eq!(names(None, None, usize::MAX), ["d", "a", "b", "c"]);
+    assert_eq!((names(None, None, 3), names(None, None, 0)), (vec!["d".into(), "a".into(), "b".into()], Vec::new()));
+    assert_eq!(names(Some("higgs"), None, 9), ["d", "a"]);
+    assert_eq!(names(None, Some(TaskStatus::Failed), 9), ["d", "c"]);
+    assert_eq!(names(Some("higgs"), Some(TaskStatus::Succeeded), 9), ["a"]);
+    assert_eq!(names(Some("higgs"), Some(TaskStatus::Running), 9), [""; 0]);
+    assert_eq!(catalog.task("b/trial-0"), Ok(None));
+}
+
+fn a_status_keeps_everything_that_is_in_it(shelf: &dyn Shelf) {
+    let text = json!({
+        "task_id": "training.requests/0/17",
+        "project": "higgs.$1",
+        "task_status": "succeeded",
+        "stats": {
+            "submitted": "2026-01-02T03:04:05.678Z", "started": "2026-01-02T03:04:06.000Z",
+            "finished": "2026-01-02T03:04:09.125Z", "elapsed_seconds": 3.125, "resumed": 2
+        },
+        "history": [
+            { "epoch": 1, "loss": 0.7, "val_loss": 0.65, "val_auc": 0.75, "learning_rate": 0.001 },
+            { "epoch": 2, "loss": 0.1, "val_loss": 1e-300, "val_accuracy": 1.0, "learning_rate": 0.0 }
+        ],
+        "evaluation": { "auc": 0.8125, "auc.test $1": 0.1, "rmse": 12.0 },
+        "dataset": {
+            "samples_train": 7500, "samples_validation": 500, "samples_test": 2000, "unlabelled": 3,
+            "features": [{ "name": "p.t", "min": -1.5, "max": 1e20, "mean": 0.3, "std": 0.1, "missing": 4 }],
+            "class_balance": [{ "class": "$0", "rows": 5000, "weight": -0.25 }, { "class": "1", "rows": 5000, "weight": 2.0 }]
+        },
+        "model": { "name": "higgs", "version": 3, "digest": "0".repeat(64) },
+        "search": { "metric": "auc", "rung": 2, "rungs": 2, "leaderboard": [
+            { "trial": 1, "state": "finished", "epochs": 4, "metric": 0.8125, "parameters": {
+                "model_train.optimizer.init_lr": 0.1, "model_train.batch_size": 256, "model.architecture.hidden": [[16], 8],
+                "$odd": { "a.b": null }, "text": "{}", "none": null, "flag": true
+            } },
+            { "trial": 0, "state": "failed", "epochs": 2, "parameters": {}, "error": "diverged" }
+        ] }
+    });
+    let status: TrainingStatus = serde_json::from_value(text).expect("a status");
+    shelf.tell(std::slice::from_ref(&status));
+    assert_eq!(shelf.open().task(&status.task_id), Ok(Some(status)));
 }

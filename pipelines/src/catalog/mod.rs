@@ -1,4 +1,5 @@
-//! The model catalog on the topic `models`, which is its truth, and what stands behind it.
+//! The model catalog on the topic `models`, and job history on `training.status`, which are their truth, and what stands
+//! behind them.
 //!
 //! All decisions share one transactional id, so that the log lets only one of them write. A decision takes the id over,
 //! commits a fence (a null value), reads until it sees that, decides on what it read, and writes; whoever was overtaken
@@ -12,8 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Stage};
+use lunapark_schemas::training::TrainingStatus;
 use lunapark_schemas::{Headers, Record};
-use lunapark_stores::catalog::{Catalog, CatalogError, Decision, Registered, State, decision_id};
+use lunapark_stores::catalog::{Catalog, CatalogError, Decision, Registered, State, TaskFilter, Tasks, decision_id};
 use lunapark_stores::{ArtifactStore, StoreError};
 use lunapark_topics::{Log, LogError, LogErrorKind, Topic, Transaction};
 
@@ -21,7 +23,7 @@ use crate::audit::scan;
 use crate::clock;
 use crate::config::Config;
 use crate::models::s3_options;
-pub use history::{History, last_records, read_record};
+pub use history::{Ends, History, last_records, read_record, read_tasks};
 
 /// The topic has one partition: one fence covers it.
 pub const PARTITION: i32 = 0;
@@ -36,6 +38,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 pub struct TopicCatalog {
     log: Arc<dyn Log>,
     topic: Topic<CatalogRecord>,
+    statuses: Arc<str>,
     /// One decision of this process at a time: they would only overtake each other.
     seat: Mutex<()>,
 }
@@ -43,12 +46,18 @@ pub struct TopicCatalog {
 impl TopicCatalog {
     /// The catalog of the topics; its own is created at the first decision, where it is missing.
     pub fn new(log: Arc<dyn Log>, topics: &lunapark_topics::Catalog) -> Self {
-        Self { log, topic: topics.models.clone(), seat: Mutex::new(()) }
+        let (topic, statuses) = (topics.models.clone(), topics.training_status.name().clone());
+        Self { log, topic, statuses, seat: Mutex::new(()) }
     }
 
     /// Everything up to the end of what is committed; empty where the topic is not there yet.
     pub fn state(&self) -> Result<State, CatalogError> {
         History::read(&*self.log, self.topic.name()).map(|history| history.state).map_err(unavailable)
+    }
+
+    /// Where every task stands by what is committed; no task where there is no topic of statuses.
+    fn told(&self) -> Result<Tasks, CatalogError> {
+        read_tasks(&*self.log, &self.statuses, &mut Ends::new()).map_err(unavailable)
     }
 
     /// Decides on all that is committed, and writes, as one step among all deciders.
@@ -152,6 +161,14 @@ impl Catalog for TopicCatalog {
     fn set_stage(&self, name: &str, version: u32, from: Stage, to: Stage) -> Result<ModelVersion, CatalogError> {
         let decision = decision_id();
         self.decide(|state| state.set_stage(name, version, (from, to), &decision))
+    }
+
+    fn task(&self, task_id: &str) -> Result<Option<TrainingStatus>, CatalogError> {
+        Ok(self.told()?.get(task_id).cloned())
+    }
+
+    fn tasks(&self, filter: &TaskFilter, most: usize) -> Result<Vec<TrainingStatus>, CatalogError> {
+        Ok(self.told()?.list(filter, most))
     }
 }
 

@@ -1,10 +1,14 @@
-//! MongoDB's copy of the catalog: kept equal to the topic by whoever runs, rebuilt by `lunapark catalog rebuild`.
+//! MongoDB's copy of the catalog and of job history: kept equal to the topics by whoever runs, rebuilt by
+//! `lunapark catalog rebuild`.
+
+mod tasks;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::catalog::CatalogRecord;
+use lunapark_schemas::training::TrainingStatus;
 use lunapark_schemas::{Messages, TopicPartition};
 use lunapark_stores::catalog::CatalogError;
 use lunapark_stores::catalog::mongo::MongoCatalog;
@@ -40,17 +44,38 @@ pub struct Projection {
     pub log: Arc<dyn Log>,
     /// The catalog's topic.
     pub topic: Topic<CatalogRecord>,
+    /// The topic of job history.
+    pub statuses: Topic<TrainingStatus>,
     /// Address of MongoDB.
     pub uri: String,
     /// Put before the names of its collections.
     pub prefix: String,
+    /// Name of the instance that follows, under which it leaves word how far it is.
+    pub instance: String,
+}
+
+/// What is followed, each on a thread of its own: trouble with one topic does not hold up the other.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Catalog,
+    Tasks,
+}
+
+/// What a rebuilt copy holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Versions and numbers.
+    pub entries: usize,
+    /// Tasks.
+    pub tasks: usize,
 }
 
 impl Projection {
     /// That of a configuration, where it names a MongoDB.
     pub fn of(config: &Config, log: Arc<dyn Log>, topics: &lunapark_topics::Catalog) -> Option<Self> {
-        let (uri, prefix) = (config.mongodb.clone()?, topics.prefix().to_owned());
-        Some(Self { log, topic: topics.models.clone(), uri, prefix })
+        let (topic, statuses) = (topics.models.clone(), topics.training_status.clone());
+        let (prefix, instance) = (topics.prefix().to_owned(), config.instance.clone());
+        Some(Self { log, topic, statuses, uri: config.mongodb.clone()?, prefix, instance })
     }
 
     /// Waits for a follower to end after a stop, so long at most.
@@ -61,26 +86,36 @@ impl Projection {
         }
     }
 
-    /// Follows the topic on a thread of its own until a stop. MongoDB out of reach stops nothing else: what it lacks is
-    /// written once it is back, for each start reads the topic from its first record.
+    /// Follows the topics on threads of their own until a stop. MongoDB out of reach stops nothing else: what it lacks is
+    /// written once it is back.
     pub fn spawn(self, stop: Stop) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("projection".into()).spawn(move || self.run(&stop))
+        std::thread::Builder::new().name("projection".into()).spawn(move || {
+            std::thread::scope(|scope| {
+                scope.spawn(|| self.run(Part::Tasks, &stop));
+                self.run(Part::Catalog, &stop);
+            });
+        })
     }
 
-    fn run(&self, stop: &Stop) {
+    fn run(&self, part: Part, stop: &Stop) {
         let mut pause = FIRST_PAUSE;
         while !stop.requested() {
             let mut reached = false;
-            let Err(error) = self.follow(stop, &mut reached) else { return };
+            let followed = match part {
+                Part::Catalog => self.follow(stop, &mut reached),
+                Part::Tasks => self.follow_tasks(stop, &mut reached),
+            };
+            let Err(error) = followed else { return };
             let missing = is_missing(&error);
             pause = if reached || missing { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
             if !missing {
-                tracing::warn!(%error, again_in = ?pause, "MongoDB's copy of the catalog does not follow; scoring goes on");
+                tracing::warn!(?part, %error, again_in = ?pause, "MongoDB's copy does not follow; all else goes on");
             }
             stop.wait(pause);
         }
     }
 
+    /// Each start reads the topic from its first record: it is compacted.
     fn follow(&self, stop: &Stop, reached: &mut bool) -> Result<(), ProjectionError> {
         let at = TopicPartition::new(self.topic.name().clone(), PARTITION);
         // Asked for anew: what a client remembers of a topic that was missing may be old.
@@ -105,13 +140,17 @@ impl Projection {
         Ok(())
     }
 
-    /// Makes the copy anew while others may be writing: what the topic says and nothing else. The number of entries.
-    pub fn rebuild(&self) -> Result<usize, ProjectionError> {
+    /// Makes the copy anew while others may be writing: what the topics say and nothing else.
+    pub fn rebuild(&self) -> Result<Rebuilt, ProjectionError> {
         let mongo = MongoCatalog::open(&self.uri, &self.prefix)?;
+        Ok(Rebuilt { entries: self.rebuild_catalog(&mongo)?, tasks: self.rebuild_tasks(&mongo)? })
+    }
+
+    fn rebuild_catalog(&self, mongo: &MongoCatalog) -> Result<usize, ProjectionError> {
         let (records, end) = last_records(&*self.log, self.topic.name())?;
         mongo.rebuild(&records)?;
         if end > 0 {
-            self.catch_up(&mongo, end)?;
+            self.catch_up(mongo, end)?;
         }
         Ok(records.len())
     }

@@ -10,6 +10,7 @@
 
 mod agent;
 mod board;
+pub mod expired;
 mod held;
 pub mod history;
 pub mod promotions;

@@ -4,11 +4,13 @@ mod copy;
 mod store;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lunapark::catalog::TopicCatalog;
-use lunapark_stores::catalog::Catalog;
+use lunapark_schemas::training::TrainingStatus;
 use lunapark_stores::catalog::mongo::MongoCatalog;
+use lunapark_stores::catalog::{Catalog, Tasks};
 use lunapark_tests::catalog::{Shelf, suite};
 use lunapark_tests::harness::{Workplace, variable};
 use lunapark_topics::Log;
@@ -61,6 +63,16 @@ impl Shelf for Topics {
     fn open(&self) -> Box<dyn Catalog> {
         Box::new(TopicCatalog::new(self.log(), &self.topics()))
     }
+
+    fn tell(&self, statuses: &[TrainingStatus]) {
+        let (log, topic) = (self.log(), self.topics().training_status);
+        log.create_topic(&topic.spec).expect("a topic");
+        let mut writer = log.writer().expect("a writer");
+        for status in statuses {
+            writer.produce(&topic.encode(status).expect("JSON").record(Some(0))).expect("a record");
+        }
+        writer.flush(Duration::from_secs(30)).expect("acknowledged");
+    }
 }
 
 impl Drop for Topics {
@@ -75,11 +87,13 @@ impl Drop for Topics {
 struct Documents {
     uri: String,
     prefix: String,
+    /// Offset of the next status.
+    next: AtomicI64,
 }
 
 impl Documents {
     fn new() -> Self {
-        Self { uri: variable("MONGODB_URI"), prefix: unique() }
+        Self { uri: variable("MONGODB_URI"), prefix: unique(), next: AtomicI64::new(0) }
     }
 
     fn open(&self) -> MongoCatalog {
@@ -91,11 +105,21 @@ impl Shelf for Documents {
     fn open(&self) -> Box<dyn Catalog> {
         Box::new(Documents::open(self))
     }
+
+    /// Each status by itself: what a batch of them amounts to is told by the unit tests.
+    fn tell(&self, statuses: &[TrainingStatus]) {
+        let mongo = Documents::open(self);
+        for status in statuses {
+            let mut tasks = Tasks::default();
+            tasks.apply(status.clone(), self.next.fetch_add(1, Ordering::Relaxed));
+            mongo.project_tasks(&tasks).expect("an upsert");
+        }
+    }
 }
 
 /// No two tests, nor two runs, share collections or objects.
 fn unique() -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
     format!("t{millis:x}-{}-{}.", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -131,6 +155,10 @@ cases! {
     searches_find_all_words_in_any_case
     registrations_at_once_never_share_a_number
     one_of_the_changes_at_once_wins
+    a_task_stands_where_its_last_status_says
+    an_end_is_never_taken_back
+    tasks_are_listed_the_newest_first
+    a_status_keeps_everything_that_is_in_it
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Training while its stores are in trouble: the object store slow, saying 503 or gone, MongoDB stopped, workers killed.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunapark_tests::harness::{Backend, Proxy, Service, Weather, Workplace, quoted, until, variable};
 use lunapark_tests::verifier::Random;
@@ -21,6 +20,9 @@ const EPOCHS: u32 = 800;
 const ENDS: Duration = Duration::from_secs(240);
 /// The longest that one thing is broken before the next.
 const MOMENT: Duration = Duration::from_secs(2);
+/// Seconds for which MongoDB is away at a stretch: longer than its followers wait between two looks, or the minute that is
+/// promised.
+const AWAY: (usize, usize) = (5, 60);
 
 /// A place whose artifacts and checkpoints lie in the tests' bucket behind this proxy.
 fn place(proxy: &Proxy, mongo: &Mongo) -> Workplace {
@@ -42,15 +44,24 @@ fn under_way(place: &Workplace, tasks: &[String]) -> bool {
         || tasks.iter().all(|task| !training::ends(place, task).is_empty())
 }
 
-/// What the catalog says, and what MongoDB does.
-fn versions(place: &Workplace, mongo: &Mongo) -> [BTreeSet<(String, String)>; 2] {
-    let listed = place.cli_json(&["models", "list"]);
-    let entry = |version: &Value| {
-        let stage = version["stage"].as_str().expect("a stage").to_owned();
-        (format!("{}/{}", version["name"].as_str().expect("a name"), version["version"]), stage)
-    };
-    let listed = listed.as_array().expect("a list").iter().map(entry).collect();
-    [listed, mongo.entries(place.prefix()).into_iter().collect()]
+/// These tasks begin and end while MongoDB is away, which is back only after its time.
+fn train_without(mongo: &Mongo, place: &Workplace, tasks: &[String]) {
+    mongo.run(&["stop"]);
+    let back = Instant::now() + Duration::from_secs(times(AWAY.0, AWAY.1) as u64);
+    let requests: Vec<Value> = tasks.iter().map(|task| training::request(place, task, EPOCHS)).collect();
+    training::send(place, &requests);
+    tasks.iter().for_each(|task| assert_eq!(training::ended(place, task)["task_status"], "succeeded"));
+    until(ENDS, "its time is over", || (Instant::now() > back).then_some(()));
+    mongo.run(&["start"]);
+}
+
+#[track_caller]
+fn wait_caught_up(place: &Workplace, mongo: &Mongo, tasks: usize) {
+    until(ENDS, "MongoDB has caught up", || {
+        let [topics, copy] = mongo.both(place);
+        let complete = [&topics[0], &topics[1]].iter().all(|all| all.as_array().is_some_and(|all| all.len() == tasks));
+        (complete && topics == copy).then_some(())
+    });
 }
 
 #[test]
@@ -90,14 +101,15 @@ fn training_outlasts_its_stores_troubles_and_kills() {
         assert_eq!(ends[0]["task_status"], "succeeded", "{:#}", ends[0]);
         assert_eq!(ends[0]["model"]["digest"], undisturbed["model"]["digest"], "{task}");
     }
-    until(ENDS, "MongoDB has caught up", || {
-        let [topic, copy] = versions(&place, &mongo);
-        (topic.len() == tasks.len() && topic == copy).then_some(())
-    });
+    wait_caught_up(&place, &mongo, tasks.len());
+    let away: Vec<String> = (0..TASKS).map(|number| format!("away-{number}")).collect();
+    train_without(&mongo, &place, &away);
+    tasks.extend(away);
+    wait_caught_up(&place, &mongo, tasks.len());
     services.into_iter().flatten().for_each(|service: Service| drop(service.terminate().ok()));
-    place.cli_json(&["catalog", "rebuild"]);
-    let [topic, copy] = versions(&place, &mongo);
-    assert_eq!(topic, copy);
+    let copy = mongo.documents(place.prefix());
+    assert_eq!(place.cli_json(&["catalog", "rebuild"])["tasks"], tasks.len());
+    assert_eq!(mongo.documents(place.prefix()), copy);
     once_each(&place, &tasks);
     let count = tasks.len() as u64;
     training::assert_proven(&place, [count, count, 0, 0]);

@@ -1,14 +1,19 @@
-//! The model catalog from the command line: added, compared, scored with, retired, swept, copied.
+//! The model catalog from the command line: added, compared, scored with, retired, swept, copied; and job history.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use lunapark_schemas::training::TaskStatus;
+use lunapark_stores::catalog::mongo::MongoCatalog;
+use lunapark_stores::catalog::{Catalog, TaskFilter, Tasks};
 use lunapark_tests::harness::{Backend, Event, Workplace, quoted, until, variable};
+use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 use super::higgs::{self, Format, PERCEPTRON, TREES};
-use super::{PATIENCE, assert_proven, on_both, wait_ends};
+use super::{PATIENCE, assert_proven, on_both, training, wait_ends};
 
 on_both!(
     a_model_is_added_found_scored_with_and_retired,
@@ -225,17 +230,60 @@ impl Mongo {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Its entries, as others would read them.
-    pub fn entries(&self, prefix: &str) -> Vec<(String, String)> {
-        use lunapark_stores::catalog::{Catalog, mongo::MongoCatalog};
-        let listed = MongoCatalog::open(&self.uri, prefix).unwrap().with_patience(PATIENCE).list().expect("a list");
-        listed.into_iter().map(|entry| (entry.reference(), entry.stage.as_str().to_owned())).collect()
+    /// The copy under a prefix, as a catalog.
+    pub fn open(&self, prefix: &str) -> MongoCatalog {
+        MongoCatalog::open(&self.uri, prefix).expect("a client").with_patience(PATIENCE)
+    }
+
+    /// Every version and every task, as the topics have them, and as the copy has them.
+    pub fn both(&self, place: &Workplace) -> [Value; 2] {
+        let copy = self.open(place.prefix());
+        let tasks = copy.tasks(&TaskFilter::default(), usize::MAX).expect("a list");
+        let copy = json!([copy.list().expect("a list"), tasks]);
+        let topics = [place.cli_json(&["models", "list"]), place.cli_json(&["train", "list", "--max", "100000"])];
+        // Numbers that have been text once are to be text once on both sides.
+        [json!(topics), serde_json::from_str(&copy.to_string()).expect("JSON")]
+    }
+
+    /// Every document with all that it says, by collection and id, read without Lunapark. Positions are left out: they are
+    /// no part of the copy, but how far those are who make it.
+    pub fn documents(&self, prefix: &str) -> BTreeMap<String, BTreeMap<String, Document>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let all = runtime.block_on(async {
+            let database = mongodb::Client::with_uri_str(&self.uri).await?.database("lunapark");
+            let mut all = BTreeMap::new();
+            for name in database.list_collection_names().await?.into_iter().filter(|name| name.starts_with(prefix)) {
+                let mut found = database.collection::<Document>(&name).find(doc! {}).await?;
+                let documents: &mut BTreeMap<_, _> = all.entry(name).or_default();
+                while found.advance().await? {
+                    let document = found.deserialize_current()?;
+                    documents.insert(document.get_str("_id").expect("an id").to_owned(), document);
+                }
+            }
+            Ok::<_, mongodb::error::Error>(all)
+        });
+        let mut all = all.expect("documents");
+        all.retain(|name, documents| !documents.is_empty() && *name != format!("{prefix}positions"));
+        all
     }
 
     #[track_caller]
+    fn wait_both(&self, place: &Workplace) {
+        until(PATIENCE, "the copy holds what the topics say", || {
+            let [topics, copy] = self.both(place);
+            (topics == copy).then_some(())
+        });
+    }
+
+    /// Its entries, as others would read them.
+    #[track_caller]
     fn wait_entries(&self, prefix: &str, expected: &[(&str, &str)]) {
         let expected: Vec<_> = expected.iter().map(|(name, stage)| ((*name).to_owned(), (*stage).to_owned())).collect();
-        until(PATIENCE, "the copy holds what the topic says", || (self.entries(prefix) == expected).then_some(()));
+        until(PATIENCE, "the copy holds what the topic says", || {
+            let listed = self.open(prefix).list().expect("a list").into_iter();
+            let entries: Vec<_> = listed.map(|entry| (entry.reference(), entry.stage.as_str().to_owned())).collect();
+            (entries == expected).then_some(())
+        });
     }
 }
 
@@ -264,11 +312,60 @@ fn mongodb_follows_the_topic_and_stops_no_scoring_while_it_is_away() {
     let after = [("higgs/1", "retired"), ("higgs/2", "registered")];
     mongo.wait_entries(place.prefix(), &after);
 
-    let stranger = lunapark_stores::catalog::mongo::MongoCatalog::open(&mongo.uri, place.prefix()).unwrap();
-    lunapark_tests::catalog::add(&stranger, "stranger", "one");
-    assert_eq!(place.cli_json(&["catalog", "rebuild"])["entries"], 4);
-    mongo.wait_entries(place.prefix(), &after);
+    let copy = mongo.documents(place.prefix());
+    let counts: Vec<_> = copy.values().map(BTreeMap::len).collect();
+    assert_eq!(counts, [2, 2], "versions and numbers, each once: {copy:#?}");
+    lunapark_tests::catalog::add(&mongo.open(place.prefix()), "stranger", "one");
+    assert_eq!(place.cli_json(&["catalog", "rebuild"]), json!({ "entries": 4, "tasks": 0 }));
+    assert_eq!(mongo.documents(place.prefix()), copy);
     service.terminate().ok();
     assert_proven(&place, 1);
     Workplace::embedded().cli(&["catalog", "rebuild"]).failed().says(&["catalog.mongodb"]);
+}
+
+#[test]
+fn job_history_follows_its_topic_and_is_rebuilt_from_it() {
+    let mongo = Mongo::start("history");
+    let place = training::place(Backend::Kafka).with("catalog.mongodb", quoted(&mongo.uri));
+    let service = place.service("one", &[]);
+    training::send(&place, &[training::request(&place, "good", 3)]);
+    assert_eq!(training::ended(&place, "good")["task_status"], "succeeded");
+    mongo.wait_both(&place);
+
+    mongo.run(&["stop"]);
+    let mut bad = training::request(&place, "bad", 3);
+    bad["dataset"]["label"] = json!("truth");
+    training::send(&place, &[bad]);
+    assert_eq!(training::ended(&place, "bad")["task_status"], "failed");
+    mongo.run(&["start"]);
+    mongo.wait_both(&place);
+    let names = |more: &[&str]| {
+        let listed = place.cli_json(&[&["train", "list"], more].concat());
+        listed.as_array().unwrap().iter().map(|task| task["task_id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((names(&[]), names(&["--status", "failed"])), (vec![json!("bad"), json!("good")], vec![json!("bad")]));
+    assert!(names(&["--project", "none"]).is_empty());
+    place.cli(&["train", "list", "--status", "done"]).failed().says(&["succeeded"]);
+
+    // Whoever starts anew goes on where it stopped, and changes nothing.
+    service.terminate().ok();
+    let copy = mongo.documents(place.prefix());
+    let service = place.service("one", &[]);
+    training::send(&place, &[training::request(&place, "good", 3), training::request(&place, "last", 3)]);
+    training::ended(&place, "last");
+    mongo.wait_both(&place);
+    service.terminate().ok();
+    let after = mongo.documents(place.prefix());
+    assert_eq!(copy.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    for (collection, documents) in &copy {
+        assert!(documents.iter().all(|(id, document)| after[collection].get(id) == Some(document)), "{collection}");
+    }
+
+    let stray = lunapark_tests::catalog::status("stray", TaskStatus::Running, 1);
+    let mut strays = Tasks::default();
+    strays.apply(stray, 1000);
+    mongo.open(place.prefix()).project_tasks(&strays).expect("an upsert");
+    assert_ne!(mongo.documents(place.prefix()), after);
+    assert_eq!(place.cli_json(&["catalog", "rebuild"])["tasks"], 3);
+    assert_eq!(mongo.documents(place.prefix()), after);
 }

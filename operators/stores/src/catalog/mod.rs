@@ -1,17 +1,22 @@
-//! The model catalog: which versions there are, which numbers are taken, how far each has come.
+//! The model catalog: which versions there are, which numbers are taken, how far each has come; and the history of the
+//! jobs that made them.
 //!
-//! What may happen is decided in [`State`]; where the catalog is kept is the implementation's: the topics themselves
-//! (in `pipelines`, because operators know no topics) or MongoDB. One contract suite runs on all of them.
+//! What may happen is decided in [`State`], what statuses amount to in [`Tasks`]; where the catalog is kept is the
+//! implementation's: the topics themselves (in `pipelines`, because operators know no topics) or MongoDB. One contract
+//! suite runs on all of them.
 
 #[cfg(feature = "mongodb")]
 mod document;
 #[cfg(feature = "mongodb")]
 pub mod mongo;
 mod state;
+mod tasks;
 
 use lunapark_schemas::catalog::{InvalidEntry, ModelVersion, Stage};
+use lunapark_schemas::training::TrainingStatus;
 
 pub use state::{Decision, State};
+pub use tasks::{TaskFilter, Tasks};
 
 /// A model catalog. All calls block.
 pub trait Catalog: Send + Sync {
@@ -33,6 +38,13 @@ pub trait Catalog: Send + Sync {
     /// Moves a version from one stage to another; `Conflict` where it is not at `from`. Of changes
     /// from one stage at the same time one succeeds.
     fn set_stage(&self, name: &str, version: u32, from: Stage, to: Stage) -> Result<ModelVersion, CatalogError>;
+
+    /// Where a task stands: the status that ended it, else its last one. `None` where nobody has said a word of it.
+    fn task(&self, task_id: &str) -> Result<Option<TrainingStatus>, CatalogError>;
+
+    /// Where tasks stand, at most so many: those that were sent last come first, those sent at once in the order of their
+    /// names. Trials are not among them.
+    fn tasks(&self, filter: &TaskFilter, most: usize) -> Result<Vec<TrainingStatus>, CatalogError>;
 }
 
 /// What a registration did.

@@ -1,21 +1,24 @@
-//! The catalog in MongoDB, for those who query it there.
+//! The catalog and job history in MongoDB, for those who query them there.
 //!
-//! The topic is the truth; [`MongoCatalog::project`] keeps the documents equal to it, in any order and however often. As
-//! a catalog of its own it needs no transaction: each decision is one document, which a unique index lets only one make.
+//! The topics are the truth; [`MongoCatalog::project`] and [`MongoCatalog::project_tasks`] keep the documents equal to
+//! them, in any order and however often. As a catalog of its own it needs no transaction: each decision is one document,
+//! which a unique index lets only one make.
 
-use std::collections::BTreeSet;
+mod copy;
+
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Reservation, Stage};
-use mongodb::bson::{Bson, Document, doc};
+use lunapark_schemas::catalog::{ModelVersion, Reservation, Stage};
+use lunapark_schemas::training::TrainingStatus;
+use mongodb::bson::{self, Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, IndexOptions};
 use mongodb::{Client, Collection, IndexModel};
 use tokio::runtime::Runtime;
 
-use super::document::{self, Kind, NO_OFFSET, OFFSET, TEXT};
-use super::{Catalog, CatalogError, Registered, decision_id, newest, search_words};
+use super::document::{self, NO_OFFSET, SUBMITTED, TEXT};
+use super::{Catalog, CatalogError, Registered, TaskFilter, decision_id, newest, search_words};
 use crate::retry::with_back_off;
 
 /// A server is looked for so long before an attempt counts as failed.
@@ -31,12 +34,15 @@ const DATABASE: &str = "lunapark";
 /// MongoDB's code for a broken unique index.
 const DUPLICATE_KEY: i32 = 11_000;
 
-/// The catalog in collections: `models`, `reservations`, and `changes` of stages, which a copy does not have.
+/// The catalog in collections: `models`, `reservations`, `tasks`, `changes` of stages, which a copy does not have, and
+/// `positions`, which only a copy has: how far its followers are.
 pub struct MongoCatalog {
     runtime: Runtime,
     versions: Collection<Document>,
     reservations: Collection<Document>,
+    tasks: Collection<Document>,
     changes: Collection<Document>,
+    positions: Collection<Document>,
     patience: Duration,
 }
 
@@ -57,10 +63,10 @@ impl MongoCatalog {
             Ok::<_, Error>(client.default_database().unwrap_or_else(|| client.database(DATABASE)))
         });
         let database = database.map_err(unavailable)?;
-        let versions = database.collection(&format!("{prefix}models"));
-        let reservations = database.collection(&format!("{prefix}reservations"));
-        let changes = database.collection(&format!("{prefix}changes"));
-        Ok(Self { runtime, versions, reservations, changes, patience: PATIENCE })
+        let [versions, reservations, tasks, changes, positions] =
+            ["models", "reservations", "tasks", "changes", "positions"]
+                .map(|name| database.collection(&format!("{prefix}{name}")));
+        Ok(Self { runtime, versions, reservations, tasks, changes, positions, patience: PATIENCE })
     }
 
     /// With another patience for a server that does not answer.
@@ -73,65 +79,6 @@ impl MongoCatalog {
         let unique = IndexOptions::builder().unique(true).name("number".to_owned()).build();
         let index = IndexModel::builder().keys(doc! { "name": 1, "version": 1 }).options(unique).build();
         self.again(async || self.reservations.create_index(index.clone()).await).map(drop)
-    }
-
-    /// Writes the record at this offset of the topic, unless a later one of its key is there.
-    pub fn project(&self, record: &CatalogRecord, offset: i64) -> Result<(), CatalogError> {
-        let Some((kind, document)) = document::of_record(record, offset).map_err(unavailable)? else { return Ok(()) };
-        let collection = self.collection(kind);
-        let id = document.get("_id").cloned().unwrap_or(Bson::Null);
-        let older = doc! { "_id": &id, OFFSET: { "$lte": offset } };
-        let written = self.again(async || {
-            let replaced = collection.replace_one(older.clone(), &document).upsert(true).await;
-            match replaced {
-                Err(error) if is_duplicate(&error) => Ok(false),
-                replaced => replaced.map(|_| true),
-            }
-        })?;
-        if written || self.offset_of(collection, &id)?.is_some_and(|found| found > offset) {
-            return Ok(());
-        }
-        let what = format!("MongoDB has another entry in the place of {id}; run `lunapark catalog rebuild`");
-        Err(CatalogError::Unavailable(what))
-    }
-
-    fn offset_of(&self, collection: &Collection<Document>, id: &Bson) -> Result<Option<i64>, CatalogError> {
-        let found = self.again(async || collection.find_one(doc! { "_id": id }).await)?;
-        Ok(found.and_then(|document| document.get_i64(OFFSET).ok()))
-    }
-
-    /// Makes the collections what these records (offset and record, the last of each key) say, and nothing else. What
-    /// the topic got meanwhile must be projected afterwards.
-    pub fn rebuild(&self, records: &[(i64, CatalogRecord)]) -> Result<(), CatalogError> {
-        self.prepare()?;
-        for kind in [Kind::Version, Kind::Reservation] {
-            self.remove_others(kind, records)?;
-        }
-        records.iter().try_for_each(|(offset, record)| self.project(record, *offset))
-    }
-
-    /// Removes every document that is not of one of these records, by id, number and offset: what was never in the
-    /// topic, and what is of a topic that was deleted since.
-    fn remove_others(&self, kind: Kind, records: &[(i64, CatalogRecord)]) -> Result<(), CatalogError> {
-        let collection = self.collection(kind);
-        let mut wanted = BTreeSet::new();
-        for (offset, record) in records {
-            let document = document::of_record(record, *offset).map_err(unavailable)?.filter(|(of, _)| *of == kind);
-            wanted.extend(document.map(|(_, document)| identity(&document)));
-        }
-        for found in self.all(collection, doc! {})? {
-            if !wanted.contains(&identity(&found)) {
-                self.again(async || collection.delete_one(doc! { "_id": found.get("_id") }).await)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn collection(&self, kind: Kind) -> &Collection<Document> {
-        match kind {
-            Kind::Version => &self.versions,
-            Kind::Reservation => &self.reservations,
-        }
     }
 
     fn all(&self, collection: &Collection<Document>, filter: Document) -> Result<Vec<Document>, CatalogError> {
@@ -242,6 +189,23 @@ impl Catalog for MongoCatalog {
         }
         Err(CatalogError::Unavailable(format!("{reference} was changed by others {CHANGE_ATTEMPTS} times")))
     }
+
+    fn task(&self, task_id: &str) -> Result<Option<TrainingStatus>, CatalogError> {
+        let found = self.again(async || self.tasks.find_one(doc! { "_id": task_id }).await)?;
+        found.map(document::task).transpose().map_err(unavailable)
+    }
+
+    fn tasks(&self, filter: &TaskFilter, most: usize) -> Result<Vec<TrainingStatus>, CatalogError> {
+        let most = match i64::try_from(most) {
+            // Which a server would take for no limit.
+            Ok(0) => return Ok(Vec::new()),
+            most => most.unwrap_or(i64::MAX),
+        };
+        let (fits, order) = (of_filter(filter)?, doc! { SUBMITTED: -1, "_id": 1 });
+        let find = || self.tasks.find(fits.clone()).sort(order.clone()).limit(most);
+        let found: Vec<Document> = self.again(async || find().await?.try_collect().await)?;
+        found.into_iter().map(|found| document::task(found).map_err(unavailable)).collect()
+    }
 }
 
 /// Changes. Not every server of this protocol updates a document only if it is as expected when many try at once
@@ -266,9 +230,16 @@ impl MongoCatalog {
     }
 }
 
-fn identity(document: &Document) -> (String, i64, i64) {
-    let id = document.get_str("_id").unwrap_or_default().to_owned();
-    (id, version_of(document), document.get_i64(OFFSET).unwrap_or(NO_OFFSET))
+/// The documents of these tasks.
+fn of_filter(filter: &TaskFilter) -> Result<Document, CatalogError> {
+    let mut fits = Document::new();
+    if let Some(project) = &filter.project {
+        fits.insert("project", project);
+    }
+    if let Some(status) = &filter.status {
+        fits.insert("task_status", bson::serialize_to_bson(status).map_err(unavailable)?);
+    }
+    Ok(fits)
 }
 
 fn version_of(document: &Document) -> i64 {

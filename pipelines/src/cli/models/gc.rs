@@ -1,4 +1,5 @@
-//! `lunapark models gc`: removes artifacts that nothing names, and checkpoints of requests that have ended.
+//! `lunapark models gc`: removes artifacts that nothing names, checkpoints of requests that have ended, and cuts of events
+//! that have expired.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -18,8 +19,9 @@ use crate::cli::output::{Output, number, size};
 use crate::cli::time::parse_duration;
 use crate::clock;
 use crate::jobs::{Leftovers, leftovers};
+use crate::swap::expired;
 
-/// Removes artifacts that nothing names, and checkpoints of training requests that have ended
+/// Removes artifacts that nothing names, checkpoints of requests that have ended, and cuts of expired events
 ///
 /// An artifact stays where a record of models, cuts or training names it, an entry of the catalog, or a trial that waits
 /// for its search. Young artifacts stay: their records may be on the way. An artifact that is put again counts as young.
@@ -48,6 +50,7 @@ fn age(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyhow::Result<ExitCode> {
     let store = artifact_store(shelf.config)?;
+    let cuts = expire_cuts(shelf, args.dry_run)?;
     let before = clock::now_millis() - i64::try_from(args.older_than.as_millis()).unwrap_or(i64::MAX);
     // Listed before the records are read: what is named later than that was put again, and is young.
     let listed = store.list()?;
@@ -67,8 +70,18 @@ pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyho
         checkpoints.ended.iter().try_for_each(|object| store.delete_named(&object.name))?;
     }
     let artifacts = Swept { removed, bytes, kept: listed.len() as u64 - removed };
-    tell(out, args.dry_run, &artifacts, &Swept::of(&checkpoints))?;
+    tell(out, args.dry_run, &artifacts, &Swept::of(&checkpoints), cuts)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Cuts that no event needs any more; how many. What they name is spared until the topic is compacted.
+fn expire_cuts(shelf: &Shelf<'_>, dry_run: bool) -> Result<u64, LogError> {
+    let topic = shelf.topics.model_cuts.name();
+    let cuts = expired::find(&*shelf.log, topic)?;
+    if !dry_run {
+        expired::take_away(&*shelf.log, topic, &cuts)?;
+    }
+    Ok(cuts.len() as u64)
 }
 
 /// What became of the objects of a kind.
@@ -85,12 +98,13 @@ impl Swept {
     }
 }
 
-fn tell(out: &mut Output<'_>, dry_run: bool, artifacts: &Swept, checkpoints: &Swept) -> anyhow::Result<()> {
+fn tell(out: &mut Output<'_>, dry_run: bool, artifacts: &Swept, checkpoints: &Swept, cuts: u64) -> anyhow::Result<()> {
     if out.json {
         let Swept { removed, bytes, kept } = artifacts;
         let saved = json!({ "removed": checkpoints.removed, "bytes": checkpoints.bytes, "kept": checkpoints.kept });
-        let told =
-            json!({ "removed": removed, "bytes": bytes, "kept": kept, "checkpoints": saved, "dry_run": dry_run });
+        let told = json!({
+            "removed": removed, "bytes": bytes, "kept": kept, "checkpoints": saved, "cuts": cuts, "dry_run": dry_run
+        });
         return Ok(out.document(&told)?);
     }
     let verb = if dry_run { "would be removed" } else { "removed" };
@@ -98,6 +112,9 @@ fn tell(out: &mut Output<'_>, dry_run: bool, artifacts: &Swept, checkpoints: &Sw
         [("artifacts", artifacts), ("objects of training requests that have ended", checkpoints)]
     {
         out.line(format_args!("{} {what} ({}) {verb}, {} stay", number(*removed), size(*bytes), number(*kept)))?;
+    }
+    if cuts > 0 {
+        out.line(format_args!("{} cuts of events that have expired {verb}", number(cuts)))?;
     }
     Ok(())
 }

@@ -1,20 +1,38 @@
 //! `lunapark train list`: the last status of every task.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::training::{TaskStatus, TrainingStatus};
+use lunapark_stores::catalog::{Catalog as _, CatalogError, TaskFilter};
 use lunapark_topics::LogError;
 
 use crate::audit::scan::Scan;
+use crate::catalog::TopicCatalog;
 use crate::cli::Context;
 use crate::cli::output::{Output, Table, printable};
 
-pub(super) fn execute(context: &Context, max: usize, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
-    let mut tasks: Vec<_> = last(context)?.into_values().collect();
-    tasks.sort_by(|a, b| b.stats.submitted.cmp(&a.stats.submitted));
-    tasks.truncate(max);
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Show at most N
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    max: usize,
+    /// Only tasks of this project
+    #[arg(long)]
+    project: Option<String>,
+    /// Only tasks that stand there: submitted, running, succeeded, failed or cancelled
+    #[arg(long, value_parser = stands)]
+    status: Option<TaskStatus>,
+}
+
+fn stands(text: &str) -> Result<TaskStatus, String> {
+    let refused = |_| "write submitted, running, succeeded, failed or cancelled".to_owned();
+    serde_json::from_value(text.into()).map_err(refused)
+}
+
+pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    let filter = TaskFilter { project: args.project.clone(), status: args.status };
+    let tasks = catalog(context).tasks(&filter, args.max)?;
     if out.json {
         out.document(&tasks)?;
         return Ok(ExitCode::SUCCESS);
@@ -39,8 +57,12 @@ pub(super) fn execute(context: &Context, max: usize, out: &mut Output<'_>) -> an
 }
 
 /// How this task ended, where it has.
-pub(super) fn ended(context: &Context, task_id: &str) -> Result<Option<TrainingStatus>, LogError> {
-    Ok(last(context)?.remove(task_id).filter(|status| status.task_status.terminal()))
+pub(super) fn ended(context: &Context, task_id: &str) -> Result<Option<TrainingStatus>, CatalogError> {
+    Ok(catalog(context).task(task_id)?.filter(|status| status.task_status.terminal()))
+}
+
+fn catalog(context: &Context) -> TopicCatalog {
+    TopicCatalog::new(context.log.clone(), &context.catalog)
 }
 
 /// Whether any worker has said a word of this task, or of a trial of this name.
@@ -48,19 +70,6 @@ pub(super) fn is_known(context: &Context, task_id: &str) -> Result<bool, LogErro
     let mut known = false;
     each(context, |status| known |= status.task_id == task_id)?;
     Ok(known)
-}
-
-/// A status that ends a task stays, whatever a worker that was too late still says.
-fn last(context: &Context) -> Result<BTreeMap<String, TrainingStatus>, LogError> {
-    let mut tasks: BTreeMap<String, TrainingStatus> = BTreeMap::new();
-    each(context, |status| {
-        // Trials stand on the leaderboard of their search.
-        let ended = tasks.get(&status.task_id).is_some_and(|known| known.task_status.terminal());
-        if status.trial.is_none() && !ended {
-            tasks.insert(status.task_id.clone(), status);
-        }
-    })?;
-    Ok(tasks)
 }
 
 fn each(context: &Context, mut visit: impl FnMut(TrainingStatus)) -> Result<(), LogError> {

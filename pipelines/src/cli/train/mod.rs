@@ -56,12 +56,9 @@ enum Command {
         task: String,
     },
     /// Lists tasks, the newest first
-    #[command(after_help = "Examples:\n  lunapark train list\n  lunapark train list --json")]
-    List {
-        /// Show at most N
-        #[arg(long, value_name = "N", default_value_t = 20)]
-        max: usize,
-    },
+    #[command(after_help = "Examples:\n  lunapark train list\n  lunapark train list --project higgs --status failed \
+                            --json")]
+    List(list::Args),
 }
 
 impl Args {
@@ -99,7 +96,7 @@ pub(super) fn execute(
     }
     match (&args.command, &args.request) {
         (Some(Command::Cancel { task }), _) => cancel::execute(context, task, out),
-        (Some(Command::List { max }), _) => list::execute(context, *max, out),
+        (Some(Command::List(args)), _) => list::execute(context, args, out),
         (None, Some(request)) => train(context, config, request, args, out),
         (None, None) => anyhow::bail!("name a request, for example `lunapark train request.json`"),
     }
