@@ -159,18 +159,23 @@ fn bad_requests_end_with_a_sentence(backend: Backend) {
 fn a_cancelled_task_ends_as_cancelled(backend: Backend) {
     let place = place(backend).with("topics.partitions", 1);
     let service = place.service("one", &[]);
-    send(&place, &[request(&place, "long", 1_000_000), request(&place, "short", 2)]);
+    let requests = [("long", 1_000_000), ("behind", 2), ("short", 2)];
+    send(&place, &requests.map(|(task, epochs)| request(&place, task, epochs)));
     until(TRAINS, "it runs", || {
         let running = |s: &Value| s["task_id"] == "long" && s["progress"]["step"].as_u64() > Some(0);
         place.read_all(STATUS).iter().any(|record| running(&status(record))).then_some(())
     });
     place.cli(&["train", "cancel", "lon"]).failed().says(&["there is no task `lon`; did you mean `long`?"]);
+    // One that waits ends at once, and not when the job before it has ended.
+    place.cli(&["train", "cancel", "behind"]).ok();
+    assert_eq!(ended(&place, "behind")["task_status"], "cancelled");
+    assert!(ends(&place, "long").is_empty(), "the job goes on");
     place.cli(&["train", "cancel", "long"]).ok();
     assert_eq!(ended(&place, "long")["task_status"], "cancelled");
     assert_eq!(ended(&place, "short")["task_status"], "succeeded");
     place.cli(&["train", "cancel", "short"]).failed().says(&["short has ended before, as succeeded"]);
     service.terminate().ok();
-    assert_proven(&place, [2, 2, 0, 0]);
+    assert_proven(&place, [3, 3, 0, 0]);
 }
 
 /// Folders in which jobs of this place have saved a checkpoint that nobody has removed yet.
