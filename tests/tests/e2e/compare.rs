@@ -177,7 +177,7 @@ fn a_canary_is_judged_by_its_own_events(backend: Backend) {
     place.wait_records("inference.results", EVENTS, PATIENCE);
     let promote = |condition: &str, more: &[&str]| {
         let command = ["models", "promote", "higgs/2", "--wait", "20", "--within", "60s", "--if", condition];
-        place.cli(&[&command, more].concat())
+        place.cli(&[&command[..], more].concat())
     };
     // It scores other events than the live version: no time would be long enough.
     let refused = promote("rate > 2 or flipped < 0.5", &[]).failed();

@@ -196,7 +196,11 @@ fn a_replay_gives_the_same_bytes(backend: Backend) {
     assert_eq!((&same["in"], &same["diff"]["identical"]), (&json!(120), &json!(120)), "{same:#}");
     assert_eq!((&same["diff"]["flipped"], &same["diff"]["agreement"]), (&json!(0), &json!(1.0)), "{same:#}");
     // 120 events pin a version in every tenth; of the others the first half was scored by the trees.
-    let other = place.cli_json(&["replay", "--model", "higgs/2", "--diff", "--threshold", "0.5"]);
+    let picture = place.dir().join("scores.svg");
+    let drawn = ["--threshold", "0.5", "--picture", picture.to_str().unwrap()];
+    let other = place.cli_json(&[&["replay", "--model", "higgs/2", "--diff"], &drawn[..]].concat());
+    let svg = std::fs::read_to_string(picture).unwrap();
+    assert!(svg.contains("recorded") && svg.contains("replayed with higgs/2"), "{svg}");
     assert_eq!((&other["diff"]["identical"], &other["diff"]["different"]), (&json!(66), &json!(54)), "{other:#}");
     assert!(other["diff"]["kolmogorov_smirnov"].as_f64().unwrap() > 0.0, "{other:#}");
     let by_address = place.cli_json(&["replay", "--model", "builtin:higgs-xgb", "--to", "15", "--diff"]);
