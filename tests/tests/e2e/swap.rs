@@ -188,7 +188,7 @@ fn promoters_at_once_decide_one_after_the_other(backend: Backend) {
     place.create_topics();
     let service = place.service("one", &[]);
     let promote = &|version: &str| {
-        let ended = place.cli(&["models", "promote", version, "--model", NET]);
+        let ended = place.cli(&["models", "promote", version, "--model", NET, "--deadline", "30s"]);
         let gave_way = ended.stderr.contains("came after it");
         assert!(ended.code == Some(0) || gave_way, "{version}: {}", ended.stderr);
     };
