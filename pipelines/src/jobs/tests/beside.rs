@@ -1,4 +1,4 @@
-//! What needs no slot begins beside a job that runs: one worker, one partition.
+//! What goes on beside a job that runs: cancels, searches, other workers.
 
 use super::search::{TRIALS, search};
 use super::*;
@@ -95,4 +95,25 @@ fn a_task_that_was_sent_again_and_again_ends_once() {
         place.ended(task);
     }
     place.assert_proven([8, 4, 4, 0]);
+}
+
+#[test]
+fn a_worker_that_is_added_interrupts_no_job_whose_partition_stays() {
+    let place = Place::new(2);
+    place.gate.store(3, Ordering::Release);
+    place.send(&place.request("stays", 10), 0);
+    let first = place.worker("a");
+    place.until_step("stays", 3);
+    let second = place.worker("b");
+    // The embedded log moves the last partition: there the new worker trains, beside the first.
+    place.send(&place.request("moves", 10), 1);
+    place.until_step("moves", 3);
+    place.gate.store(usize::MAX, Ordering::Release);
+    for task in ["stays", "moves"] {
+        let ended = place.ended(task);
+        assert_eq!((ended.task_status, ended.stats.resumed), (TaskStatus::Succeeded, 0), "{task}");
+    }
+    first.end();
+    second.end();
+    place.assert_proven([2, 2, 0, 0]);
 }
