@@ -57,6 +57,12 @@ impl LogError {
         self
     }
 
+    /// Somebody else has taken the transactional id over: Kafka says so as a fence, or as a transaction that has to be
+    /// aborted. Nothing of the transaction is there, and the same may succeed next time.
+    pub fn overtaken(&self) -> bool {
+        matches!(self.kind, LogErrorKind::Fenced | LogErrorKind::Rebalanced)
+    }
+
     /// What a stream thread does with it: abort and rewind, or give up the producer and start afresh.
     pub fn recovery(&self) -> Recovery {
         match self.kind {

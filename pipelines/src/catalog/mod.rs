@@ -177,12 +177,11 @@ fn transactional_id(models: &str) -> String {
     format!("{}lunapark-catalog", models.strip_suffix("models").unwrap_or(models))
 }
 
-/// True where the same decision may succeed next time: it was overtaken (which Kafka says as a fence, or as a transaction
-/// that has to be aborted), the log had trouble, or a broker has not heard of the new topic yet. Whether it was written
-/// then shows when it is read again.
+/// True where the same decision may succeed next time: it was overtaken, the log had trouble, or a broker has not heard of
+/// the new topic yet. Whether it was written then shows when it is read again.
 fn passing(error: &LogError) -> bool {
-    use LogErrorKind::{Fenced, Internal, Rebalanced, Timeout, TopicMissing, Unreachable};
-    matches!(error.kind, Fenced | Rebalanced | Timeout | Unreachable | Internal | TopicMissing)
+    use LogErrorKind::{Internal, Timeout, TopicMissing, Unreachable};
+    error.overtaken() || matches!(error.kind, Timeout | Unreachable | Internal | TopicMissing)
 }
 
 fn unavailable(error: LogError) -> CatalogError {

@@ -2,6 +2,7 @@
 
 mod follow;
 mod gather;
+mod planned;
 pub mod shadow;
 mod shadows;
 
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use lunapark_schemas::Share;
-use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::Stage;
 use lunapark_schemas::promotion::{FORMAT, Planned, Promotion, PromotionKind, PromotionStage};
 use lunapark_topics::LogErrorKind;
@@ -43,8 +43,9 @@ pub struct Args {
     /// Address of the model: a path that every instance can read, file://, s3:// or builtin:
     #[arg(long, value_name = "ADDRESS")]
     model: Option<String>,
-    /// First offset that the new model scores, for some partitions: 0:50000,1:48000; the others switch at once
-    #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',', value_parser = planned)]
+    /// First offset that the new model scores, for some partitions: 0:50000,1:48000; the others switch at once. A partition
+    /// that has come further before the switch reaches it is cut later, which is told and is a failure
+    #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',', value_parser = planned::parse)]
     at: Vec<Planned>,
     /// Only this share of the events is scored by the new model (a canary), chosen by a hash of their keys
     #[arg(long, value_name = "0..1", value_parser = share)]
@@ -79,16 +80,6 @@ struct Patience {
 fn share(text: &str) -> Result<Share, String> {
     let part: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
     Share::try_from(part).map_err(|error| error.to_string())
-}
-
-fn planned(text: &str) -> Result<Planned, String> {
-    let planned = |(partition, offset): (&str, &str)| {
-        Some(Planned { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
-    };
-    let parsed = text.split_once(':').and_then(planned);
-    parsed
-        .filter(|planned| planned.partition >= 0 && planned.offset >= 0)
-        .ok_or_else(|| format!("`{text}` is no offset: write partition:offset, for example 0:50000"))
 }
 
 /// The model that is to score.
@@ -127,7 +118,7 @@ pub fn run_back(context: &Context, config: &Config, args: &RollbackArgs) -> anyh
 
 fn promote(context: &Context, config: &Config, args: &Args, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     prepare(context)?;
-    let at = check_offsets(context, &args.at)?;
+    let at = planned::check(context, &args.at)?;
     let known = known(context)?;
     let places = models::Places::of(config);
     let wanted = wanted(&known, config, &args.name, args.model.as_deref(), &places)?;
@@ -272,26 +263,6 @@ fn one_digest(known: &Known, wanted: &Wanted) -> anyhow::Result<()> {
     }
 }
 
-/// Planned offsets lie ahead of what the pipeline has committed.
-fn check_offsets(context: &Context, at: &[Planned]) -> anyhow::Result<Vec<Planned>> {
-    let source = context.catalog.inference_events.name();
-    if at.is_empty() {
-        return Ok(Vec::new());
-    }
-    let partitions = context.log.topic(source)?.partitions;
-    if let Some(Planned { partition, .. }) = at.iter().find(|planned| planned.partition >= partitions) {
-        bail!("--at: {source} has no partition {partition}, its partitions are 0 to {}", partitions - 1);
-    }
-    let places: Vec<_> = at.iter().map(|planned| TopicPartition::new(source.clone(), planned.partition)).collect();
-    let committed = context.log.committed(&context.group_of_pipeline, &places)?;
-    for ((place, committed), Planned { offset, .. }) in places.iter().zip(committed).zip(at) {
-        if let Some(committed) = committed.filter(|committed| offset < committed) {
-            bail!("--at: {place} is scored up to {committed} already, {offset} lies before that; name a later offset");
-        }
-    }
-    Ok(at.to_vec())
-}
-
 /// Announces, waits for the instances, switches on, and follows the cuts.
 fn switch(
     context: &Context,
@@ -377,7 +348,8 @@ fn write_intent(
     })
 }
 
-/// On where the instances allow it and no later promotion has come; refused otherwise.
+/// On where the instances allow it, no later promotion has come, and no planned offset was scored meanwhile; refused
+/// otherwise.
 fn decide(context: &Context, announced: &Promotion, gathered: &gather::Gathered) -> anyhow::Result<Promotion> {
     promotions::decide(&*context.log, &context.catalog.models, &context.group_of_pipeline, |known| {
         let same_side = |p: &&Promotion| p.kind.shadows() == announced.kind.shadows();
@@ -386,7 +358,10 @@ fn decide(context: &Context, announced: &Promotion, gathered: &gather::Gathered)
         let (stage, reason) = match (later, gathered.refusal()) {
             (Some(later), _) => (PromotionStage::Refused, Some(format!("promotion {} came after it", later.id))),
             (None, Some(reason)) => (PromotionStage::Refused, Some(reason)),
-            (None, None) => (PromotionStage::On, gathered.passed_over()),
+            (None, None) => match planned::passed(context, &announced.at)? {
+                Some(passed) => (PromotionStage::Refused, Some(passed)),
+                None => (PromotionStage::On, gathered.passed_over()),
+            },
         };
         Ok(Promotion { stage, reason, ..announced.clone() })
     })
@@ -422,6 +397,8 @@ fn report(
     if let Some(reason) = &decided.reason {
         output::note(reason);
     }
+    let moved = planned::moved(context.catalog.inference_events.name(), &decided.at, &cuts.made);
+    moved.iter().for_each(output::note);
     if !gathered.somebody() {
         output::note("no instance is running: the switch is made when one starts");
         return Ok(ExitCode::SUCCESS);
@@ -433,12 +410,15 @@ fn report(
             missing.join(", "),
             context.catalog.model_cuts.name()
         ));
-        return Ok(ExitCode::FAILURE);
     }
-    Ok(ExitCode::SUCCESS)
+    match cuts.missing.is_empty() && moved.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::FAILURE),
+    }
 }
 
 fn document(decided: &Promotion, gathered: &gather::Gathered, cut: Value) -> Value {
+    let asked = decided.at.iter().map(|planned| (planned.partition.to_string(), json!(planned.offset)));
     json!({
         "promotion": decided.id,
         "promoted": format!("{}/{}", decided.model, decided.version),
@@ -449,6 +429,7 @@ fn document(decided: &Promotion, gathered: &gather::Gathered, cut: Value) -> Val
         "stage": decided.stage,
         "reason": decided.reason,
         "ready": gathered.ready,
+        "at": Value::Object(asked.collect()),
         "cut": cut,
     })
 }

@@ -8,6 +8,7 @@ mod models;
 mod recorded;
 mod sink;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -40,6 +41,7 @@ const BATCH: Limit = Limit { messages: 4096, bytes: 16 << 20 };
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lunapark replay --model higgs/2 --diff\n  \
                         lunapark replay --from 48000 --to 52000 --model s3://models/new.onnx --diff --threshold 0.8\n  \
+                        lunapark replay --model higgs/2 --diff --picture scores.svg\n  \
                         lunapark replay --from 1h --model higgs/1 --output replayed.ndjson")]
 pub struct Args {
     /// Topic of the events; without it, that of the inference events
@@ -63,6 +65,9 @@ pub struct Args {
     /// A score at or above this is a decision for it
     #[arg(long, default_value_t = 0.5, requires = "diff")]
     threshold: f64,
+    /// Draw the recorded and the replayed scores to this SVG file
+    #[arg(long, value_name = "FILE", requires = "diff")]
+    picture: Option<PathBuf>,
     /// Write the answers to this file (one JSON object a line), or to this topic where one of the name exists
     #[arg(long, value_name = "FILE|TOPIC")]
     output: Option<String>,
@@ -116,7 +121,7 @@ fn execute(context: &Context, config: &Config, args: &Args, out: &mut Output<'_>
         replay.partition(range, recorded.next())?;
     }
     replay.sink.as_mut().map_or(Ok(()), Sink::finish)?;
-    replay.report(out)
+    replay.report(args.picture.as_deref(), out)
 }
 
 fn partitions(log: &dyn Log, topic: &str, only: Option<i32>) -> anyhow::Result<Vec<TopicPartition>> {
@@ -209,9 +214,12 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn report(self, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
+    fn report(self, picture: Option<&Path>, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
         let (Tally { messages, scored, rejected, filtered }, model) = (self.tally, &self.models.shown);
         let diff = self.comparison.map(Comparison::finish);
+        if let Some((path, diff)) = picture.zip(diff.as_ref()) {
+            std::fs::write(path, diff.picture(model)).with_context(|| format!("cannot write {}", path.display()))?;
+        }
         if out.json {
             let mut document = json!({
                 "model": model, "in": messages, "scored": scored, "rejected": rejected, "filtered": filtered

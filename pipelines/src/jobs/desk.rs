@@ -12,6 +12,7 @@ use lunapark_schemas::{Message, Position, Rejection, SkipReason};
 use lunapark_topics::LogError;
 
 use super::job::{Assignment, Running};
+use super::turns::{Turn, Turns};
 use super::{Shared, trials};
 use crate::runner::{Begun, LongWork};
 
@@ -88,7 +89,14 @@ pub struct Desk {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
     side: Side,
-    lobby: Lobby<Assignment>,
+    lobby: Lobby<Understood>,
+    turns: Turns,
+}
+
+/// What was understood of a message, and its turn among the messages of its task once it has come.
+struct Understood {
+    assignment: Assignment,
+    turn: Option<Turn>,
 }
 
 /// What was understood of the messages that wait: they are looked at five times a second, and read once.
@@ -113,6 +121,11 @@ impl<T> Lobby<T> {
         self.waiting().insert(at, understood);
     }
 
+    /// This message waits no more.
+    fn forget(&self, at: &Position) {
+        self.waiting().remove(at);
+    }
+
     /// Under these positions there may be other messages from now on.
     fn clear(&self) {
         self.waiting().clear();
@@ -126,18 +139,21 @@ impl<T> Lobby<T> {
 /// What a start came to.
 enum Start {
     Works(Running),
-    Waits(Assignment),
+    Waits(Understood),
 }
 
 impl Desk {
     pub(super) fn new(shared: Arc<Shared>, slot: Arc<Slot>, side: Side) -> Self {
-        Self { shared, slot, side, lobby: Lobby::default() }
+        Self { shared, slot, side, lobby: Lobby::default(), turns: Turns::default() }
     }
 
-    fn assignment(&self, message: &Message<'_>) -> Result<Assignment, Rejection> {
-        self.lobby.take(&message.position(), || match self.side {
-            Side::Requests => self.shared.request(message),
-            Side::Trials => trials::assignment(message, &self.shared),
+    fn understood(&self, message: &Message<'_>) -> Result<Understood, Rejection> {
+        self.lobby.take(&message.position(), || {
+            let assignment = match self.side {
+                Side::Requests => self.shared.request(message),
+                Side::Trials => trials::assignment(message, &self.shared),
+            };
+            assignment.map(|assignment| Understood { assignment, turn: None })
         })
     }
 
@@ -150,16 +166,20 @@ impl Desk {
         }
     }
 
-    fn start(&self, assignment: Assignment) -> Result<Start, LogError> {
+    fn start(&self, Understood { assignment, turn }: Understood) -> Result<Start, LogError> {
+        let take_turn = || self.turns.take(assignment.position.partition, &assignment.task_id);
+        let Some(turn) = turn.or_else(take_turn) else {
+            return Ok(Start::Waits(Understood { assignment, turn: None }));
+        };
         let shared = &self.shared;
         if !assignment.trains(&shared.cancels) {
-            return Ok(Start::Works(Running::start(shared.clone(), assignment, None)?));
+            return Ok(Start::Works(Running::start(shared.clone(), assignment, turn, None)?));
         }
         match Slot::take(&self.slot, self.side, Instant::now()) {
             Some(held) if self.admits(&assignment)? => {
-                Ok(Start::Works(Running::start(shared.clone(), assignment, Some(held.trains()))?))
+                Ok(Start::Works(Running::start(shared.clone(), assignment, turn, Some(held.trains()))?))
             }
-            _ => Ok(Start::Waits(assignment)),
+            _ => Ok(Start::Waits(Understood { assignment, turn: Some(turn) })),
         }
     }
 
@@ -187,24 +207,29 @@ impl LongWork for Desk {
     }
 
     fn begin(&self, message: &Message<'_>) -> Result<Begun, LogError> {
-        if self.shared.book.answered(&message.position()) {
+        let position = message.position();
+        if self.shared.book.answered(&position) {
+            self.lobby.forget(&position);
             if self.side == Side::Trials {
                 self.shared.searches.read_again(message);
             }
             return Ok(Begun::Answered);
         }
-        let assignment = match self.assignment(message) {
-            Ok(assignment) => assignment,
+        let understood = match self.understood(message) {
+            Ok(understood) => understood,
             Err(rejection) => return Ok(Begun::Reject(rejection)),
         };
-        if self.repeated(&assignment) {
-            tracing::info!(task_id = assignment.task_id, position = %assignment.position, "this task has ended before");
+        if self.repeated(&understood.assignment) {
+            tracing::info!(task_id = understood.assignment.task_id, %position, "this task has ended before");
             return Ok(Begun::Skip(SkipReason::Repeated));
         }
-        Ok(match self.start(assignment)? {
+        Ok(match self.start(understood)? {
             Start::Works(running) => Begun::Work(Box::new(running)),
-            Start::Waits(assignment) => {
-                self.lobby.put(message.position(), assignment);
+            Start::Waits(understood) => {
+                // What comes of a trial is read when its turn has come: it is to see all that came before it.
+                if understood.turn.is_some() {
+                    self.lobby.put(position, understood);
+                }
                 Begun::Wait
             }
         })
@@ -214,9 +239,10 @@ impl LongWork for Desk {
         if self.side == Side::Trials {
             return true;
         }
-        let Ok(assignment) = self.assignment(message) else { return true };
-        let told = self.repeated(&assignment) || self.shared.waiting.tell(&assignment, place);
-        self.lobby.put(message.position(), assignment);
+        let Ok(understood) = self.understood(message) else { return true };
+        let assignment = &understood.assignment;
+        let told = self.repeated(assignment) || self.shared.waiting.tell(assignment, place);
+        self.lobby.put(message.position(), understood);
         told
     }
 }

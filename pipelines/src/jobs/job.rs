@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::time::Instant;
 
 use lunapark_schemas::Position;
 use lunapark_schemas::training::{SearchOrigin, TrainingRequest, TrialEnd, TrialPlace};
@@ -15,6 +16,7 @@ use super::desk::Held;
 use super::searches::Ends;
 use super::shelf::Folder;
 use super::thread::JobThread;
+use super::turns::Turn;
 use crate::runner::{Ended, Work};
 
 /// A message that was taken.
@@ -74,6 +76,8 @@ pub(super) struct Running {
     shared: Arc<Shared>,
     assignment: Arc<Assignment>,
     leave: Arc<AtomicBool>,
+    /// Since when it is to leave.
+    asked: Option<Instant>,
     /// The end; `None` where the job was left.
     end: Receiver<Result<Option<Finish>, LogError>>,
     terminal: bool,
@@ -81,10 +85,17 @@ pub(super) struct Running {
     seat: Option<String>,
     /// The desk's room for one training.
     _held: Option<Held>,
+    /// No other message of its task is worked on until this one is over.
+    _turn: Turn,
 }
 
 impl Running {
-    pub(super) fn start(shared: Arc<Shared>, assignment: Assignment, held: Option<Held>) -> Result<Self, LogError> {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        assignment: Assignment,
+        turn: Turn,
+        held: Option<Held>,
+    ) -> Result<Self, LogError> {
         let seat = assignment.project.clone().filter(|_| held.is_some());
         let (tell, end) = sync_channel(1);
         let (assignment, leave) = (Arc::new(assignment), Arc::new(AtomicBool::new(false)));
@@ -96,7 +107,7 @@ impl Running {
         };
         let spawned = std::thread::Builder::new().name("job".into()).spawn(run);
         spawned.map_err(|e| LogError::new(LogErrorKind::Internal, format!("no thread for a job: {e}")))?;
-        Ok(Self { shared, assignment, leave, end, terminal: false, seat, _held: held })
+        Ok(Self { shared, assignment, leave, asked: None, end, terminal: false, seat, _held: held, _turn: turn })
     }
 }
 
@@ -123,12 +134,18 @@ impl Work for Running {
         }
     }
 
+    fn ask_to_leave(&mut self) {
+        self.leave.store(true, Ordering::Release);
+        self.asked.get_or_insert_with(Instant::now);
+    }
+
     /// A thread that a store or a trainer holds up is left to itself: nobody hears its end, it writes nothing that another
     /// try would not write as well, and it goes as soon as it looks up.
-    fn leave(self: Box<Self>) {
-        self.leave.store(true, Ordering::Release);
+    fn leave(mut self: Box<Self>) {
+        self.ask_to_leave();
+        let waited = self.asked.map(|asked| asked.elapsed()).unwrap_or_default();
         let task_id = &self.assignment.task_id;
-        match self.end.recv_timeout(self.shared.settings.leave_within) {
+        match self.end.recv_timeout(self.shared.settings.leave_within.saturating_sub(waited)) {
             Err(RecvTimeoutError::Timeout) => tracing::warn!(task_id, "the job is held up; it is not waited for"),
             ended => tracing::debug!(task_id, in_time = ended.is_ok(), "the job is left"),
         }

@@ -32,6 +32,7 @@ mod slices;
 mod tests;
 mod thread;
 mod trials;
+mod turns;
 mod waiting;
 
 use std::sync::Arc;
@@ -124,7 +125,7 @@ impl Jobs {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Where the jobs of one topic are worked on; one at a time of all that share the slot.
+    /// Where the jobs of one topic are worked on; of all that share the slot one trains at a time.
     pub fn desk(&self, slot: Arc<Slot>, side: Side) -> Desk {
         Desk::new(self.shared.clone(), slot, side)
     }

@@ -1,4 +1,4 @@
-//! The runner of long work: one message at a time, worked on by a thread beside while the stream is polled.
+//! The runner of long work: messages one by one, worked on by threads beside while the stream is polled.
 //!
 //! ```text
 //! poll one → into its line → (work beside, polls go on) → result, and what its line allows: ledger, offset, one transaction
@@ -8,7 +8,8 @@
 //! taken away all the same, the work saves its state and stops; whoever owns the partition next reads the message again.
 //! So only the owner ever commits, and a member that was expelled is refused by the coordinator: each message ends once.
 //!
-//! A message that must wait lets those behind it pass. Their results are committed when they end, with the offset of their
+//! A message that must wait, or is worked on for long, lets those behind it pass: which of them may begin meanwhile is for
+//! the work to say. Their results are committed when they end, each in a transaction of its own, with the offset of their
 //! partition as it stands; the offset passes them when all before them have ended. Whoever reads them again finds their
 //! results ([`Begun::Answered`]).
 
@@ -34,6 +35,8 @@ use crate::stop::Stop;
 const ONE: Limit = Limit { messages: 1, bytes: 1 };
 /// Those that wait are looked at this often; and at once where something has changed here.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Messages that are worked on at once, at most: one that needs the room for long, and some that soon end beside it.
+const MOST_AT_ONCE: usize = 16;
 /// Further back in the queue a place says little, and each step forward would be a record.
 const MOST_TOLD: u64 = 50;
 /// A request has one answer.
@@ -47,7 +50,8 @@ pub trait LongWork: Send + Sync {
     /// These partitions are this member's from now on, read from these positions.
     fn assigned(&self, starts: &[Position]) -> Result<(), LogError>;
 
-    /// Looks at a message and begins its work where that can begin now.
+    /// Looks at a message and begins its work where that can begin now, beside what is under way. Of those that wait the
+    /// first that came is always asked first.
     fn begin(&self, message: &Message<'_>) -> Result<Begun, LogError>;
 
     /// Tells whom it concerns that a message waits, at this place in the queue; 1 is next. It does not block: where it
@@ -76,7 +80,10 @@ pub trait Work: Send {
     /// The end, once it is there. An error has the stream thread opened again, and the work begins again where it was saved.
     fn ended(&mut self) -> Result<Option<Ended>, LogError>;
 
-    /// Saves what is done and stops. Comes back within a fraction of `score.drain_budget`.
+    /// Is to save what is done and to stop soon. It does not block.
+    fn ask_to_leave(&mut self);
+
+    /// Saves what is done and stops. Comes back within a fraction of `score.drain_budget` after it was first asked to.
     fn leave(self: Box<Self>);
 
     /// Its end is committed: what was saved for another try can go. It does not block.
@@ -117,12 +124,12 @@ pub struct LongRunner<'a, W> {
     owned: Vec<TopicPartition>,
     paused: bool,
     lines: Lines,
-    current: Option<Current>,
+    current: Vec<Current>,
     /// When those that wait were last looked at.
     looked: Option<Instant>,
 }
 
-/// The message being worked on.
+/// A message being worked on.
 struct Current {
     place: Place,
     work: Box<dyn Work>,
@@ -140,7 +147,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
             owned: Vec::new(),
             paused: false,
             lines: Lines::default(),
-            current: None,
+            current: Vec::new(),
             looked: None,
         }
     }
@@ -148,7 +155,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
     /// Runs until asked to stop; what is under way then is saved, and goes on at the next start or elsewhere.
     pub fn run(&mut self, stop: &Stop) -> Result<(), RunError> {
         let ended = self.run_until(stop);
-        self.leave();
+        self.leave(|_| true);
         match ended {
             Ok(()) => Ok(self.stream.close()?),
             Err(error) => {
@@ -179,7 +186,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
             Polled::Revoked(partitions) | Polled::Lost(partitions) => self.give_up(&partitions)?,
         }
         self.metrics.partitions(&self.settings.member, self.account.assigned());
-        self.finish_if_ended()?;
+        self.finish_what_ended()?;
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
             self.start_next()?;
             self.looked = Some(Instant::now());
@@ -208,9 +215,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
     /// Nothing is ever open here: a transaction begins and ends in one turn.
     fn give_up(&mut self, partitions: &[TopicPartition]) -> Result<(), RunError> {
         tracing::info!(member = %self.settings.member, partitions = partitions.len(), "partitions given up");
-        if self.current.as_ref().is_some_and(|current| partitions.contains(&current.place.0)) {
-            self.leave();
-        }
+        self.leave(|(at, _)| partitions.contains(at));
         self.account.forget(partitions);
         self.lines.forget(partitions);
         self.owned.retain(|held| !partitions.contains(held));
@@ -232,15 +237,11 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
         Ok(())
     }
 
-    /// Begins the first work that can begin, where none is under way, and passes what needs none.
+    /// Begins what can begin, and passes what needs no work.
     fn start_next(&mut self) -> Result<(), RunError> {
         let mut place = 0;
         for waiting in self.lines.waiting() {
-            let waits = match self.current {
-                None => self.begin(&waiting)?,
-                Some(_) => true,
-            };
-            if waits {
+            if self.current.len() >= MOST_AT_ONCE || self.begin(&waiting)? {
                 place += 1;
                 self.tell(&waiting, place);
             }
@@ -257,7 +258,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
             Begun::Reject(rejection) => State::Dead(rejection),
             Begun::Answered => State::Ended(RESULT),
             Begun::Work(work) => {
-                self.current = Some(Current { place: place.clone(), work });
+                self.current.push(Current { place: place.clone(), work });
                 State::Worked
             }
         };
@@ -271,12 +272,23 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
         }
     }
 
-    fn finish_if_ended(&mut self) -> Result<(), RunError> {
-        let Some(current) = &mut self.current else { return Ok(()) };
-        let Some(ended) = current.work.ended()? else { return Ok(()) };
-        let Some(Current { place, work }) = self.current.take() else { return Ok(()) };
-        let position = place.0.at(place.1);
-        self.write_result(&position, &ended)?;
+    fn finish_what_ended(&mut self) -> Result<(), RunError> {
+        let mut nth = 0;
+        while let Some(current) = self.current.get_mut(nth) {
+            match current.work.ended()? {
+                Some(ended) => {
+                    let current = self.current.remove(nth);
+                    self.finish(current, &ended)?;
+                }
+                None => nth += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// One end is one transaction, whatever else is under way.
+    fn finish(&mut self, Current { place, work }: Current, ended: &Ended) -> Result<(), RunError> {
+        self.write_result(&place.0.at(place.1), ended)?;
         if let Some(entry) = self.lines.get(&place) {
             entry.state = State::Ended(RESULT);
         }
@@ -364,7 +376,7 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
     /// Throws the open transaction away and reads on from the committed offsets; what was under way is saved.
     fn abort(&mut self, cause: &LogError) -> Result<(), RunError> {
         tracing::warn!(member = %self.settings.member, %cause, "transaction aborted, reading again");
-        self.leave();
+        self.leave(|_| true);
         self.lines.clear();
         self.stream.abort(&self.account.firsts())?;
         self.account.aborted();
@@ -373,9 +385,10 @@ impl<'a, W: LongWork> LongRunner<'a, W> {
         Ok(self.stream.resume(&self.owned)?)
     }
 
-    fn leave(&mut self) {
-        if let Some(current) = self.current.take() {
-            current.work.leave();
-        }
+    /// Leaves the work on these messages: all are asked before one is waited for.
+    fn leave(&mut self, which: impl Fn(&Place) -> bool) {
+        let mut left: Vec<_> = self.current.extract_if(.., |current| which(&current.place)).collect();
+        left.iter_mut().for_each(|current| current.work.ask_to_leave());
+        left.into_iter().for_each(|current| current.work.leave());
     }
 }

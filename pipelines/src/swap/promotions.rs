@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion};
 use lunapark_schemas::promotion::{Promotion, PromotionKind, PromotionStage, UnknownPromotion};
-use lunapark_topics::{Log, LogError, LogErrorKind, Topic};
+use lunapark_topics::{Log, LogError, Topic};
 
 use super::history::read_to_end;
 
@@ -93,7 +93,7 @@ pub fn read(log: &dyn Log, models: &str, pipeline: &str) -> Result<Known, LogErr
 }
 
 /// Decides about a promotion with everything before it in view: others are fenced first, then the topic is read to its
-/// end, then the decision is written. One that was fenced meanwhile looks again.
+/// end, then the decision is written. One that was overtaken meanwhile looks again.
 pub fn decide(
     log: &dyn Log,
     models: &Topic<CatalogRecord>,
@@ -101,13 +101,17 @@ pub fn decide(
     decision: impl Fn(&Known) -> anyhow::Result<Promotion>,
 ) -> anyhow::Result<Promotion> {
     let id = format!("{pipeline}-promote");
+    again(|| decide_once(log, models, pipeline, &id, &decision))
+}
+
+fn again<T>(mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
     for _ in 1..TRIES {
-        match decide_once(log, models, pipeline, &id, &decision) {
-            Err(error) if fenced(&error) => tracing::debug!(%error, "another promotion decides; looking again"),
+        match attempt() {
+            Err(error) if overtaken(&error) => tracing::debug!(%error, "another promotion decides; looking again"),
             other => return other,
         }
     }
-    decide_once(log, models, pipeline, &id, &decision)
+    attempt()
 }
 
 fn decide_once(
@@ -125,6 +129,32 @@ fn decide_once(
     Ok(promotion)
 }
 
-fn fenced(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<LogError>().is_some_and(|error| error.kind == LogErrorKind::Fenced)
+fn overtaken(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(LogError::overtaken)
+}
+
+#[cfg(test)]
+mod tests {
+    use lunapark_topics::LogErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_overtaken_looks_again_however_the_log_says_it_and_not_for_ever() {
+        let decided = |kinds: &[LogErrorKind]| {
+            let mut tries = 0;
+            let ended = again(|| {
+                tries += 1;
+                match kinds.get(tries - 1) {
+                    Some(kind) => Err(LogError::new(*kind, "no").into()),
+                    None => Ok(()),
+                }
+            });
+            (ended.is_ok(), tries)
+        };
+        assert_eq!(decided(&[LogErrorKind::Fenced, LogErrorKind::Rebalanced, LogErrorKind::Rebalanced]), (true, 4));
+        assert_eq!(decided(&[LogErrorKind::Rebalanced; TRIES]), (false, TRIES));
+        // Whether that one was written nobody knows.
+        assert_eq!(decided(&[LogErrorKind::Timeout]), (false, 1));
+    }
 }

@@ -7,7 +7,11 @@ use super::higgs::{self, Format, PERCEPTRON, TREES};
 use super::training::{self, ended};
 use super::{PATIENCE, on_both};
 
-on_both!(two_versions_are_compared_and_promoted_by_condition, events_train_with_the_labels_of_another_topic);
+on_both!(
+    two_versions_are_compared_and_promoted_by_condition,
+    a_canary_is_judged_by_its_own_events,
+    events_train_with_the_labels_of_another_topic,
+);
 
 /// Events, and those of them that have no label.
 const EVENTS: usize = 120;
@@ -162,6 +166,25 @@ fn conditions(place: &Workplace, topic: &str, aucs: &[f64; 2]) {
     let live = place.cli_json(&["models", "compare", "live", "higgs/1", "--in", topic]);
     assert_eq!((&live["a"], &live["b"]), (&json!("net/1"), &json!("higgs/1")), "{live:#}");
     place.cli(&["models", "compare", "live", "net/1"]).failed().says(&["compared with itself"]);
+}
+
+fn a_canary_is_judged_by_its_own_events(backend: Backend) {
+    let place = Workplace::new(backend);
+    place.create_topics();
+    let service = place.service("one", &[]);
+    place.cli_json(&["models", "promote", "higgs/2", "--model", "builtin:higgs-mlp", "--share", "0.5"]);
+    place.produce("inference.events", &events(&place, &[Format::KserveV1]));
+    place.wait_records("inference.results", EVENTS, PATIENCE);
+    let promote = |condition: &str, more: &[&str]| {
+        let command = ["models", "promote", "higgs/2", "--wait", "20", "--within", "60s", "--if", condition];
+        place.cli(&[&command[..], more].concat())
+    };
+    // It scores other events than the live version: no time would be long enough.
+    let refused = promote("rate > 2 or flipped < 0.5", &[]).failed();
+    refused.says(&["`flipped`", "models shadow higgs/2", "rate_change"]);
+    let promoted = promote("rate >= 0 and ks <= 1", &["--json"]).ok().json();
+    assert_eq!((&promoted["promoted"], &promoted["intent"]), (&json!("higgs/2"), &json!("switch")), "{promoted:#}");
+    service.terminate().ok();
 }
 
 fn events_train_with_the_labels_of_another_topic(backend: Backend) {

@@ -1,6 +1,6 @@
 //! Promotions, cuts, rollbacks and replays.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ on_both!(
     a_promotion_under_load_is_recorded_to_the_offset,
     a_refused_promotion_switches_nothing,
     planned_cuts_outlive_a_restart,
+    promoters_at_once_decide_one_after_the_other,
     a_replay_gives_the_same_bytes,
     shadow_and_canary_take_their_shares,
     a_pinned_version_counts_from_its_cut_on,
@@ -181,6 +182,40 @@ fn planned_cuts_outlive_a_restart(backend: Backend) {
     service.terminate().ok();
 }
 
+/// Each fences those before it: who is overtaken looks again, and gives way at most to a later promotion.
+fn promoters_at_once_decide_one_after_the_other(backend: Backend) {
+    let place = Workplace::new(backend);
+    place.create_topics();
+    let service = place.service("one", &[]);
+    let promote = &|version: &str| {
+        let ended = place.cli(&["models", "promote", version, "--model", NET, "--deadline", "30s"]);
+        let gave_way = ended.stderr.contains("came after it");
+        assert!(ended.code == Some(0) || gave_way, "{version}: {}", ended.stderr);
+    };
+    std::thread::scope(|scope| {
+        for version in ["higgs/2", "higgs/3", "higgs/4"] {
+            scope.spawn(move || promote(version));
+        }
+    });
+    let records = place.read_all("models");
+    let promotions = records.iter().filter(|r| r.key.as_deref().is_some_and(|key| key.starts_with(b"promotion/")));
+    let mut by_number: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+    promotions.map(OwnedRecord::json).for_each(|p| by_number.entry(p["id"].as_u64().unwrap()).or_default().push(p));
+    assert_eq!(by_number.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "a number for each: {by_number:#?}");
+    for promotions in by_number.values() {
+        assert!(promotions.iter().all(|p| p["version"] == promotions[0]["version"]), "of one version: {promotions:#?}");
+        assert_ne!(promotions.last().unwrap()["stage"], "announced", "and decided: {promotions:#?}");
+    }
+    let last = by_number[&3].last().unwrap();
+    assert_eq!(last["stage"], "on", "nobody came after the last: {last:#}");
+    produce(&place, 0..40);
+    let results = place.wait_records("inference.results", 40, PATIENCE);
+    let tag = higgs::tag(&format!("higgs/{}", last["version"].as_str().unwrap()), PERCEPTRON);
+    let by_last = results.iter().filter(|result| result.header("lunapark-model") == Some(&tag)).count();
+    assert_eq!(by_last, 36, "all but the four that pin another");
+    service.terminate().ok();
+}
+
 fn a_replay_gives_the_same_bytes(backend: Backend) {
     let place = Workplace::new(backend);
     place.create_topics();
@@ -196,7 +231,11 @@ fn a_replay_gives_the_same_bytes(backend: Backend) {
     assert_eq!((&same["in"], &same["diff"]["identical"]), (&json!(120), &json!(120)), "{same:#}");
     assert_eq!((&same["diff"]["flipped"], &same["diff"]["agreement"]), (&json!(0), &json!(1.0)), "{same:#}");
     // 120 events pin a version in every tenth; of the others the first half was scored by the trees.
-    let other = place.cli_json(&["replay", "--model", "higgs/2", "--diff", "--threshold", "0.5"]);
+    let picture = place.dir().join("scores.svg");
+    let drawn = ["--threshold", "0.5", "--picture", picture.to_str().unwrap()];
+    let other = place.cli_json(&[&["replay", "--model", "higgs/2", "--diff"], &drawn[..]].concat());
+    let svg = std::fs::read_to_string(picture).unwrap();
+    assert!(svg.contains("recorded") && svg.contains("replayed with higgs/2"), "{svg}");
     assert_eq!((&other["diff"]["identical"], &other["diff"]["different"]), (&json!(66), &json!(54)), "{other:#}");
     assert!(other["diff"]["kolmogorov_smirnov"].as_f64().unwrap() > 0.0, "{other:#}");
     let by_address = place.cli_json(&["replay", "--model", "builtin:higgs-xgb", "--to", "15", "--diff"]);

@@ -1,13 +1,13 @@
 //! Training by event: the service and `lunapark train`, with the trainers as they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lunapark_tests::harness::{Backend, Event, OwnedRecord, Workplace, quoted, until};
 use serde_json::{Value, json};
 
-use super::on_both;
+use super::{higgs, on_both};
 
 on_both!(
     a_request_becomes_a_model_with_its_files,
@@ -159,18 +159,23 @@ fn bad_requests_end_with_a_sentence(backend: Backend) {
 fn a_cancelled_task_ends_as_cancelled(backend: Backend) {
     let place = place(backend).with("topics.partitions", 1);
     let service = place.service("one", &[]);
-    send(&place, &[request(&place, "long", 1_000_000), request(&place, "short", 2)]);
+    let requests = [("long", 1_000_000), ("behind", 2), ("short", 2)];
+    send(&place, &requests.map(|(task, epochs)| request(&place, task, epochs)));
     until(TRAINS, "it runs", || {
         let running = |s: &Value| s["task_id"] == "long" && s["progress"]["step"].as_u64() > Some(0);
         place.read_all(STATUS).iter().any(|record| running(&status(record))).then_some(())
     });
     place.cli(&["train", "cancel", "lon"]).failed().says(&["there is no task `lon`; did you mean `long`?"]);
+    // One that waits ends at once, and not when the job before it has ended.
+    place.cli(&["train", "cancel", "behind"]).ok();
+    assert_eq!(ended(&place, "behind")["task_status"], "cancelled");
+    assert!(ends(&place, "long").is_empty(), "the job goes on");
     place.cli(&["train", "cancel", "long"]).ok();
     assert_eq!(ended(&place, "long")["task_status"], "cancelled");
     assert_eq!(ended(&place, "short")["task_status"], "succeeded");
     place.cli(&["train", "cancel", "short"]).failed().says(&["short has ended before, as succeeded"]);
     service.terminate().ok();
-    assert_proven(&place, [2, 2, 0, 0]);
+    assert_proven(&place, [3, 3, 0, 0]);
 }
 
 /// Folders in which jobs of this place have saved a checkpoint that nobody has removed yet.
@@ -217,7 +222,8 @@ fn a_killed_worker_goes_on_and_ends_with_the_same_bytes(backend: Backend) {
 #[test]
 fn the_demo_trains_a_model_by_itself() {
     let place = Workplace::embedded();
-    let data = place.dir().join("demo");
+    // Where the workplace looks for its log.
+    let data = place.dir().join("data");
     let printed = place.cli(&["demo", "train", "--json", "--data", &data.to_string_lossy()]).ok();
     let last: Value = serde_json::from_str(printed.stdout.lines().last().unwrap()).unwrap();
     assert_eq!((&last["task_status"], &last["promoted"]), (&json!("succeeded"), &json!("higgs/1")), "{last:#}");
@@ -234,6 +240,41 @@ fn the_demo_trains_a_model_by_itself() {
         let topic = place.topic(&format!("inference.{topic}"));
         assert!(scored.contains(&(&json!(model), &json!(topic))), "{last:#}");
     }
+    assert_switched(&place, cut, results);
+    assert_held_out(&place);
+}
+
+/// Every result is by the model that the printed cuts say.
+fn assert_switched(place: &Workplace, cut: &serde_json::Map<String, Value>, count: u64) {
+    let results = place.read_all("inference.results");
+    assert_eq!(results.len() as u64, count);
+    for result in results {
+        let source = result.header("lunapark-source").unwrap();
+        let offset: i64 = source.rsplit('/').next().unwrap().parse().unwrap();
+        let first = cut[&result.partition.to_string()].as_i64().unwrap();
+        let due = if offset < first { "trees/1#" } else { "higgs/1#" };
+        let model = result.header("lunapark-model").unwrap();
+        assert!(model.starts_with(due), "{source}, cut at {first}, is by {model}");
+    }
+}
+
+/// The stream holds no event that was trained on; what is broken cannot be one.
+fn assert_held_out(place: &Workplace) {
+    let bits = |number: &Value| number.as_f64().map(f64::to_bits);
+    let row = |record: &OwnedRecord| -> Vec<Option<u64>> {
+        let row = record.json();
+        (0..higgs::FEATURES).map(|n| bits(&row[format!("feature_{n:02}")])).collect()
+    };
+    let trained: HashSet<_> = place.read_all("demo.rows").iter().map(row).collect();
+    assert_eq!(trained.len(), 2400);
+    assert!(trained.iter().flatten().all(Option::is_some), "every row has its features");
+    let event = |record: &OwnedRecord| -> Option<Vec<Option<u64>>> {
+        let event: Value = serde_json::from_slice(record.value.as_deref()?).ok()?;
+        Some(event["instances"][0].as_array()?.iter().map(bits).collect())
+    };
+    let streamed: HashSet<_> = place.read_all("inference.events").iter().filter_map(event).collect();
+    assert!(streamed.len() >= 600, "the 600 others go by again and again: {}", streamed.len());
+    assert!(streamed.is_disjoint(&trained));
 }
 
 /// It would own the log, and so keep the worker from starting that it waits for.

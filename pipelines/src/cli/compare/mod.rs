@@ -15,7 +15,7 @@ use super::output;
 use super::replay::{Bound, bound};
 use crate::config::Config;
 
-pub(super) use report::NAMES;
+pub(super) use report::{NAMES, OF_PAIRS};
 
 /// Compares what two versions said of the same events: decisions, distributions, and with labels their AUC
 ///

@@ -31,6 +31,19 @@ pub(in crate::cli) const NAMES: [(&str, &str); 18] = [
     ("auc_difference_deviation", "standard deviation of auc_difference"),
 ];
 
+/// Those of them that only events which both scored can tell.
+pub(in crate::cli) const OF_PAIRS: [&str; 9] = [
+    "events",
+    "rows",
+    "agreement",
+    "flipped",
+    "flipped_up",
+    "flipped_down",
+    "correlation",
+    "mean_difference",
+    "largest_difference",
+];
+
 impl Compared {
     /// The value of a name of [`NAMES`], where it is known.
     pub(in crate::cli) fn value(&self, name: &str) -> Option<f64> {
@@ -60,9 +73,19 @@ impl Compared {
         }
     }
 
-    /// Events that both scored.
-    pub(in crate::cli) fn events(&self) -> u64 {
-        self.findings.counts.events
+    /// Whether both scored some of the same events.
+    pub(in crate::cli) fn paired(&self) -> bool {
+        self.findings.paired
+    }
+
+    /// Events that both scored. Of two that score `apart`, a canary and the live version, those of the one that scored
+    /// fewer, unless there are events of both from before.
+    pub(in crate::cli) fn events(&self, apart: bool) -> u64 {
+        let counts = &self.findings.counts;
+        match apart && !self.paired() {
+            true => counts.only[0].min(counts.only[1]),
+            false => counts.events,
+        }
     }
 }
 
@@ -177,4 +200,42 @@ fn samples(rows: &[Row], side: usize, name: &str) -> Vec<Sample> {
     }
     let classes = [("background", Class::Background), ("signal", Class::Signal)];
     classes.map(|(what, class)| of(format!("{name} {what}"), Some(class))).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measures::Measures;
+    use super::super::streams::Answer;
+    use super::*;
+
+    /// So many events scored by both, by the first alone, and by the second alone; all with labels.
+    fn compared([both, one, other]: [i64; 3]) -> Compared {
+        let mut measures = Measures::new(0.5);
+        let answer = |scored: bool, offset: i64| scored.then(|| Answer::of(vec![Some((offset % 7) as f64 / 7.0)]));
+        for offset in 0..both + one + other {
+            let pair = [answer(offset < both + one, offset), answer(offset < both || offset >= both + one, offset + 1)];
+            let class = if offset % 2 == 0 { Class::Signal } else { Class::Background };
+            measures.add((0, offset), pair, Some((class, 1.0)));
+        }
+        let models = ["a/1", "a/2"].map(str::to_owned);
+        Compared { models, findings: measures.finish(), label_share: 1.0, broken: 0, first_broken: None }
+    }
+
+    #[test]
+    fn events_of_a_canary_are_counted_for_each_and_pairs_where_there_are_some() {
+        for (counts, apart, together) in [([0, 40, 10], 10, 0), ([0, 10, 40], 10, 0), ([3, 40, 10], 3, 3)] {
+            let compared = compared(counts);
+            assert_eq!((compared.events(true), compared.events(false)), (apart, together), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn without_pairs_exactly_the_names_of_pairs_are_not_known() {
+        let (apart, together) = (compared([0, 40, 40]), compared([40, 0, 0]));
+        for (name, _) in NAMES {
+            let counted = |compared: &Compared| compared.value(name).filter(|_| !["events", "rows"].contains(&name));
+            assert_eq!(counted(&apart).is_none(), OF_PAIRS.contains(&name), "{name}");
+            assert!(together.value(name).is_some(), "{name}");
+        }
+    }
 }

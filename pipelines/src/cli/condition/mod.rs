@@ -7,17 +7,19 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use lunapark_schemas::promotion::{Promotion, PromotionKind};
 use lunapark_stores::catalog::Catalog as _;
 use serde_json::{Value, json};
 
 use super::Context;
 use super::compare::gather::{self, Compared};
-use super::compare::{NAMES, Scope};
+use super::compare::{NAMES, OF_PAIRS, Scope};
 use super::output::{self, Output, Table};
 use super::time;
 use crate::audit::scan;
 use crate::catalog::TopicCatalog;
 use crate::config::Config;
+use crate::swap::promotions::Known;
 use expression::{Clause, Expression};
 
 /// Exit code of a promotion whose condition does not hold: 1 is a failure, 2 a wrong command line.
@@ -34,7 +36,8 @@ pub struct Condition {
     /// and flipped<0.02"; metrics.NAME is the catalog's measure. Else exit with code 3, and nothing is announced
     #[arg(long = "if", value_name = "CONDITION")]
     condition: Option<Expression>,
-    /// Wait until both versions have scored so many events
+    /// Wait until both versions have scored so many events; a canary, which scores others than the live version, so many of its
+    /// own
     #[arg(long, value_name = "EVENTS", requires = "condition")]
     wait: Option<u64>,
     /// How long to wait for them
@@ -61,14 +64,13 @@ pub fn stops(
     let metrics = metrics(context, name, version)?;
     check_names(condition, &metrics)?;
     let models = [gather::live(context, config)?, format!("{name}/{version}")];
-    let compared = wait(context, &models, args)?;
+    let Waited { compared, apart, enough } = wait(context, &models, condition, args)?;
     let value = |name: &str| match name.strip_prefix(METRICS) {
         Some(metric) => metrics.get(metric).copied(),
         None => compared.value(name),
     };
-    let enough = args.wait.is_none_or(|events| compared.events() >= events);
     let held = enough && condition.holds(&value) == Some(true);
-    let judged = Judged { compared: &compared, condition, enough, wanted: args.wait, held };
+    let judged = Judged { compared: &compared, condition, apart, enough, wanted: args.wait, held };
     judged.tell(&value, out)?;
     Ok((!held).then(|| ExitCode::from(NOT_HELD)))
 }
@@ -95,25 +97,65 @@ fn check_names(condition: &Expression, metrics: &BTreeMap<String, f64>) -> anyho
     bail!("--if: there is no `{unknown}`; names are: {}", names.collect::<Vec<_>>().join(", "))
 }
 
-/// Compares until enough events were scored by both, or the time is over.
-fn wait(context: &Context, models: &[String; 2], args: &Condition) -> anyhow::Result<Compared> {
+/// What was waited for.
+struct Waited {
+    compared: Compared,
+    /// The versions score different events.
+    apart: bool,
+    /// There are as many events as were asked for.
+    enough: bool,
+}
+
+/// Compares until there are enough events, none are to come, or the time is over.
+fn wait(context: &Context, models: &[String; 2], condition: &Expression, args: &Condition) -> anyhow::Result<Waited> {
     let began = Instant::now();
     loop {
         let round = Instant::now();
+        let apart = args.scope.topics.is_empty() && is_canary(&gather::known(context)?, &models[1]);
         let compared = gather::compare(context, models.clone(), &args.scope)
             .with_context(|| format!("--if: {} cannot be compared with {}", models[1], models[0]))?;
-        let enough = args.wait.is_none_or(|events| compared.events() >= events);
-        if enough || began.elapsed() >= args.within {
-            return Ok(compared);
+        if apart && !compared.paired() {
+            check_pairs(condition, models)?;
+        }
+        let enough = args.wait.is_none_or(|events| compared.events(apart) >= events);
+        // Of events that both have scored a canary makes no more.
+        let in_vain = apart && compared.paired();
+        if enough || in_vain || began.elapsed() >= args.within {
+            return Ok(Waited { compared, apart, enough });
         }
         scan::pause_for(round.elapsed().max(LEAST_PAUSE).min(args.within));
     }
+}
+
+/// Whether this version scores as a canary, and not as a shadow besides: then no event is scored by it and by the live one.
+fn is_canary(known: &Known, version: &str) -> bool {
+    let scores = |shadows: bool, kind: PromotionKind| {
+        let named = |promotion: &Promotion| format!("{}/{}", promotion.model, promotion.version) == version;
+        known.live(shadows).is_some_and(|promotion| promotion.kind == kind && named(promotion))
+    };
+    scores(false, PromotionKind::Canary) && !scores(true, PromotionKind::Shadow)
+}
+
+/// What only events of both can tell is never known of a canary: to wait for it would be in vain.
+fn check_pairs(condition: &Expression, [live, canary]: &[String; 2]) -> anyhow::Result<()> {
+    let clauses = condition.clauses();
+    let Some(name) = clauses.iter().flat_map(|clause| clause.names()).find(|name| OF_PAIRS.contains(name)) else {
+        return Ok(());
+    };
+    let others = NAMES.iter().map(|(name, _)| *name).filter(|name| !OF_PAIRS.contains(name));
+    bail!(
+        "--if: `{name}` takes events that {canary} and {live} have both scored, and a canary scores others; ask for what does \
+         without ({}), or let it score the same ones: `lunapark models shadow {canary} --share 0.2`, or `lunapark replay --model \
+         {canary} --output TOPIC` and --in TOPIC",
+        others.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// A condition and what came of it.
 struct Judged<'a> {
     compared: &'a Compared,
     condition: &'a Expression,
+    apart: bool,
     enough: bool,
     wanted: Option<u64>,
     held: bool,
@@ -137,13 +179,19 @@ impl Judged<'_> {
                 "held": false,
                 "model": candidate,
                 "live": live,
-                "events": self.compared.events(),
+                "events": self.compared.events(self.apart),
                 "clauses": clauses,
             }))?;
         }
         if let (false, Some(wanted)) = (self.enough, self.wanted) {
-            let events = self.compared.events();
+            let events = self.compared.events(self.apart);
             output::note(format_args!("both have scored {events} events, --wait asks for {wanted}"));
+            if self.apart && self.compared.paired() {
+                output::note(format_args!(
+                    "{candidate} is a canary now: it scores other events than {live}, so no more of both come; name a \
+                     later --from to judge by its own, or let it score as a shadow besides"
+                ));
+            }
         }
         if !self.held {
             output::note(format_args!("{candidate} is not promoted: the condition does not hold against {live}"));
@@ -174,7 +222,41 @@ fn json_of(clause: &Clause, value: &impl Fn(&str) -> Option<f64>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use lunapark_schemas::promotion::PromotionStage;
+
     use super::*;
+
+    #[test]
+    fn a_canary_is_known_by_the_promotions_and_a_shadow_besides_makes_pairs() {
+        let text = include_str!("../../../../schemas/examples/records/models/ok-promotion.json");
+        let example = Promotion::read(text.as_bytes()).unwrap().unwrap();
+        let named = format!("{}/{}", example.model, example.version);
+        let mut known = Known::default();
+        let mut promote = |id: u64, kind: PromotionKind| {
+            let promotion = Promotion { id, kind, stage: PromotionStage::On, ..example.clone() };
+            known.promotions.insert(id, promotion);
+            is_canary(&known, &named)
+        };
+        assert!(!promote(1, PromotionKind::Switch));
+        assert!(promote(2, PromotionKind::Canary));
+        assert!(!promote(3, PromotionKind::Shadow));
+        assert!(promote(4, PromotionKind::ShadowEnd));
+        assert!(!promote(5, PromotionKind::Switch));
+        promote(6, PromotionKind::Canary);
+        assert!(!is_canary(&known, "another/1"));
+    }
+
+    #[test]
+    fn what_a_canary_never_tells_is_refused_with_what_to_do() {
+        let models = ["higgs/1", "higgs/2"].map(str::to_owned);
+        let check = |text: &str| check_pairs(&text.parse().unwrap(), &models).map_err(|error| error.to_string());
+        assert_eq!(check("auc >= 0.8 and rate_change < 0.1 and ks < 0.2 and metrics.auc > 0.7"), Ok(()));
+        let error = check("auc >= 0.8 and flipped < 0.02").unwrap_err();
+        for part in ["`flipped`", "higgs/2", "auc_difference", "models shadow higgs/2", "--in TOPIC"] {
+            assert!(error.contains(part), "no {part} in {error}");
+        }
+        assert!(!error.contains("agreement"), "{error}");
+    }
 
     #[test]
     fn a_name_that_nobody_knows_is_refused_with_all_that_are() {

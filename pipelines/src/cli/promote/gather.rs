@@ -208,7 +208,8 @@ impl Roll {
 }
 
 impl Gathered {
-    fn none(deadline: Duration, force: bool) -> Self {
+    /// Nobody has said anything.
+    pub(super) fn none(deadline: Duration, force: bool) -> Self {
         let (ready, cannot, silent, outdated) = Default::default();
         Self { ready, cannot, silent, outdated, deadline, force }
     }

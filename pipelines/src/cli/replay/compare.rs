@@ -1,5 +1,6 @@
 //! What would have been different: flipped decisions, agreement, and the distance of the score distributions.
 
+use lunapark_train::picture;
 use serde_json::{Value, json};
 
 use super::super::output::{Table, number};
@@ -37,7 +38,7 @@ struct Counts {
 pub(super) struct Diff {
     threshold: f64,
     counts: Counts,
-    distance: f64,
+    distributions: Distributions,
     rates: (f64, f64),
 }
 
@@ -79,8 +80,8 @@ impl Comparison {
 
     pub(super) fn finish(self) -> Diff {
         let [recorded, replayed] = self.counts.above.map(|above| ratio(above, self.counts.rows));
-        let distance = self.distributions.distance();
-        Diff { threshold: self.threshold, counts: self.counts, distance, rates: (recorded, replayed) }
+        let Self { threshold, counts, distributions } = self;
+        Diff { threshold, counts, distributions, rates: (recorded, replayed) }
     }
 }
 
@@ -112,7 +113,7 @@ impl Diff {
             "flipped_up": up,
             "flipped_down": down,
             "agreement": self.agreement(),
-            "kolmogorov_smirnov": self.distance,
+            "kolmogorov_smirnov": self.distributions.distance(),
             "rate_recorded": self.rates.0,
             "rate_replayed": self.rates.1,
             "mean_difference": self.mean(),
@@ -135,7 +136,7 @@ impl Diff {
         row(&format!("decisions that flip up at {}", self.threshold), number(counts.up));
         row(&format!("decisions that flip down at {}", self.threshold), number(counts.down));
         row("agreement", format!("{:.4}", self.agreement()));
-        row("Kolmogorov-Smirnov distance", format!("{:.4}", self.distance));
+        row("Kolmogorov-Smirnov distance", format!("{:.4}", self.distributions.distance()));
         row("share at or above the threshold, recorded", format!("{:.4}", self.rates.0));
         row("share at or above the threshold, replayed", format!("{:.4}", self.rates.1));
         row("mean difference of scores", format!("{:.6}", self.mean()));
@@ -144,9 +145,29 @@ impl Diff {
     }
 }
 
+impl Diff {
+    /// Histograms of the rows' scores: recorded, and replayed with this model.
+    pub(super) fn picture(&self, model: &str) -> String {
+        let names = ["recorded".to_owned(), format!("replayed with {model}")];
+        picture::histogram("Scores of the rows compared", "score", &self.distributions.samples(names))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_picture_shows_both_sides() {
+        let picture = |pairs: &[(f64, f64)]| {
+            let mut comparison = Comparison::new(0.5);
+            pairs.iter().for_each(|(old, new)| comparison.row(Some(*old), Some(*new)));
+            comparison.finish().picture("higgs/2")
+        };
+        let (one, turned) = (picture(&[(0.1, 0.9), (0.2, 0.9)]), picture(&[(0.9, 0.1), (0.9, 0.2)]));
+        assert!(one.starts_with("<svg") && one.contains("recorded") && one.contains("replayed with higgs/2"), "{one}");
+        assert_ne!(one, turned);
+    }
 
     #[test]
     fn flips_are_counted_both_ways() {

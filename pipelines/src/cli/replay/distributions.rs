@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use lunapark_train::picture::Sample;
+
 /// Values that are told apart; beyond that neighbours are taken together. About 20 MB.
 const MOST: usize = 250_000;
 
@@ -42,6 +44,17 @@ impl Distributions {
         }
     }
 
+    /// Both sides for a picture, under these names: each value as often as it was seen.
+    pub(super) fn samples(&self, names: [String; 2]) -> [Sample; 2] {
+        let values: Vec<f64> = self.seen.keys().map(|key| value(key << self.left_out)).collect();
+        let mut side = 0;
+        names.map(|name| {
+            let weights = self.seen.values().map(|counts| counts[side] as f64).collect();
+            side += 1;
+            Sample { name, values: values.clone(), weights }
+        })
+    }
+
     /// The Kolmogorov-Smirnov distance: the largest difference of the two distribution functions; 0 for empty ones. Exact
     /// up to [`MOST`] different values; beyond that of the values without their lowest bits.
     pub(super) fn distance(&self) -> f64 {
@@ -66,9 +79,26 @@ fn ordered(value: f64) -> u64 {
     if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
+/// The value of such bits.
+fn value(ordered: u64) -> f64 {
+    f64::from_bits(if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_gets_each_value_as_often_as_each_side_has_it() {
+        let mut both = Distributions::new();
+        let pairs = [(0.25, -1.5), (0.25, 0.25), (-3.0, -1.5), (0.0, 1e300)];
+        pairs.iter().for_each(|(left, right)| both.add(*left, *right));
+        let [left, right] = both.samples(["a".into(), "b".into()]);
+        assert_eq!((left.name.as_str(), right.name.as_str()), ("a", "b"));
+        assert_eq!(left.values, [-3.0, -1.5, 0.0, 0.25, 1e300]);
+        assert_eq!(left.weights, [1.0, 0.0, 1.0, 2.0, 0.0]);
+        assert_eq!((right.values, right.weights), (left.values, vec![0.0, 2.0, 0.0, 1.0, 1.0]));
+    }
 
     fn distance(left: &[f64], right: &[f64], most: usize) -> f64 {
         let mut both = Distributions::telling_apart(most);

@@ -2,7 +2,7 @@
 
 mod audited;
 mod redriven;
-mod scorer;
+pub(super) mod scorer;
 mod shown;
 
 use std::process::ExitCode;
@@ -19,8 +19,8 @@ use super::output::Output;
 use super::{audit, produce};
 
 /// A log of its own in a folder that goes with it.
-struct Fixture {
-    context: Context,
+pub(super) struct Fixture {
+    pub(super) context: Context,
     folder: TempDir,
 }
 
@@ -46,7 +46,7 @@ fn printed(json: bool, command: impl FnOnce(&mut Output<'_>) -> anyhow::Result<E
 
 impl Fixture {
     /// Two partitions, every topic made.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let log = embedded::open(&folder.path().join("log"), &embedded::EmbeddedOptions::default()).unwrap();
         let catalog = Catalog::new(&CatalogOptions {
@@ -85,7 +85,7 @@ impl Fixture {
     }
 
     /// An event for each word; the scorer's answer is what the word says.
-    fn produce_words(&self, words: &[&str]) {
+    pub(super) fn produce_words(&self, words: &[&str]) {
         let lines: Vec<String> = words.iter().map(|word| format!("{{\"do\":\"{word}\"}}")).collect();
         self.produce(&lines.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
     }

@@ -28,7 +28,7 @@ pub(super) fn execute(context: &Context, task: &str, out: &mut Output<'_>) -> an
     match out.json {
         true => out.json_line(&serde_json::json!({ "task_id": task, "cancel": "sent" }))?,
         false => out.line(format_args!(
-            "cancel of {} sent: it ends as cancelled within a second of running, or when its turn comes",
+            "cancel of {} sent: it ends as cancelled within a second or so, whether it runs or waits",
             printable(task.as_bytes())
         ))?,
     }

@@ -1,5 +1,6 @@
 //! Jobs on the embedded log, with a trainer that does as its gate says.
 
+mod beside;
 mod faults;
 mod hanging;
 mod kept;

@@ -5,9 +5,9 @@ use lunapark_schemas::training::TrialState;
 use super::*;
 
 /// 6 trials, then 3, 2 and 1.
-const TRIALS: u64 = 12;
+pub(super) const TRIALS: u64 = 12;
 
-fn search(place: &Place, task: &str) -> Value {
+pub(super) fn search(place: &Place, task: &str) -> Value {
     let mut request = place.request(task, 8);
     request["search"] = json!({ "trials": 6, "ranges": { "model_train.seed": { "int": [1, 1000] } } });
     request
