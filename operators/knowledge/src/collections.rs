@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lunapark_index::{
-    Answers, Batch, Beside, IndexError, Manifest, Reader, Settings, Source, Writer, collection_names, newest,
+    Answers, Batch, Beside, Cache, IndexError, Manifest, Reader, Settings, Snapshot, Source, Writer, collection_names,
+    newest,
 };
 use lunapark_schemas::Position;
 use lunapark_stores::ArtifactStore;
@@ -19,7 +20,8 @@ pub struct Collections {
     instance: String,
     /// Identity of the topic that documents are read from, where it is known.
     topic: OnceLock<String>,
-    cache_bytes: u64,
+    /// What all readers hold in memory.
+    cache: Arc<Cache>,
     desks: Mutex<HashMap<String, Arc<Desk>>>,
     readers: Mutex<HashMap<String, Arc<Reader>>>,
     /// The offset of each partition before which the log has the answers.
@@ -83,14 +85,14 @@ impl Found {
 }
 
 impl Collections {
-    /// On this store; new collections get these settings. `cache_bytes` holds for each collection that is read.
+    /// On this store; new collections get these settings. `cache_bytes` holds for all collections together.
     pub fn new(store: Arc<ArtifactStore>, settings: Settings, instance: &str, cache_bytes: u64) -> Self {
         Self {
             store,
             settings,
             instance: instance.to_owned(),
             topic: OnceLock::new(),
-            cache_bytes,
+            cache: Arc::new(Cache::new(cache_bytes)),
             desks: Mutex::default(),
             readers: Mutex::default(),
             settled: Mutex::default(),
@@ -252,14 +254,33 @@ impl Collections {
         if let Some(reader) = lock(&self.readers).get(collection) {
             return Ok(reader.clone());
         }
-        let opened = Arc::new(Reader::open(self.store.clone(), collection, self.cache_bytes)?);
+        let opened = Arc::new(Reader::open_sharing(self.store.clone(), collection, self.cache.clone())?);
         Ok(lock(&self.readers).entry(collection.to_owned()).or_insert(opened).clone())
+    }
+
+    /// A collection as it is now. Of one that was dropped nothing is held any more.
+    pub fn newest(&self, collection: &str) -> Result<Arc<Snapshot>, IndexError> {
+        let found = self.reader(collection)?.refresh();
+        if matches!(found, Err(IndexError::NoCollection(_))) {
+            self.close(collection);
+        }
+        found
+    }
+
+    /// Bytes of segments in memory, of all collections together.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.bytes()
     }
 
     /// Forgets a collection that was dropped.
     pub fn forget(&self, collection: &str) {
-        lock(&self.readers).remove(collection);
         lock(&self.desks).remove(collection);
+        self.close(collection);
+    }
+
+    fn close(&self, collection: &str) {
+        lock(&self.readers).remove(collection);
+        self.cache.forget(collection);
     }
 }
 

@@ -137,7 +137,7 @@ impl Searcher {
             (Some(version), _) => self.collections.reader(&request.collection)?.at(version)?,
             (None, Some(snapshot)) => snapshot.clone(),
             (None, None) => {
-                let newest = self.collections.reader(&request.collection)?.refresh()?;
+                let newest = self.collections.newest(&request.collection)?;
                 snapshots.insert(request.collection.clone(), newest.clone());
                 newest
             }
