@@ -1,6 +1,6 @@
 //! The collections of a store: their writers and readers, opened when they are first needed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lunapark_index::{
@@ -29,6 +29,8 @@ pub struct Collections {
     /// Collections that are made with what this service has not, and why.
     closed: Mutex<BTreeMap<String, String>>,
     teller: OnceLock<Teller>,
+    /// Collections of another precision than this service's that were told of.
+    mixed: Mutex<BTreeSet<String>>,
 }
 
 /// Where one collection is written.
@@ -98,6 +100,7 @@ impl Collections {
             settled: Mutex::default(),
             closed: Mutex::default(),
             teller: OnceLock::new(),
+            mixed: Mutex::default(),
         }
     }
 
@@ -194,8 +197,30 @@ impl Collections {
     }
 
     fn kept(&self, collection: &str, writer: Writer) -> Arc<Desk> {
+        self.compare_precision(collection, &writer.manifest().settings);
         let desk = Desk::new(writer.of_topic(self.topic.get().cloned()));
         lock(&self.desks).entry(collection.to_owned()).or_insert(desk).clone()
+    }
+
+    fn compare_precision(&self, collection: &str, its: &Settings) {
+        if let Some(what) = self.other_precision(collection, its) {
+            tracing::warn!(collection, "{what}");
+        }
+    }
+
+    /// Says once that this service computes in another precision than the collection was made with. That is no reason to
+    /// refuse it: the vectors are alike, but no longer the same whichever machine made them.
+    pub(crate) fn other_precision(&self, collection: &str, its: &Settings) -> Option<String> {
+        let Settings { model_digest, precision, .. } = &self.settings;
+        if its.model_digest != *model_digest || its.precision == *precision {
+            return None;
+        }
+        let (has, what) = (&its.precision, format!("collection `{collection}` is embedded in {}", its.precision));
+        let what = format!(
+            "{what}, and this instance computes in {precision}: their vectors are alike (cosine 0.9999), but not the same. Set \
+             documents.precision to \"{has}\" on all machines, or run `lunapark collections reindex {collection}`"
+        );
+        lock(&self.mixed).insert(collection.to_owned()).then_some(what)
     }
 
     /// Notes why a collection cannot be written, or that it can.
@@ -255,6 +280,7 @@ impl Collections {
             return Ok(reader.clone());
         }
         let opened = Arc::new(Reader::open_sharing(self.store.clone(), collection, self.cache.clone())?);
+        self.compare_precision(collection, opened.snapshot().settings());
         Ok(lock(&self.readers).entry(collection.to_owned()).or_insert(opened).clone())
     }
 
