@@ -1,12 +1,11 @@
 //! What a word is, to BM25: the same for texts and questions.
 //!
+//! Scripts that write no spaces between words have every two neighbouring characters as a word (a character that stands
+//! alone is one too): so parts of a clause are found without a dictionary of the language.
+//!
 //! A text is brought into the form NFKC (full-width letters, ligatures and accents in two pieces become what people
-//! type) and into lower case; words are the longest runs of letters and digits of any script. Scripts that write no spaces
-//! between words have every two neighbouring characters as a word (a character that stands alone is one too): so parts of
-//! a clause are found without a dictionary of the language. No stemming and no list of stop words: both are of one
-//! language, and collections are of many.
-
-use std::ops::Range;
+//! type) and into lower case; words are the longest runs of letters and digits of any script. No stemming and no list of
+//! stop words: both are of one language, and collections are of many.
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
@@ -64,14 +63,14 @@ fn runs(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Where the words of a run lie: all of it is one, or each two neighbours are.
-fn pieces(run: &str) -> impl Iterator<Item = Range<usize>> {
+fn pieces(run: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
     let unspaced = run.starts_with(is_unspaced);
     let whole = (!unspaced).then_some(0..run.len());
     whole.into_iter().chain(unspaced.then(|| pairs(run)).into_iter().flatten())
 }
 
 /// Each two neighbouring characters; a single one by itself.
-fn pairs(run: &str) -> impl Iterator<Item = Range<usize>> {
+fn pairs(run: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
     let starts = run.char_indices().map(|(at, _)| at);
     let ends = run.char_indices().map(|(at, c)| at + c.len_utf8());
     let second = usize::from(run.chars().nth(1).is_some());
@@ -94,9 +93,10 @@ pub(crate) fn words_of(text: &str) -> Vec<String> {
     found
 }
 
-/// The byte ranges of a text in which one of these words stands, for marking them; those that overlap are one.
-pub fn find_words(text: &str, wanted: &[String]) -> Vec<Range<usize>> {
-    let mut found: Vec<Range<usize>> = Vec::new();
+/// The byte ranges of a text in which one of these words stands, for marking them.
+pub fn find_words(text: &str, wanted: &[String]) -> Vec<std::ops::Range<usize>> {
+    // Those that overlap are one.
+    let mut found: Vec<std::ops::Range<usize>> = Vec::new();
     for run in runs(text) {
         let start = run.as_ptr() as usize - text.as_ptr() as usize;
         for word in pieces(run).filter(|word| words_of(&run[word.clone()]).iter().any(|word| wanted.contains(word))) {
@@ -133,6 +133,12 @@ mod tests {
     }
 
     #[test]
+    fn words_are_found_where_they_stand() {
+        let text = "A JET, and jets";
+        assert_eq!(find_words(text, &question_words("jet a")), [0..1, 2..5]);
+    }
+
+    #[test]
     fn scripts_without_spaces_have_pairs_of_characters() {
         assert_eq!(words_of("第1章 はじめに"), ["第", "1", "章", "はじ", "じめ", "めに"]);
         assert_eq!(words_of("境界層の遷移。"), ["境界", "界層", "層の", "の遷", "遷移"]);
@@ -156,11 +162,5 @@ mod tests {
         };
         assert_eq!(marked("境界層とLayer"), ["境界層", "layer"]);
         assert_eq!((marked("境"), marked("板の")), (vec!["境"], vec!["板の"]));
-    }
-
-    #[test]
-    fn words_are_found_where_they_stand() {
-        let text = "A JET, and jets";
-        assert_eq!(find_words(text, &question_words("jet a")), [0..1, 2..5]);
     }
 }
