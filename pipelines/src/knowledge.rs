@@ -116,7 +116,8 @@ impl Knowledge {
         let search = match config.search.threads {
             0 => None,
             _ => {
-                let search = search(config, catalog, library.searcher());
+                let answer_bytes = log.topic(catalog.search_results.name())?.max_message_bytes;
+                let search = search(config, catalog, Searcher { answer_bytes, ..library.searcher() });
                 Some((Arc::new(search), counters(&config.search.name)?))
             }
         };
@@ -184,12 +185,13 @@ impl Library {
         Ok(Reindexer { encoder: self.encoder.clone(), collections: self.collections.clone(), chunks })
     }
 
-    /// What answers questions.
+    /// What answers questions, however long the answers are.
     pub fn searcher(&self) -> Searcher {
         Searcher {
             encoder: Some(self.encoder.clone()),
             collections: self.collections.clone(),
             threads: search_threads(),
+            answer_bytes: usize::MAX,
         }
     }
 }
@@ -198,7 +200,8 @@ impl Library {
 pub fn searcher_of_words(store: Arc<ArtifactStore>, config: &Config, name: &str) -> Result<Searcher, IndexError> {
     let settings = newest(&store, name)?.settings;
     let collections = Collections::new(store, settings, &config.instance, config.search.cache_bytes);
-    Ok(Searcher { encoder: None, collections: Arc::new(collections), threads: search_threads() })
+    let (collections, threads) = (Arc::new(collections), search_threads());
+    Ok(Searcher { encoder: None, collections, threads, answer_bytes: usize::MAX })
 }
 
 fn search_threads() -> usize {

@@ -173,8 +173,8 @@ pub struct SearchReply {
     pub collection: String,
     /// The collection's version that answered; `as_of` asks it again.
     pub version: u64,
-    /// What is odd about the filter, a sentence each: a field that no document has, or one that is compared with something
-    /// else than it is.
+    /// What is odd about the request, a sentence each: a question that is longer than the text encoder reads; a field of the
+    /// filter that no document has, or one that is compared with something else than it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// One answer per question, in their order.
@@ -239,7 +239,7 @@ pub struct DistanceReply {
     pub collection: String,
     /// The collection's version that answered; `as_of` asks it again.
     pub version: u64,
-    /// What is odd about the filter, a sentence each.
+    /// What is odd about the request, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// One entry per text of `input_text`, in their order.

@@ -15,7 +15,7 @@ use super::data::{DIMENSION, Data};
 /// Documents of a batch.
 const BATCH: usize = 20_000;
 const NAME: &str = "duel";
-/// Everything that is read stays in memory.
+/// Everything that is read stays in memory; the report says so.
 const BUDGET: u64 = 8 << 30;
 
 fn settings() -> Settings {

@@ -142,8 +142,14 @@ fn mixed(abstracts: &[&str]) -> Vec<String> {
 
 fn notes() -> Vec<String> {
     let amx = match has_amx() {
-        true => "This CPU has AMX tiles: torch computes bf16 with them, Lunapark with AVX512-BF16.",
-        false => "This CPU has no AMX tiles: the bar of bf16, 1.5 × torch's on AMX, was **not measured**.",
+        true => {
+            "This CPU has AMX tiles: torch computes bf16 with them, Lunapark, whose kernel for them is **not implemented**, with \
+             AVX512-BF16."
+        }
+        false => {
+            "This CPU has no AMX tiles: the bar of bf16, 1.5 × torch's on AMX, was **not measured**. Lunapark's kernel for them is **not \
+             implemented**: it computes bf16 with AVX512-BF16."
+        }
     };
     vec![
         "Tokens a second of each side. Lunapark's figures hold the tokenizer's work; the rivals get tokens, sorted by \

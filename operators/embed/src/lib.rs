@@ -27,7 +27,8 @@
 //! same bits; a machine without fused multiply-add rounds differently.
 //!
 //! [`Precision::Bf16`] rounds what goes into the products of the linear layers, where the CPU multiplies bfloat16
-//! (AVX512-BF16); sums, attention and everything else stay in 32-bit floats.
+//! (AVX512-BF16); sums, attention and everything else stay in 32-bit floats. Kernels for AMX tiles and for NEON, and encoders
+//! on a GPU, are not implemented.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attention;

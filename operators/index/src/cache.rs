@@ -1,14 +1,14 @@
 //! Sections of segments, and blocks of them, in memory, up to a number of bytes: the ones that were not used for longest
-//! go first.
+//! go first, whatever collection they are of.
 //!
 //! What a search holds stays in memory while it runs, whatever the budget says.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::IndexError;
 use crate::quick::QuickMap;
 use crate::segment::{Section, Segment, Table};
+use crate::{IndexError, names};
 
 /// A section of a segment, or a block of it.
 type Part = (Section, Option<u64>);
@@ -21,20 +21,21 @@ struct Held {
 
 #[derive(Default)]
 struct State {
-    /// What is held of each segment, by its name.
+    /// What is held of each segment, by its object's name.
     held: QuickMap<Arc<str>, QuickMap<Part, Held>>,
     bytes: u64,
     clock: u64,
 }
 
-/// Sections in memory; shared by the snapshots of a reader.
-pub(crate) struct Cache {
+/// Sections in memory; shared by the snapshots of a reader, and by readers of collections of one store.
+pub struct Cache {
     budget: u64,
     state: Mutex<State>,
 }
 
 impl Cache {
-    pub(crate) fn new(budget: u64) -> Self {
+    /// With room for so many bytes.
+    pub fn new(budget: u64) -> Self {
         Self { budget, state: Mutex::default() }
     }
 
@@ -76,7 +77,7 @@ impl Cache {
         let mut state = self.lock();
         state.clock += 1;
         let clock = state.clock;
-        let mut parts = state.held.get_mut(&*segment.name);
+        let mut parts = state.held.get_mut(&*segment.object);
         let mut find = |&number: &u64| {
             let held = parts.as_mut()?.get_mut(&(section, Some(number)))?;
             held.used = clock;
@@ -86,7 +87,7 @@ impl Cache {
     }
 
     /// Bytes held.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.lock().bytes
     }
 
@@ -99,10 +100,17 @@ impl Cache {
         parts.filter(|((section, _), _)| of_vectors(*section)).map(|(_, held)| held.bytes).sum()
     }
 
-    /// Forgets the segments that are not among these.
-    pub(crate) fn keep(&self, segments: &[Arc<Segment>]) {
+    /// Forgets what is held of a collection.
+    pub fn forget(&self, collection: &str) {
+        self.keep(collection, &[]);
+    }
+
+    /// Forgets the segments of a collection that are not among these.
+    pub(crate) fn keep(&self, collection: &str, segments: &[Arc<Segment>]) {
+        let own = format!("{}/", names::segments(collection));
         let mut state = self.lock();
-        state.held.retain(|name, _| segments.iter().any(|segment| segment.name == *name));
+        let stays = |object: &Arc<str>| segments.iter().any(|segment| segment.object == *object);
+        state.held.retain(|object, _| !object.starts_with(&own) || stays(object));
         state.bytes = state.held.values().flatten().map(|(_, held)| held.bytes).sum();
     }
 
@@ -114,14 +122,14 @@ impl Cache {
 impl State {
     fn find(&mut self, segment: &Segment, part: Part) -> Option<Arc<dyn Any + Send + Sync>> {
         self.clock += 1;
-        let held = self.held.get_mut(&*segment.name)?.get_mut(&part)?;
+        let held = self.held.get_mut(&*segment.object)?.get_mut(&part)?;
         held.used = self.clock;
         Some(Arc::clone(&held.table))
     }
 
     fn insert(&mut self, segment: &Segment, part: Part, table: Arc<dyn Any + Send + Sync>, bytes: u64, budget: u64) {
         self.clock += 1;
-        let parts = self.held.entry(Arc::clone(&segment.name)).or_default();
+        let parts = self.held.entry(Arc::clone(&segment.object)).or_default();
         let before = parts.insert(part, Held { table, bytes, used: self.clock });
         self.bytes += bytes - before.map_or(0, |held| held.bytes);
         while self.bytes > budget && self.forget_oldest() {}

@@ -44,7 +44,8 @@ pub struct Compaction {
     pub ratio: f64,
     /// A segment more of whose documents are hidden is merged whatever its size.
     pub hidden_share: f64,
-    /// A merge reads no more bytes than this, since it holds them in memory.
+    /// A merge reads no more bytes than this, since it holds them in memory: about three times, as documents, as the columns
+    /// of the new segment and as its bytes.
     pub max_bytes: u64,
     /// A merged segment of so many vectors, or more, has them sorted into lists as well: see [`Recall`](crate::Recall).
     pub lists_from: u32,

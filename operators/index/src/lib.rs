@@ -50,6 +50,7 @@ mod words;
 mod writer;
 
 pub use answers::Answers;
+pub use cache::Cache;
 pub use collections::{drop_collection, exists, list, names as collection_names, newest, probe};
 pub use compact::{Compaction, compact};
 pub use document::{Action, Applied, Batch, Change, Child, Document, Mark, Outcome, Parent, Source};

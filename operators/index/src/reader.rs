@@ -22,8 +22,12 @@ pub struct Reader {
 impl Reader {
     /// Opens the newest version of a collection; sections of segments are held in memory up to `budget` bytes.
     pub fn open(store: Arc<ArtifactStore>, collection: &str, budget: u64) -> Result<Self, IndexError> {
+        Self::open_sharing(store, collection, Arc::new(Cache::new(budget)))
+    }
+
+    /// The same with a cache that readers of other collections of this store have, too.
+    pub fn open_sharing(store: Arc<ArtifactStore>, collection: &str, cache: Arc<Cache>) -> Result<Self, IndexError> {
         let history = History::new(store, collection)?;
-        let cache = Arc::new(Cache::new(budget));
         let snapshot = newest(&history, |manifest| snapshot(&history, &cache, manifest, None))?;
         Ok(Self { history, cache, newest: Mutex::new(snapshot) })
     }
@@ -46,7 +50,7 @@ impl Reader {
         let mut newest = self.lock();
         // Where nobody was here meanwhile, it is newer whatever its number: the collection may have been made anew.
         if Arc::ptr_eq(&newest, &before) || newest.version() < after.version() {
-            self.cache.keep(&after.segments);
+            self.cache.keep(&self.history.collection, &after.segments);
             *newest = Arc::clone(&after);
         }
         Ok(after)
@@ -68,7 +72,7 @@ impl Reader {
         Ok(self.history.kept()?.into_iter().map(|(number, _)| number).collect())
     }
 
-    /// Bytes of sections in memory.
+    /// Bytes of sections in memory, those of others that share the cache included.
     pub fn cached_bytes(&self) -> u64 {
         self.cache.bytes()
     }

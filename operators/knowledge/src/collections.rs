@@ -1,10 +1,11 @@
 //! The collections of a store: their writers and readers, opened when they are first needed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lunapark_index::{
-    Answers, Batch, Beside, IndexError, Manifest, Reader, Settings, Source, Writer, collection_names, newest,
+    Answers, Batch, Beside, Cache, IndexError, Manifest, Reader, Settings, Snapshot, Source, Writer, collection_names,
+    newest,
 };
 use lunapark_schemas::Position;
 use lunapark_stores::ArtifactStore;
@@ -19,7 +20,8 @@ pub struct Collections {
     instance: String,
     /// Identity of the topic that documents are read from, where it is known.
     topic: OnceLock<String>,
-    cache_bytes: u64,
+    /// What all readers hold in memory.
+    cache: Arc<Cache>,
     desks: Mutex<HashMap<String, Arc<Desk>>>,
     readers: Mutex<HashMap<String, Arc<Reader>>>,
     /// The offset of each partition before which the log has the answers.
@@ -27,6 +29,8 @@ pub struct Collections {
     /// Collections that are made with what this service has not, and why.
     closed: Mutex<BTreeMap<String, String>>,
     teller: OnceLock<Teller>,
+    /// Collections of another precision than this service's that were told of.
+    mixed: Mutex<BTreeSet<String>>,
 }
 
 /// Where one collection is written.
@@ -83,19 +87,20 @@ impl Found {
 }
 
 impl Collections {
-    /// On this store; new collections get these settings. `cache_bytes` holds for each collection that is read.
+    /// On this store; new collections get these settings. `cache_bytes` holds for all collections together.
     pub fn new(store: Arc<ArtifactStore>, settings: Settings, instance: &str, cache_bytes: u64) -> Self {
         Self {
             store,
             settings,
             instance: instance.to_owned(),
             topic: OnceLock::new(),
-            cache_bytes,
+            cache: Arc::new(Cache::new(cache_bytes)),
             desks: Mutex::default(),
             readers: Mutex::default(),
             settled: Mutex::default(),
             closed: Mutex::default(),
             teller: OnceLock::new(),
+            mixed: Mutex::default(),
         }
     }
 
@@ -192,8 +197,30 @@ impl Collections {
     }
 
     fn kept(&self, collection: &str, writer: Writer) -> Arc<Desk> {
+        self.compare_precision(collection, &writer.manifest().settings);
         let desk = Desk::new(writer.of_topic(self.topic.get().cloned()));
         lock(&self.desks).entry(collection.to_owned()).or_insert(desk).clone()
+    }
+
+    fn compare_precision(&self, collection: &str, its: &Settings) {
+        if let Some(what) = self.other_precision(collection, its) {
+            tracing::warn!(collection, "{what}");
+        }
+    }
+
+    /// Says once that this service computes in another precision than the collection was made with. That is no reason to
+    /// refuse it: the vectors are alike, but no longer the same whichever machine made them.
+    pub(crate) fn other_precision(&self, collection: &str, its: &Settings) -> Option<String> {
+        let Settings { model_digest, precision, .. } = &self.settings;
+        if its.model_digest != *model_digest || its.precision == *precision {
+            return None;
+        }
+        let (has, what) = (&its.precision, format!("collection `{collection}` is embedded in {}", its.precision));
+        let what = format!(
+            "{what}, and this instance computes in {precision}: their vectors are alike (cosine 0.9999), but not the same. Set \
+             documents.precision to \"{has}\" on all machines, or run `lunapark collections reindex {collection}`"
+        );
+        lock(&self.mixed).insert(collection.to_owned()).then_some(what)
     }
 
     /// Notes why a collection cannot be written, or that it can.
@@ -252,14 +279,34 @@ impl Collections {
         if let Some(reader) = lock(&self.readers).get(collection) {
             return Ok(reader.clone());
         }
-        let opened = Arc::new(Reader::open(self.store.clone(), collection, self.cache_bytes)?);
+        let opened = Arc::new(Reader::open_sharing(self.store.clone(), collection, self.cache.clone())?);
+        self.compare_precision(collection, opened.snapshot().settings());
         Ok(lock(&self.readers).entry(collection.to_owned()).or_insert(opened).clone())
+    }
+
+    /// A collection as it is now. Of one that was dropped nothing is held any more.
+    pub fn newest(&self, collection: &str) -> Result<Arc<Snapshot>, IndexError> {
+        let found = self.reader(collection)?.refresh();
+        if matches!(found, Err(IndexError::NoCollection(_))) {
+            self.close(collection);
+        }
+        found
+    }
+
+    /// Bytes of segments in memory, of all collections together.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.bytes()
     }
 
     /// Forgets a collection that was dropped.
     pub fn forget(&self, collection: &str) {
-        lock(&self.readers).remove(collection);
         lock(&self.desks).remove(collection);
+        self.close(collection);
+    }
+
+    fn close(&self, collection: &str) {
+        lock(&self.readers).remove(collection);
+        self.cache.forget(collection);
     }
 }
 

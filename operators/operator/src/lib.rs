@@ -23,6 +23,11 @@ pub trait Operator: Send + Sync {
     /// One outcome per member of the batch, in the same order.
     fn process(&self, batch: &Batch) -> impl Future<Output = Result<Vec<Outcome<Self::Out>>, OperatorError>> + Send;
 
+    /// What to do about a result that is larger than its topic takes.
+    fn advice_on_size(&self) -> &'static str {
+        "send fewer rows per message"
+    }
+
     /// The log has the outcomes of all that lies before these offsets: none of it is read again. An operator that keeps
     /// outcomes until then may forget them.
     fn committed(&self, _next: &[Position]) {}

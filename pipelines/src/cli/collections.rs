@@ -44,6 +44,8 @@ enum Command {
     #[command(after_help = "Examples:\n  lunapark collections show papers")]
     Show(Named),
     /// Merge segments, and remove old versions with what only they need
+    ///
+    /// One merge reads segments of up to 1 GiB together and holds about three times as much in memory; --whole knows no bound.
     #[command(after_help = "Examples:\n  lunapark collections compact papers\n  \
                             lunapark collections compact papers --whole --keep 1h")]
     Compact(Compact),
@@ -55,6 +57,9 @@ enum Command {
                             lunapark --config with-e5.toml collections reindex papers")]
     Reindex(Named),
     /// Check every object against its checksum, and every row against its document
+    ///
+    /// Also whether the collection is ahead of its topic. That no record was passed over is not seen here, since other
+    /// collections' records lie in between: `lunapark audit --deep --pipeline documents` proves it.
     #[command(after_help = "Examples:\n  lunapark collections verify papers")]
     Verify(Named),
     /// Remove a collection with all its versions
@@ -74,7 +79,7 @@ struct Compact {
     /// Collection
     #[arg(value_parser = super::ingest::collection)]
     name: String,
-    /// Merge everything into one segment
+    /// Merge everything into one segment; it takes about three times the collection's size in memory
     #[arg(long)]
     whole: bool,
     /// How long an old version can still be read (--as-of)

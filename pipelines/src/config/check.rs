@@ -222,6 +222,8 @@ fn search(section: &Section<'_>) -> Result<SearchConfig, ConfigError> {
         name: section.text("name")?.to_owned(),
         threads: section.number("threads", 0)?,
         cache_bytes: section.number("cache_bytes", 1 << 20)?,
+        batch_messages: section.number("batch_messages", 1)?,
+        batch_bytes: section.number("batch_bytes", 1024)?,
     })
 }
 

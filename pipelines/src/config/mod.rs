@@ -178,6 +178,10 @@ pub struct SearchConfig {
     pub threads: usize,
     /// Memory for segments, in bytes.
     pub cache_bytes: u64,
+    /// Requests of a batch.
+    pub batch_messages: usize,
+    /// Bytes of a batch.
+    pub batch_bytes: usize,
 }
 
 /// One model of a pipeline.

@@ -18,12 +18,13 @@ pub type Search = Plain<SearchCodec, Searcher>;
 
 /// The pipeline over this operator.
 pub fn search(config: &Config, catalog: &Catalog, operator: Searcher) -> Search {
-    let requests = &catalog.search_requests;
+    let (requests, settings) = (&catalog.search_requests, &config.search);
     let ways = Ways {
         input: requests.name().clone(),
         results: catalog.search_results.name().clone(),
         dead: requests.dead().name().clone(),
     };
     let codec = SearchCodec::new(operator.collections.encoder_tag());
-    Plain::new(config, catalog, &config.search.name, ways, codec, operator)
+    Plain::new(config, catalog, &settings.name, ways, codec, operator)
+        .batches_of(settings.batch_messages, settings.batch_bytes)
 }

@@ -41,6 +41,8 @@ pub(super) struct Known<'a> {
     pub too_large: &'a HashSet<(i32, i64)>,
     /// Where messages of a key belong, where that matters.
     pub homes: Option<Homes>,
+    /// What the operator says of results that are too large.
+    pub advice_on_size: &'static str,
 }
 
 /// Messages that were read and decoded, with what is known of their ends.
@@ -73,7 +75,7 @@ impl<Out> Work<Out> {
             if expired(&message, read_millis) {
                 fates[index] = Fate::Skipped(SkipReason::Expired);
             } else if known.too_large.contains(&(message.partition, message.offset)) {
-                fates[index] = Fate::Rejected { rejection: refused_result(), attempts: 2 };
+                fates[index] = Fate::Rejected { rejection: refused_result(known.advice_on_size), attempts: 2 };
             } else if let Some(home) = known.homes.and_then(|homes| homes.elsewhere(codec, &message)) {
                 fates[index] = Fate::Moved(home);
             } else {
@@ -306,8 +308,8 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         let size = record.wire_size();
         if let Some(limit) = self.stream.max_message_bytes(record.topic).filter(|limit| size > *limit) {
             let topic = record.topic;
-            let what =
-                format!("its result has {size} bytes and topic `{topic}` takes {limit}; send fewer rows per message");
+            let advice = self.operator.advice_on_size();
+            let what = format!("its result has {size} bytes and topic `{topic}` takes {limit}; {advice}");
             return self.write_dead(message, &Rejection::new(ErrorClass::ResultTooLarge, what), 1, &out_of_rows());
         }
         self.stream.produce(record, Some((message.partition, message.offset)))?;
@@ -399,7 +401,7 @@ fn expired(message: &Message<'_>, now_millis: i64) -> bool {
     expiry.is_some_and(|expiry| expiry < now_millis)
 }
 
-fn refused_result() -> Rejection {
-    let message = "its result is larger than the result topic takes; send fewer rows per message";
+fn refused_result(advice: &str) -> Rejection {
+    let message = format!("its result is larger than the result topic takes; {advice}");
     Rejection::new(ErrorClass::ResultTooLarge, message)
 }

@@ -253,7 +253,8 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         let (started, next) = (Instant::now(), self.next());
         self.write_ledger()?;
         let (codec, operator, limit) = (self.codec, self.operator, self.settings.limit());
-        let known = Known { too_large: &self.too_large, homes: self.settings.homes };
+        let advice_on_size = operator.advice_on_size();
+        let known = Known { too_large: &self.too_large, homes: self.settings.homes, advice_on_size };
         let shadow_patience = self.settings.shadow_patience;
         let (ahead, spare, poll_first) = (&mut self.ahead, &mut self.spare, &mut self.poll_first);
         let mut broken = Ok(());
@@ -295,7 +296,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// What is known of messages before they are decoded.
     fn known(&self) -> Known<'_> {
-        Known { too_large: &self.too_large, homes: self.settings.homes }
+        Known { too_large: &self.too_large, homes: self.settings.homes, advice_on_size: self.operator.advice_on_size() }
     }
 
     /// All records of one transaction go to one ledger partition, so that a crash holds back only that one.

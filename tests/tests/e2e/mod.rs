@@ -18,6 +18,7 @@ pub mod knowledge;
 mod lag;
 mod metrics;
 mod models;
+mod questions;
 mod reindex;
 mod scoring;
 mod searches;

@@ -72,7 +72,9 @@ impl ChildReader {
             return ExtractError::TooLarge(format!("its reader needs more than {} MiB", self.memory >> 20));
         }
         let says = |line: &&str| !line.trim().is_empty() && !line.starts_with("note:");
-        let last = complaint.lines().rfind(says).unwrap_or("no word of why");
+        // pdfium is one that says nothing where it gets no memory.
+        let silent = || format!("no word of why; it may need more than {} MiB of memory", self.memory >> 20);
+        let last = complaint.lines().rfind(says).map_or_else(silent, str::to_owned);
         ExtractError::Broken(format!("its reader died: {last}"))
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the crate.
 
+mod bombs;
 mod chunks;
 mod encodings;
 mod figures;

@@ -8,20 +8,20 @@ use crate::pdf::{ChildReader, child_main, read_here};
 use crate::{ExtractError, Kind, Limits, PdfReader, Source};
 
 /// A PDF of these objects, the first of which is its catalog; with a table of where they are.
-fn pdf(objects: &[String], trailer: &str) -> Vec<u8> {
-    let (mut file, mut places) = ("%PDF-1.4\n".to_owned(), String::from("0000000000 65535 f \n"));
+pub(super) fn pdf(objects: &[impl AsRef<[u8]>], trailer: &str) -> Vec<u8> {
+    let (mut file, mut places) = (b"%PDF-1.4\n".to_vec(), String::from("0000000000 65535 f \n"));
     for (object, number) in objects.iter().zip(1..) {
         places += &format!("{:010} 00000 n \n", file.len());
-        file += &format!("{number} 0 obj\n{object}\nendobj\n");
+        file.extend([format!("{number} 0 obj\n").as_bytes(), object.as_ref(), b"\nendobj\n"].concat());
     }
     let (start, count) = (file.len(), objects.len() + 1);
-    file += &format!("xref\n0 {count}\n{places}trailer\n<< /Size {count} /Root 1 0 R {trailer} >>\n");
-    file += &format!("startxref\n{start}\n%%EOF\n");
-    file.into_bytes()
+    file.extend(format!("xref\n0 {count}\n{places}trailer\n<< /Size {count} /Root 1 0 R {trailer} >>\n").bytes());
+    file.extend(format!("startxref\n{start}\n%%EOF\n").bytes());
+    file
 }
 
 /// The objects of a PDF with these pages; `xobject` is drawn on each.
-fn objects(pages: &[&str], xobject: &str) -> Vec<String> {
+pub(super) fn objects(pages: &[impl AsRef<str>], xobject: &str) -> Vec<String> {
     let kids: Vec<_> = (0..pages.len()).map(|index| format!("{} 0 R", 5 + 2 * index)).collect();
     let mut objects = vec![
         "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
@@ -29,7 +29,7 @@ fn objects(pages: &[&str], xobject: &str) -> Vec<String> {
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>".to_owned(),
         xobject.to_owned(),
     ];
-    for (page, index) in pages.iter().zip(0..) {
+    for (page, index) in pages.iter().map(AsRef::as_ref).zip(0..) {
         let resources = "<< /Font << /F1 3 0 R >> /XObject << /I 4 0 R >> >>";
         objects.push(format!(
             "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources {resources} /Contents {} 0 R >>",
@@ -40,7 +40,7 @@ fn objects(pages: &[&str], xobject: &str) -> Vec<String> {
     objects
 }
 
-fn words(text: &str) -> String {
+pub(super) fn words(text: &str) -> String {
     format!("BT /F1 12 Tf 72 720 Td ({text}) Tj ET")
 }
 
@@ -50,7 +50,7 @@ const IMAGE: &str = "<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /Color
 /// Three pages, the second of which holds only a drawing.
 pub(super) fn paper() -> Vec<u8> {
     let pages = [&words("The mass of the Higgs"), "q 1 0 0 1 0 0 cm Q", &words("is 125 GeV")];
-    let mut objects = objects(&pages.map(AsRef::as_ref), "null");
+    let mut objects = objects(&pages, "null");
     objects.push("<< /Title (A short paper) >>".to_owned());
     pdf(&objects, "/Info 11 0 R")
 }
@@ -62,7 +62,7 @@ pub(super) fn reader(test: &str) -> ChildReader {
     ChildReader { program, arguments, memory: 4 << 30, time: Duration::from_secs(60) }
 }
 
-fn with_reader(bytes: &[u8], reader: &ChildReader) -> Result<crate::Extracted, ExtractError> {
+pub(super) fn with_reader(bytes: &[u8], reader: &ChildReader) -> Result<crate::Extracted, ExtractError> {
     crate::extract(&Source { bytes, content_type: None, name: None }, &Limits::default(), reader)
 }
 
@@ -102,7 +102,7 @@ fn child_that_dies() {
 }
 
 /// pdfium's library: the one that is named, or that of the Python packages which `tests/run` installs.
-fn pdfium() -> Option<PathBuf> {
+pub(super) fn pdfium() -> Option<PathBuf> {
     if let Ok(named) = std::env::var("LUNAPARK_TEST_PDFIUM") {
         return Some(PathBuf::from(named));
     }
@@ -165,7 +165,7 @@ fn each_odd_file_has_its_reason() {
     assert_eq!(reason(&pdf(&objects(&[&words("secret")], "null"), ENCRYPT)), Err("encrypted"));
     assert_eq!(reason(&pdf(&objects(&["/I Do"], IMAGE), "")), Err("scanned"));
     assert_eq!(reason(&pdf(&objects(&["q Q"], "null"), "")), Err("empty"));
-    assert_eq!(reason(&pdf(&objects(&[], "null"), "")), Err("empty"));
+    assert_eq!(reason(&pdf(&objects(&[""; 0], "null"), "")), Err("empty"));
     assert_eq!(reason(b"%PDF-1.4\nno more"), Err("broken"));
     let few = Limits { max_pages: 2, ..limits };
     assert_eq!(read_here(&paper(), &few).unwrap_err().reason(), "too-large");

@@ -1,4 +1,4 @@
-//! The small models give torch's vectors, in any batch and on every instruction set.
+//! The small models give the vectors of torch and sentence-transformers, in any batch and on every instruction set.
 
 use serde::Deserialize;
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{EmbedError, Encoder, EncoderOptions, PrecisionChoice};
 
-/// The small models that `tests/fixtures/make.py` makes.
-const MODELS: [&str; 3] = ["bert", "xlm-roberta", "mpnet"];
+/// The small models that `tests/fixtures/make.py` makes; the long ones read 512 tokens.
+const MODELS: [&str; 6] = ["bert", "xlm-roberta", "mpnet", "bert-long", "xlm-roberta-long", "mpnet-long"];
 
 fn folder(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(model)

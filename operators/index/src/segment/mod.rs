@@ -156,10 +156,9 @@ impl Footer {
 /// A segment whose footer is read.
 pub(crate) struct Segment {
     pub(crate) entry: SegmentEntry,
-    /// The entry's name, shared by the keys of the cache.
-    pub(crate) name: Arc<str>,
+    /// Its name on the store, shared by the keys of the cache.
+    pub(crate) object: Arc<str>,
     pub(crate) footer: Footer,
-    object: String,
     store: Arc<ArtifactStore>,
     /// Where the buffers of a section with blocks lie, known once it was read: texts, vectors.
     buffers: [OnceLock<Vec<Range<u64>>>; 2],
@@ -173,7 +172,7 @@ impl Segment {
         dimension: u32,
         entry: &SegmentEntry,
     ) -> Result<Self, IndexError> {
-        let object = names::segment(collection, &entry.name);
+        let object: Arc<str> = names::segment(collection, &entry.name).into();
         let start = entry.bytes.saturating_sub(entry.footer.into());
         let bytes = store.get_range_named(&object, start..entry.bytes)?;
         let bytes = bytes.ok_or_else(|| IndexError::corrupt(&object, "it is not there, and a manifest names it"))?;
@@ -181,8 +180,8 @@ impl Segment {
             return Err(IndexError::corrupt(&object, "its footer does not have the digest that the manifest names"));
         }
         let footer = Footer::decode(&bytes, dimension, start).map_err(|what| IndexError::corrupt(&object, what))?;
-        let (name, store, buffers) = (Arc::from(entry.name.as_str()), Arc::clone(store), Default::default());
-        let segment = Self { entry: entry.clone(), name, footer, object, store, buffers };
+        let (store, buffers) = (Arc::clone(store), Default::default());
+        let segment = Self { entry: entry.clone(), object, footer, store, buffers };
         segment.check_counts()?;
         Ok(segment)
     }

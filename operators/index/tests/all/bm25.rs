@@ -107,3 +107,24 @@ fn scores_are_those_of_the_formula() {
         }
     }
 }
+
+#[test]
+fn parts_of_clauses_without_spaces_are_found() {
+    let store = memory();
+    let mut writer = Writer::open(store.clone(), "c", &settings(), "one").unwrap();
+    let texts = [
+        ("japanese", "平板の上を流れる境界層の遷移について述べる。"),
+        ("chinese", "本文研究超声速边界层转捩。"),
+        ("thai", "ชั้นขอบเขตของปีกเครื่องบิน"),
+        ("english", "Transition of a boundary layer."),
+    ];
+    let changes = (0..).zip(texts).map(|(offset, (id, text))| put(offset, passage(id, text))).collect();
+    writer.apply(&batch(0..4, changes)).unwrap();
+    let snapshot = Reader::open(store, "c", 1 << 20).unwrap().snapshot();
+    for (question, id) in
+        [("境界層 遷移", "japanese"), ("边界层转捩", "chinese"), ("ขอบเขต", "thai"), ("layer", "english")]
+    {
+        let found = by_words(&snapshot, 10, question);
+        assert_eq!(found.first().map(|(id, _)| id.as_str()), Some(id), "{question}: {found:?}");
+    }
+}

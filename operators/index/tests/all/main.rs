@@ -13,6 +13,7 @@ mod ndcg;
 mod property;
 mod rebuilds;
 mod searches;
+mod sharing;
 mod upkeep;
 
 use std::sync::Arc;

@@ -244,7 +244,7 @@ impl Ingestor {
         if let Some(known) = place.answer(found) {
             return Ok(known);
         }
-        let snapshot = self.collections.reader(&place.collection)?.refresh()?;
+        let snapshot = self.collections.newest(&place.collection)?;
         said.or_held(&snapshot, &place.id, place.source, &self.collections.encoder_tag())
     }
 

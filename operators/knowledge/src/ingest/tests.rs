@@ -112,6 +112,7 @@ impl Place {
             encoder: Some(self.ingestor.encoder.clone()),
             collections: self.ingestor.collections.clone(),
             threads: 1,
+            answer_bytes: usize::MAX,
         };
         let request = SearchRequest {
             id: None,

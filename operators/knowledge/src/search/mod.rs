@@ -2,6 +2,8 @@
 
 mod notes;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +25,9 @@ use crate::codec::{Json, JsonCodec};
 use crate::collections::Collections;
 use crate::later;
 
+/// Hits that are looked up at a time: the texts of all that a request may ask for would be half a gigabyte.
+const HITS_AT_ONCE: usize = 4096;
+
 /// The codec of this operator.
 pub type SearchCodec = JsonCodec<SearchRows>;
 
@@ -34,6 +39,25 @@ pub struct Searcher {
     pub collections: Arc<Collections>,
     /// Threads of one scan.
     pub threads: usize,
+    /// A request whose answer has more bytes is refused.
+    pub answer_bytes: usize,
+}
+
+/// The questions of a request, read by the encoder.
+#[derive(Default)]
+struct Embedded {
+    /// One of each; empty where words alone are asked for.
+    vectors: Vec<Vec<f32>>,
+    /// Which ones are not read to their end.
+    notes: Vec<String>,
+}
+
+/// A question, read by the encoder.
+#[derive(Clone, Default)]
+struct Embedding {
+    vector: Vec<f32>,
+    /// Its tokens, where the encoder does not read all of them.
+    cut: Option<usize>,
 }
 
 /// Why a request has no answer.
@@ -66,13 +90,17 @@ impl Operator for Searcher {
         "search"
     }
 
+    fn advice_on_size(&self) -> &'static str {
+        SMALLER
+    }
+
     async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Json<SearchAnswer>>>, OperatorError> {
         let requests = requests_of(batch).map_err(OperatorError::fatal)?;
-        let vectors = self.embed(&requests)?;
+        let embedded = self.embed(&requests)?;
         let mut snapshots = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(requests.len());
-        for (request, vectors) in requests.into_iter().zip(vectors) {
-            outcomes.push(match self.in_its_form(&mut snapshots, &request, vectors) {
+        for (request, embedded) in requests.into_iter().zip(embedded) {
+            outcomes.push(match self.in_its_form(&mut snapshots, &request, embedded) {
                 Ok(answer) => Outcome::Emit(Json(answer)),
                 Err(SearchError::Refused(rejection)) => Outcome::Reject(rejection),
                 Err(SearchError::Away(message)) => return Err(later(message)),
@@ -85,31 +113,48 @@ impl Operator for Searcher {
 impl Searcher {
     /// Answers one request; where it wants distances, the scores are these.
     pub fn answer(&self, request: &SearchRequest) -> Result<SearchReply, SearchError> {
-        let vectors = self.embed(std::slice::from_ref(request));
-        let vectors = vectors.map_err(|error| SearchError::Away(error.to_string()))?;
-        let vectors = vectors.into_iter().next().unwrap_or_default();
+        let embedded = self.embed(std::slice::from_ref(request));
+        let embedded = embedded.map_err(|error| SearchError::Away(error.to_string()))?;
+        let embedded = embedded.into_iter().next().unwrap_or_default();
         let snapshot = self.snapshot(&mut BTreeMap::new(), request)?;
-        self.answer_from(&snapshot, request, vectors)
+        self.answer_from(&snapshot, request, embedded)
     }
 
     /// The vectors of each request's questions; none where words alone are asked for.
-    fn embed(&self, requests: &[SearchRequest]) -> Result<Vec<Vec<Vec<f32>>>, OperatorError> {
+    fn embed(&self, requests: &[SearchRequest]) -> Result<Vec<Embedded>, OperatorError> {
         let asked = |request: &&SearchRequest| request.decided_by() != SearchMode::Words;
         let texts: Vec<&str> =
             requests.iter().filter(asked).flat_map(|request| request.queries()).map(String::as_str).collect();
         let mut rows = self.vectors(&texts)?.into_iter();
         let of = |request: &SearchRequest| match request.decided_by() {
-            SearchMode::Words => vec![Vec::new(); request.queries().len()],
-            _ => rows.by_ref().take(request.queries().len()).collect(),
+            SearchMode::Words => Embedded { vectors: vec![Vec::new(); request.queries().len()], notes: Vec::new() },
+            mode => self.told(mode, request.queries().iter().zip(rows.by_ref())),
         };
         Ok(requests.iter().map(of).collect())
     }
 
-    fn vectors(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, OperatorError> {
+    fn told<'a>(&self, mode: SearchMode, rows: impl Iterator<Item = (&'a String, Embedding)>) -> Embedded {
+        let most = self.encoder.as_ref().map_or(0, |encoder| encoder.max_tokens());
+        let mut all = Embedded::default();
+        for (question, Embedding { vector, cut }) in rows {
+            all.notes.extend(cut.map(|tokens| notes::cut(question, tokens, most, mode)));
+            all.vectors.push(vector);
+        }
+        all
+    }
+
+    fn vectors(&self, texts: &[&str]) -> Result<Vec<Embedding>, OperatorError> {
         // Who asks by meaning is refused by the encoder's digest, or its lack.
-        let Some(encoder) = &self.encoder else { return Ok(vec![Vec::new(); texts.len()]) };
-        let embedded = encoder.embed(texts, Role::Query).map_err(|e| OperatorError::fatal(e.to_string()))?;
-        Ok((0..texts.len()).map(|row| embedded.row(row).to_vec()).collect())
+        let Some(encoder) = &self.encoder else { return Ok(vec![Embedding::default(); texts.len()]) };
+        let embedded = encoder.embed(texts, Role::Query);
+        let embedded = embedded.map_err(|error| OperatorError::fatal(error.to_string()))?;
+        let count = |text: &&str| encoder.tokenizer().count(text, Role::Query);
+        let embedding = |(row, text): (usize, &&str)| {
+            let cut = embedded.truncated[row].then(|| count(text)).transpose();
+            let cut = cut.map_err(|error| OperatorError::fatal(error.to_string()))?;
+            Ok(Embedding { vector: embedded.row(row).to_vec(), cut })
+        };
+        texts.iter().enumerate().map(embedding).collect()
     }
 
     /// Answers a request as it was asked.
@@ -117,10 +162,10 @@ impl Searcher {
         &self,
         snapshots: &mut BTreeMap<String, Arc<Snapshot>>,
         request: &SearchRequest,
-        vectors: Vec<Vec<f32>>,
+        embedded: Embedded,
     ) -> Result<SearchAnswer, SearchError> {
         let snapshot = self.snapshot(snapshots, request)?;
-        let reply = self.answer_from(&snapshot, request, vectors)?;
+        let reply = self.answer_from(&snapshot, request, embedded)?;
         match request.wants_distances() {
             true => Ok(SearchAnswer::Near(near(&snapshot, reply)?)),
             false => Ok(SearchAnswer::Ranked(reply)),
@@ -137,7 +182,7 @@ impl Searcher {
             (Some(version), _) => self.collections.reader(&request.collection)?.at(version)?,
             (None, Some(snapshot)) => snapshot.clone(),
             (None, None) => {
-                let newest = self.collections.reader(&request.collection)?.refresh()?;
+                let newest = self.collections.newest(&request.collection)?;
                 snapshots.insert(request.collection.clone(), newest.clone());
                 newest
             }
@@ -148,26 +193,55 @@ impl Searcher {
         &self,
         snapshot: &Snapshot,
         request: &SearchRequest,
-        vectors: Vec<Vec<f32>>,
+        Embedded { vectors, mut notes }: Embedded,
     ) -> Result<SearchReply, SearchError> {
         self.check_encoder(request, snapshot)?;
         let questions = request.queries().iter().zip(vectors);
         let questions: Vec<_> = questions.map(|(text, vector)| Question { text: text.clone(), vector }).collect();
         let search = self.search_of(request)?;
-        let found = snapshot.search(&search, &questions)?;
-        let notes = search.filter.as_ref().map(|filter| notes::notes(snapshot, filter)).transpose()?;
-        let answer = |(question, hits): (Question, Vec<Passage>)| {
-            let results = hits.into_iter().map(|found| hit(snapshot, found)).collect::<Result<_, IndexError>>()?;
-            Ok(Answer { query: question.text, results })
-        };
-        let answers = questions.into_iter().zip(found).map(answer).collect::<Result<_, IndexError>>()?;
+        let answers = self.answers(snapshot, &search, &questions)?;
+        if let Some(filter) = &search.filter {
+            notes.extend(notes::notes(snapshot, filter)?);
+        }
         Ok(SearchReply {
             id: request.id.clone(),
             collection: request.collection.clone(),
             version: snapshot.version(),
-            notes: notes.unwrap_or_default(),
+            notes,
             answers,
         })
+    }
+
+    /// What is found for each question; some of them are looked up at a time, and none any more where the answer is larger
+    /// than it may be.
+    fn answers(
+        &self,
+        snapshot: &Snapshot,
+        search: &Search,
+        questions: &[Question],
+    ) -> Result<Vec<Answer>, SearchError> {
+        let (mut answers, mut bytes) = (Vec::with_capacity(questions.len()), 0);
+        for some in questions.chunks((HITS_AT_ONCE / search.k.max(1)).max(1)) {
+            for (question, found) in some.iter().zip(snapshot.search(search, some)?) {
+                let results = found.into_iter().map(|found| hit(snapshot, found)).collect::<Result<_, _>>()?;
+                let answer = Answer { query: question.text.clone(), results };
+                bytes += least_bytes(&answer);
+                answers.push(answer);
+            }
+            if bytes > self.answer_bytes {
+                return Err(self.too_large(bytes, [answers.len(), questions.len()], search.k));
+            }
+        }
+        Ok(answers)
+    }
+
+    fn too_large(&self, bytes: usize, [answered, asked]: [usize; 2], k: usize) -> SearchError {
+        let what = format!(
+            "its answer has {bytes} bytes and more with {answered} of {asked} questions, each with `k` {k}, and the topic of \
+             the results takes {}; {SMALLER}",
+            self.answer_bytes
+        );
+        SearchError::Refused(Rejection::new(ErrorClass::ResultTooLarge, what))
     }
 
     fn search_of(&self, request: &SearchRequest) -> Result<Search, IndexError> {
@@ -213,6 +287,16 @@ impl Searcher {
         );
         Err(SearchError::Refused(Rejection::new(ErrorClass::Value, what)))
     }
+}
+
+/// What to do where an answer is too large.
+const SMALLER: &str = "ask fewer questions in one request, or for a smaller `k`";
+
+/// Bytes that an answer has at least in either form.
+fn least_bytes(answer: &Answer) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let hit = |hit: &Hit| hit.document.len() + hit.text.len() + text(&hit.title) + text(&hit.heading) + text(&hit.uri);
+    answer.query.len() + answer.results.iter().map(hit).sum::<usize>()
 }
 
 /// The answer in ML-AAS's form.

@@ -1,14 +1,33 @@
-//! What is odd about a filter: a name that no document has, a text that is compared with a number, a field that is a text
-//! in some documents and a number in others.
+//! What is odd about a request: a question that is longer than the encoder reads; in its filter a name that no document
+//! has, a text that is compared with a number, a field that is a text in some documents and a number in others.
 
 use std::collections::BTreeMap;
 
 use lunapark_index::{Asked, FieldKind, Filter, IndexError, Kinds, Snapshot};
+use lunapark_schemas::search::SearchMode;
 
 /// So many names are listed.
 const NAMES: usize = 20;
 /// A name is taken for a slip of the pen where it is this near to one that there is.
 const NEAR: f64 = 0.8;
+/// So many characters of a question say which one it is.
+const BEGIN: usize = 40;
+
+/// Says that a question has more tokens than the encoder reads.
+pub(super) fn cut(question: &str, tokens: usize, most: usize, mode: SearchMode) -> String {
+    let words = question.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut begin: String = words.chars().take(BEGIN).collect();
+    if begin.len() < words.len() {
+        begin.push('…');
+    }
+    let rest = match mode {
+        SearchMode::Dense => "does not count",
+        SearchMode::Hybrid | SearchMode::Words => "counts by its words alone",
+    };
+    format!(
+        "the question `{begin}` has {tokens} tokens, of which the text encoder reads the first {most}: the rest {rest}"
+    )
+}
 
 /// What is odd about a filter; empty where it can mean what it says, whatever it finds.
 pub(super) fn notes(snapshot: &Snapshot, filter: &Filter) -> Result<Vec<String>, IndexError> {
