@@ -45,6 +45,10 @@ pub struct LedgerRange {
     pub models: Vec<String>,
     /// Sum (wrapping) of [`position_hash`] over the messages, hexadecimal: independent of their order.
     pub checksum: String,
+    /// True in an empty range that says where the account of a partition begins: its group started there, with what was
+    /// still to come, and not with the first record. It counts as the first range of the partition only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
 }
 
 /// How things ended. `input = results + filtered + dead` for messages; a message of which only some rows failed is
@@ -131,8 +135,10 @@ mod tests {
     #[test]
     fn a_ledger_record_reads_back() {
         let range = LedgerRange { pipeline: "score".into(), filtered: vec![(1, 2)], ..Default::default() };
+        let start = LedgerRange { first: 7, next: 7, started: true, ..range.clone() };
         for record in [
             LedgerRecord::Range(range),
+            LedgerRecord::Range(start),
             LedgerRecord::Redrive(Redrive { topic: "d".into(), partition: 1, offset: 2, target: "t".into() }),
         ] {
             let text = serde_json::to_string(&record).unwrap();

@@ -84,6 +84,12 @@ impl ErrorClass {
         ErrorClass::Operator,
     ];
 
+    /// True where the payload is wrong whoever reads it, as opposed to what a model, a limit or an operator makes of it:
+    /// no deploy is to blame.
+    pub fn is_the_payloads(self) -> bool {
+        matches!(self, Self::Empty | Self::Malformed | Self::ContentType | Self::Header)
+    }
+
     /// The text in the header `error-class` and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {

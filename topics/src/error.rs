@@ -13,6 +13,8 @@ pub enum LogErrorKind {
     TopicMismatch,
     /// The broker refuses these credentials, or they lack a permission.
     Unauthorised,
+    /// The consumer group has never let this member in, and the broker says that it may not.
+    NotAdmitted,
     /// Another instance of the same name has taken over; this one must stop producing.
     Fenced,
     /// The record is larger than its topic takes.

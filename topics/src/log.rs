@@ -220,6 +220,13 @@ pub trait Stream: Send {
     /// Appends messages to `into`, waiting at most `wait` for the first one, or reports a rebalance.
     fn poll(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<Polled, LogError>;
 
+    /// Takes those positions of the last [`Polled::Assigned`] at which the group has committed nothing and starts with what
+    /// comes from now on ([`Start::Latest`]). They are to be committed soon, so that a restart does not skip what has come
+    /// since; it is left to the caller, who may have to say so elsewhere in the same transaction.
+    fn started(&mut self) -> Vec<Position> {
+        Vec::new()
+    }
+
     /// Gives partitions up after [`Polled::Revoked`] or [`Polled::Lost`].
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
 

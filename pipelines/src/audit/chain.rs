@@ -27,6 +27,8 @@ pub struct Entry {
     pub instance: Arc<str>,
     /// When it was written, milliseconds since 1970.
     pub timestamp: i64,
+    /// True where it says that the group started at its first offset.
+    pub started: bool,
 }
 
 impl Entry {
@@ -41,6 +43,7 @@ impl Entry {
             checksum: u64::from_str_radix(range.checksum.trim_start_matches("0x"), 16).ok(),
             instance,
             timestamp,
+            started: range.started,
         }
     }
 
@@ -86,13 +89,16 @@ pub struct Scope {
     pub committed: Option<i64>,
     /// Ledger records written up to then may have been deleted by retention; `i64::MIN` where none was.
     pub ledger_expired: i64,
-    /// Whether the account must begin at offset 0, even where retention deleted those records before it began.
+    /// Whether the account must begin at offset 0, even where retention deleted those records before it began, or the
+    /// group left them out.
     pub from_beginning: bool,
 }
 
 /// What the chain of a partition shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
+    /// Where the group started, if that was not at the first record: what is before is not of the account.
+    pub start: Option<i64>,
     /// Where the account ends.
     pub end: i64,
     /// Offsets without account.
@@ -121,6 +127,10 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn step(&mut self, entry: &'a Entry) {
         self.counts(entry);
+        // Only the first of a partition says where its account begins: further on it would hide what was passed over.
+        if entry.started && self.last.is_none() {
+            self.chain.start.get_or_insert(entry.first);
+        }
         if entry.first == entry.next {
             return;
         }
@@ -149,13 +159,18 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Where the first range is due: at the first record still there, or where the group started.
+    fn due(&self) -> i64 {
+        self.scope.low.max(self.chain.start.unwrap_or(0)).max(0)
+    }
+
     /// The first range begins at the first record that was there. What is gone since may have gone before it began.
     fn begin(&mut self, entry: &Entry) {
-        let low = self.scope.low.max(0);
-        if entry.first > low {
-            self.hole((low, entry.first), entry.timestamp);
+        let due = self.due();
+        if entry.first > due {
+            self.hole((due, entry.first), entry.timestamp);
         }
-        let before = low.min(entry.first);
+        let before = due.min(entry.first);
         if self.scope.from_beginning && before > 0 {
             self.chain.expired.insert(0, (0, before));
         }
@@ -185,10 +200,11 @@ impl<'a> Walk<'a> {
     }
 
     fn finish(&mut self) {
-        if self.last.is_none() && self.scope.from_beginning && self.scope.low > 0 {
-            self.chain.expired.push((0, self.scope.low));
+        let due = self.due();
+        if self.last.is_none() && self.scope.from_beginning && due > 0 {
+            self.chain.expired.push((0, due));
         }
-        self.chain.end = self.last.map_or(self.scope.low.max(0), |last| last.next);
+        self.chain.end = self.last.map_or(due, |last| last.next);
         self.compare_committed();
         if self.chain.end > self.scope.high {
             let span = (self.scope.high, self.chain.end);

@@ -125,9 +125,10 @@ impl Ledger {
         if range.pipeline != self.pipeline || *range.topic != *self.topic {
             return;
         }
-        self.ranges += 1;
-        let LedgerRange { first, next, partition, .. } = *range;
-        if first < 0 || next < first || partition < 0 {
+        let LedgerRange { first, next, partition, started, .. } = *range;
+        // A start accounts for nothing yet.
+        self.ranges += u64::from(!started);
+        if first < 0 || next < first || partition < 0 || (started && first < next) {
             let text = || format!("a ledger range of partition {partition} from {first} to {next} makes no sense");
             return bad(message, findings, text);
         }

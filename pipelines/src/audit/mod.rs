@@ -157,7 +157,7 @@ impl<'a> Audit<'a> {
             begun: Vec::new(),
             under_way: None,
             cuts,
-            findings: Findings::default(),
+            findings: Findings::naming(request.named_per_kind),
             report: AuditReport {
                 pipeline: pipeline.clone(),
                 topic: topic.to_string(),
@@ -221,9 +221,12 @@ impl<'a> Audit<'a> {
     /// The ranges of a partition in order, less those that were committed since the audit began.
     fn entries(&mut self, index: usize) -> Vec<Entry> {
         let mut entries = self.ledger.entries.remove(&self.inputs[index].partition).unwrap_or_default();
-        let began = self.committed[index].unwrap_or(i64::MIN);
-        let later = self.committed_later[index].unwrap_or(i64::MIN);
-        entries.retain(|entry| entry.first < began || entry.next > later || entry.first == entry.next);
+        let (began, later) = (self.committed[index], self.committed_later[index]);
+        // Had the group committed nothing when the audit began, it has started since.
+        let young = began.is_none() && later.is_some();
+        let (began, later) = (began.unwrap_or(i64::MIN), later.unwrap_or(i64::MIN));
+        let kept = |entry: &Entry| entry.first < began || entry.next > later || entry.first == entry.next;
+        entries.retain(|entry| if entry.started { !young } else { kept(entry) });
         entries.sort_by_key(|entry| (entry.first, entry.next));
         entries
     }
@@ -256,7 +259,7 @@ impl<'a> Audit<'a> {
     /// Deep: reads the messages of the partition and everything that answers them.
     fn recount(&mut self, scope: &Scope, chain: &Chain, entries: &[Entry]) -> Result<Verdict, LogError> {
         let end = chain.end.min(scope.high);
-        let mut input = Scan::open(self.log, &scope.at, scope.low)?;
+        let mut input = Scan::open(self.log, &scope.at, scope.low.max(chain.start.unwrap_or(0)))?;
         let mut recount = Recount::new(scope.at.clone(), input.position(), end);
         input.until(end, |message| {
             recount.message(message.offset, message.headers.get(MODEL).is_some());
@@ -417,7 +420,7 @@ fn notes(report: &AuditReport) -> Vec<String> {
         ));
     }
     if report.ranges == 0 {
-        notes.push(format!("the ledger holds nothing of pipeline {} on {}", report.pipeline, report.topic));
+        notes.push(format!("the ledger accounts for nothing of pipeline {} on {} yet", report.pipeline, report.topic));
     }
     notes
 }

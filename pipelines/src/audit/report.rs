@@ -10,6 +10,8 @@ use serde::Serialize;
 
 /// So many findings of each kind are named; of the rest there is a count, so that a report stays readable.
 pub const NAMED_PER_KIND: u64 = 20;
+/// As [`NAMED_PER_KIND`], for programs: a bound of their memory and ours (some megabytes for each kind).
+pub const NAMED_IN_JSON: u64 = 10_000;
 
 /// The kinds of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -88,20 +90,32 @@ impl fmt::Display for Finding {
 }
 
 /// Faults as they are found: the first of each kind by name, all of them by number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Findings {
     /// Those named.
     pub named: Vec<Finding>,
     /// How many of each kind there are.
     pub counts: BTreeMap<FindingKind, u64>,
+    most: u64,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self::naming(NAMED_PER_KIND)
+    }
 }
 
 impl Findings {
+    /// Of each kind at most so many are named.
+    pub fn naming(most: u64) -> Self {
+        Self { named: Vec::new(), counts: BTreeMap::new(), most }
+    }
+
     /// Adds a fault; the text is only made where it will be shown.
     pub fn add(&mut self, kind: FindingKind, at: &TopicPartition, span: (i64, i64), message: impl FnOnce() -> String) {
         let count = self.counts.entry(kind).or_default();
         *count += 1;
-        if *count <= NAMED_PER_KIND {
+        if *count <= self.most {
             let (topic, partition, (first, next)) = (at.topic.clone(), at.partition, span);
             self.named.push(Finding { kind, topic, partition, first, next, message: message() });
         }

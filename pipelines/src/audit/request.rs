@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lunapark_topics::{Catalog, Topic};
 
+use super::report::NAMED_PER_KIND;
 use crate::pipelines::train::group_of_trials;
 
 /// What to audit.
@@ -29,8 +30,11 @@ pub struct AuditRequest {
     pub interim: bool,
     /// Another input topic with answers on the same result topic, which is audited as well. It need not exist.
     pub second: Option<Second>,
-    /// Whether the account must begin at offset 0, even where retention deleted those records before it began.
+    /// Whether the account must begin at offset 0, even where retention deleted those records before it began, or the
+    /// group left them out.
     pub from_beginning: bool,
+    /// So many findings of each kind are named.
+    pub named_per_kind: u64,
 }
 
 /// An input topic beside the first.
@@ -64,6 +68,7 @@ impl AuditRequest {
             interim: false,
             second: None,
             from_beginning: false,
+            named_per_kind: NAMED_PER_KIND,
         }
     }
 

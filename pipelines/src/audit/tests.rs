@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::recount::Answer;
-use super::report::{Finding, FindingKind, Findings, NAMED_PER_KIND};
+use super::report::{Finding, FindingKind, Findings, NAMED_IN_JSON, NAMED_PER_KIND};
 use super::verdict::{Expired, Verdict};
-use history::{End, History, RESULTS, TOPIC, histories};
+use history::{End, History, RESULTS, TOPIC, histories, start_at};
 
 /// What is planted, at a message or range that the index picks.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +31,10 @@ enum Fault {
     ForgottenFilter,
     CommittedBehind,
     CommittedAhead,
+    StartInsteadOfRange,
 }
 
-const FAULTS: [Fault; 17] = [
+const FAULTS: [Fault; 18] = [
     Fault::MissingAnswer,
     Fault::DuplicateAnswer,
     Fault::ResultBesideDeadLetter,
@@ -51,6 +52,7 @@ const FAULTS: [Fault; 17] = [
     Fault::ForgottenFilter,
     Fault::CommittedBehind,
     Fault::CommittedAhead,
+    Fault::StartInsteadOfRange,
 ];
 
 /// A finding that must be among those found, and whether the ledger alone shows it.
@@ -133,6 +135,12 @@ fn plant(fault: Fault, history: &mut History, pick: Index) -> Option<Expected> {
             history.committed = Some(history.high);
             Some(Expected { kind: FindingKind::Gap, span: (end, history.high), quick: true })
         }
+        Fault::StartInsteadOfRange => {
+            let later = history.ranges.len().checked_sub(1).filter(|later| *later > 0)?;
+            let range = history.ranges.remove(pick.index(later) + 1);
+            history.ranges.push(start_at(range.next));
+            Some(Expected { kind: FindingKind::Gap, span: (range.first, range.next), quick: true })
+        }
     }
 }
 
@@ -184,6 +192,22 @@ proptest! {
             let quick = history.quick();
             prop_assert_eq!(names(&quick, &expected), expected.quick, "{:?}: quick found {:?}", fault, quick.named);
         }
+    }
+
+    #[test]
+    fn what_a_group_left_out_before_it_started_is_not_lost(history in histories(), left_out in 1i64..50) {
+        let mut history = history;
+        history.from_beginning = false;
+        let told = history.started_behind(left_out, true);
+        let (findings, verdict, chain) = told.deep();
+        prop_assert!(findings.is_empty(), "{:?}", findings.named);
+        prop_assert_eq!((verdict, chain.start, chain.end), (Verdict::default(), Some(left_out), told.high));
+        prop_assert!(told.quick().is_empty());
+        // Without a word of it, it is.
+        let gap = Expected { kind: FindingKind::Gap, span: (0, left_out), quick: true };
+        let untold = history.started_behind(left_out, false);
+        prop_assert!(names(&untold.quick(), &gap) && names(&untold.deep().0, &gap));
+        prop_assert_eq!(untold.deep().1.lost, left_out as u64);
     }
 
     #[test]
@@ -300,6 +324,41 @@ fn only_an_account_from_the_beginning_minds_what_went_before_it() {
         assert_eq!(history.chain(&mut findings).expired, expired);
         assert!(findings.is_empty());
     }
+}
+
+#[test]
+fn a_start_must_be_followed_by_its_chain() {
+    let mut history = three().started_behind(10, true);
+    let range = history.ranges.remove(1);
+    let gap = Expected { kind: FindingKind::Gap, span: (range.first, range.next), quick: true };
+    assert!(names(&history.quick(), &gap) && names(&history.deep().0, &gap));
+}
+
+#[test]
+fn a_group_that_has_started_and_read_nothing_yet_has_lost_nothing() {
+    let mut history = History::new(&[]).started_behind(10, false);
+    (history.from_beginning, history.committed) = (false, Some(10));
+    history.ranges.push(start_at(10));
+    let (findings, verdict, chain) = history.deep();
+    assert!(findings.is_empty() && history.quick().is_empty(), "{findings:?}");
+    assert_eq!((verdict, chain.end), (Verdict::default(), 10));
+}
+
+#[test]
+fn an_account_from_the_beginning_minds_what_the_group_left_out() {
+    let history = three().started_behind(10, true);
+    let mut findings = Findings::default();
+    assert_eq!(history.chain(&mut findings).expired, [(0, 10)]);
+    assert!(findings.is_empty());
+}
+
+#[test]
+fn for_programs_more_findings_are_named() {
+    let (at, mut findings) = (TopicPartition::new(TOPIC, 0), Findings::naming(NAMED_IN_JSON));
+    for offset in 0..NAMED_IN_JSON as i64 + 1 {
+        findings.add(FindingKind::Missing, &at, (offset, offset + 1), String::new);
+    }
+    assert_eq!((findings.named.len() as u64, findings.counts[&FindingKind::Missing]), (10_000, 10_001));
 }
 
 #[test]

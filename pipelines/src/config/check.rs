@@ -13,8 +13,16 @@ use toml::{Table, Value};
 
 use super::{Config, ConfigError, DocumentsConfig, ModelConfig, ScoreConfig, SearchConfig, TrainConfig};
 
-/// Keys whose values are never shown.
-const SECRETS: [&str; 6] = ["password", "secret", "key.pem", "access_key_id", "token", "mongodb"];
+/// Keys with one of these in them have values that are never shown: what librdkafka calls sensitive (2.12.1,
+/// `rdkafka_conf.c`), less the name of the user, certificates that everybody may see and the paths of files.
+const SECRETS: [&str; 8] =
+    ["password", "passphrase", "secret", "key.pem", "oauthbearer.config", "access_key_id", "token", "mongodb"];
+/// What is done this often or more often is done all the time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// Brokers and instances lose sight of each other for shorter times without any harm.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// A checkpoint is a file in the store.
+const SHORTEST_CHECKPOINT: Duration = Duration::from_millis(10);
 /// Our own keys of the section `kafka`; all others are librdkafka's.
 const KAFKA_KEYS: [&str; 4] = ["bootstrap", "session_timeout", "transaction_timeout", "request_timeout"];
 
@@ -51,6 +59,13 @@ impl<'a> Section<'a> {
         humantime::parse_duration(text).map_err(|_| refused())
     }
 
+    /// A duration of at least `least`.
+    fn at_least(&self, key: &str, least: Duration) -> Result<Duration, ConfigError> {
+        let found = self.duration(key)?;
+        let what = format!("is too short: write at least \"{}\"", humantime::format_duration(least));
+        (found >= least).then_some(found).ok_or_else(|| self.refuse(key, &what))
+    }
+
     fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
         let text = self.text(key)?;
         let names = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
@@ -80,9 +95,10 @@ pub(super) fn checked(document: &Table) -> Result<Config, ConfigError> {
         artifacts,
         mongodb: mongodb(&Section::of(document, "catalog")?)?,
         listen: (!listen.is_empty()).then(|| listen.to_owned()),
-        metrics_interval: Section::of(document, "metrics")?.duration("interval")?,
+        metrics_interval: Section::of(document, "metrics")?.at_least("interval", SHORTEST_PAUSE)?,
         log_level: Section::of(document, "log")?.text("level")?.to_owned(),
         shown: masked(document).to_string(),
+        ignored: Vec::new(),
     };
     cross_checks(&config, &Section::of(document, "kafka")?)?;
     Ok(config)
@@ -109,9 +125,9 @@ fn kafka(section: &Section<'_>) -> Result<Option<KafkaOptions>, ConfigError> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let options = KafkaOptions {
         properties: section.table.iter().filter(|(k, _)| !own(k)).map(|(k, v)| (k.clone(), text(v))).collect(),
-        session_timeout: section.duration("session_timeout")?,
-        transaction_timeout: section.duration("transaction_timeout")?,
-        request_timeout: section.duration("request_timeout")?,
+        session_timeout: section.at_least("session_timeout", SHORTEST_TIMEOUT)?,
+        transaction_timeout: section.at_least("transaction_timeout", SHORTEST_TIMEOUT)?,
+        request_timeout: section.at_least("request_timeout", SHORTEST_PAUSE)?,
         ..KafkaOptions::new(bootstrap)
     };
     options.check().map_err(|e| ConfigError(e.message))?;
@@ -162,7 +178,7 @@ fn train(section: &Section<'_>) -> Result<TrainConfig, ConfigError> {
     Ok(TrainConfig {
         name: section.text("name")?.to_owned(),
         threads: section.number("threads", 0)?,
-        checkpoint_interval: section.duration("checkpoint_interval")?,
+        checkpoint_interval: section.at_least("checkpoint_interval", SHORTEST_CHECKPOINT)?,
         datasets: section.text("datasets")?.to_owned(),
         save: section.text("save")?.to_owned(),
         max_dataset_bytes: section.number("max_dataset_bytes", 1024)?,
@@ -186,16 +202,16 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
         max_document_bytes: section.number("max_document_bytes", 1024)?,
         max_text_bytes: section.number("max_text_bytes", 1024)?,
         max_pages: section.number("max_pages", 1)?,
-        pdf_timeout: section.duration("pdf_timeout")?,
+        pdf_timeout: section.at_least("pdf_timeout", SHORTEST_PAUSE)?,
         pdf_memory: section.number("pdf_memory", 64 << 20)?,
         pdfium: pdfium(section)?,
         batch_messages: section.number("batch_messages", 1)?,
         batch_bytes: section.number("batch_bytes", 1024)?,
         batch_interval: section.duration("batch_interval")?,
-        compact_every: section.duration("compact_every")?,
+        compact_every: compact_every(section)?,
         compact_segments: section.number("compact_segments", 2)?,
         compact_bytes: section.number("compact_bytes", 1 << 20)?,
-        keep_versions: kept(section)?,
+        keep_versions: section.at_least("keep_versions", KEPT_AT_LEAST)?,
     })
 }
 
@@ -203,10 +219,12 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
 /// be there.
 const KEPT_AT_LEAST: Duration = Duration::from_secs(300);
 
-fn kept(section: &Section<'_>) -> Result<Duration, ConfigError> {
-    let kept = section.duration("keep_versions")?;
-    let refused = || section.refuse("keep_versions", "is too short: keep old versions for at least \"5m\"");
-    (kept >= KEPT_AT_LEAST).then_some(kept).ok_or_else(refused)
+/// Zero is never.
+fn compact_every(section: &Section<'_>) -> Result<Duration, ConfigError> {
+    match section.duration("compact_every")? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        _ => section.at_least("compact_every", SHORTEST_PAUSE),
+    }
 }
 
 /// A path of its own, or a word: an empty text means neither.

@@ -1,14 +1,12 @@
-//! Merging: a user's document and environment over the defaults; unknown keys are refused with the nearest known one.
+//! Merging: a user's document over the defaults; unknown keys are refused with the nearest known one.
 
 use lunapark_topics::kafka::KafkaOptions;
 use toml::{Table, Value};
 
 use super::{ConfigError, DEFAULT};
 
-/// Variables of the same prefix that are not settings.
-const NOT_SETTINGS: [&str; 3] = ["LUNAPARK_CONFIG", "LUNAPARK_SERVERS", "LUNAPARK_TEST"];
 /// The section whose unknown keys belong to librdkafka.
-const OPEN_SECTION: &str = "kafka";
+pub(super) const OPEN_SECTION: &str = "kafka";
 
 /// The default document.
 pub fn defaults() -> Result<Table, ConfigError> {
@@ -17,11 +15,18 @@ pub fn defaults() -> Result<Table, ConfigError> {
 
 /// Puts the user's document over `into`.
 pub fn user(into: &mut Table, text: &str) -> Result<(), ConfigError> {
-    let table: Table = text.parse().map_err(|e| ConfigError(format!("not TOML: {e}")))?;
+    let table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
     for (key, value) in table {
         merge(into, &key, value, &key)?;
     }
     Ok(())
+}
+
+/// Where the text is no TOML. The line itself, which the parser would show, may hold a password.
+fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    ConfigError(format!("not TOML: {line}{}", error.message()))
 }
 
 fn merge(into: &mut Table, key: &str, value: Value, path: &str) -> Result<(), ConfigError> {
@@ -46,14 +51,14 @@ fn merge(into: &mut Table, key: &str, value: Value, path: &str) -> Result<(), Co
     }
 }
 
-fn merge_open(section: &mut Table, key: &str, value: Value) -> Result<(), ConfigError> {
+pub(super) fn merge_open(section: &mut Table, key: &str, value: Value) -> Result<(), ConfigError> {
     match section.get_mut(key) {
         Some(slot) => replace(slot, value, &format!("{OPEN_SECTION}.{key}")),
         None if KafkaOptions::knows(key) => {
             section.insert(key.to_owned(), Value::String(plain(&value)));
             Ok(())
         }
-        None => Err(unknown(&format!("{OPEN_SECTION}.{key}"), &siblings(section, "kafka."))),
+        None => Err(unknown_property(&format!("{OPEN_SECTION}.{key}"), key, section, in_document)),
     }
 }
 
@@ -89,75 +94,38 @@ fn replace(slot: &mut Value, value: Value, path: &str) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Puts environment variables over `into`.
-pub fn environment(into: &mut Table, vars: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
-    let known = variables(into, "LUNAPARK");
-    let ours = |name: &str| name.starts_with("LUNAPARK_") && !NOT_SETTINGS.iter().any(|n| name.starts_with(n));
-    for (name, text) in vars.filter(|(name, _)| ours(name)) {
-        let asked = if name == "LUNAPARK_DATA" { "LUNAPARK_EMBEDDED_DATA" } else { &name };
-        match known.iter().find(|(variable, _)| variable == asked) {
-            Some((_, path)) => set_text(into, path, &text, &name)?,
-            None => set_open(into, &name, &text, &known)?,
-        }
-    }
-    Ok(())
-}
-
-fn variables(table: &Table, prefix: &str) -> Vec<(String, Vec<String>)> {
-    let mut found = Vec::new();
-    for (key, value) in table {
-        let name = format!("{prefix}_{}", key.to_uppercase());
-        match value {
-            Value::Table(section) => found.extend(variables(section, &name).into_iter().map(|(variable, mut path)| {
-                path.insert(0, key.clone());
-                (variable, path)
-            })),
-            Value::Array(_) => {}
-            _ => found.push((name, vec![key.clone()])),
-        }
-    }
-    found
-}
-
-fn set_text(into: &mut Table, path: &[String], text: &str, name: &str) -> Result<(), ConfigError> {
-    let Some((last, sections)) = path.split_last() else { return Ok(()) };
-    let mut table = into;
-    for section in sections {
-        let Some(Value::Table(inner)) = table.get_mut(section) else { return Ok(()) };
-        table = inner;
-    }
-    let Some(slot) = table.get_mut(last) else { return Ok(()) };
-    let refused = || ConfigError(format!("{name}={text}: a {} belongs there; the default is {slot}", slot.type_str()));
-    let value = match slot {
-        Value::Integer(_) => Value::Integer(text.parse().map_err(|_| refused())?),
-        Value::Float(_) => Value::Float(text.parse().map_err(|_| refused())?),
-        Value::Boolean(_) => Value::Boolean(text.parse().map_err(|_| refused())?),
-        _ => Value::String(text.to_owned()),
-    };
-    *slot = value;
-    Ok(())
-}
-
-/// `LUNAPARK_KAFKA_SASL_PASSWORD` is librdkafka's `sasl.password`.
-fn set_open(into: &mut Table, name: &str, text: &str, known: &[(String, Vec<String>)]) -> Result<(), ConfigError> {
-    match (name.strip_prefix("LUNAPARK_KAFKA_"), into.get_mut(OPEN_SECTION)) {
-        (Some(property), Some(Value::Table(section))) if KafkaOptions::knows(&dotted(property)) => {
-            merge_open(section, &dotted(property), Value::String(text.to_owned()))
-        }
-        _ => Err(unknown(name, &known.iter().map(|(variable, _)| variable.clone()).collect::<Vec<_>>())),
-    }
-}
-
-fn dotted(property: &str) -> String {
-    property.to_lowercase().replace('_', ".")
-}
-
 fn siblings(table: &Table, path: &str) -> Vec<String> {
     let prefix = path.rsplit_once('.').map(|(section, _)| format!("{section}.")).unwrap_or_default();
     table.keys().map(|key| format!("{prefix}{key}")).collect()
 }
 
-fn unknown(path: &str, known: &[String]) -> ConfigError {
+/// How a key of the section `kafka` is written in the document.
+fn in_document(key: &str) -> String {
+    if key.contains('.') { format!("{OPEN_SECTION}.\"{key}\"") } else { format!("{OPEN_SECTION}.{key}") }
+}
+
+/// A key of the section `kafka` that is neither ours nor librdkafka's.
+pub(super) fn unknown_property(
+    path: &str,
+    key: &str,
+    section: &Table,
+    written: impl Fn(&str) -> String,
+) -> ConfigError {
+    let known = section.keys().map(String::as_str).chain(KafkaOptions::property_names().iter().copied());
+    let nearest = known.map(|known| (strsim::damerau_levenshtein(key, known), known)).min();
+    let hint = match nearest.filter(|(_, known)| near(key, known)) {
+        Some((_, known)) => format!("did you mean `{}`?", written(known)),
+        None => "its properties are listed in its CONFIGURATION.md; those of Kafka's Java clients differ".to_owned(),
+    };
+    ConfigError(format!("unknown key `{path}`: librdkafka has no property `{key}`; {hint}"))
+}
+
+/// Whether one may be a slip of the pen for the other: the longer, the more letters may differ.
+pub(super) fn near(asked: &str, known: &str) -> bool {
+    strsim::damerau_levenshtein(asked, known) <= (asked.len() / 3).clamp(1, 3)
+}
+
+pub(super) fn unknown(path: &str, known: &[String]) -> ConfigError {
     let nearest = known.iter().max_by(|a, b| strsim::jaro_winkler(path, a).total_cmp(&strsim::jaro_winkler(path, b)));
     let hint = nearest.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
     ConfigError(format!("unknown key `{path}`{hint} `lunapark config` prints all keys"))

@@ -1,9 +1,11 @@
 //! Configuration: what the user wrote is merged over the defaults, then checked once as a whole.
 
 mod check;
+mod environment;
 mod merge;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ pub const DEFAULT_ENCODER: &str = "minilm";
 pub struct ConfigError(pub String);
 
 /// A checked configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Stable instance name.
     pub instance: String,
@@ -60,6 +62,15 @@ pub struct Config {
     pub log_level: String,
     /// The merged document, secrets masked.
     pub shown: String,
+    /// Environment variables that begin as ours do, and are no settings.
+    pub ignored: Vec<String>,
+}
+
+impl fmt::Debug for Config {
+    /// With its secrets masked: it may end in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("shown", &self.shown).finish_non_exhaustive()
+    }
 }
 
 /// Settings of the scoring pipeline.
@@ -201,21 +212,21 @@ pub struct ModelConfig {
 
 impl Config {
     /// Defaults, then the file, then the environment.
-    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let text = match file {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|e| ConfigError(format!("cannot read {}: {e}; check --config", path.display())))?,
         };
-        Self::from_texts(&text, environment)
+        Self::from_texts(&text, variables)
     }
 
     /// As [`load`](Self::load), from text.
-    pub fn from_texts(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    pub fn from_texts(text: &str, variables: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut merged = merge::defaults()?;
         merge::user(&mut merged, text)?;
-        merge::environment(&mut merged, environment)?;
-        check::checked(&merged)
+        let ignored = environment::environment(&mut merged, variables)?;
+        Ok(Self { ignored, ..check::checked(&merged)? })
     }
 }
 
@@ -247,6 +258,58 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_librdkafka_does_not_know_is_refused_and_only_a_likely_one_suggested() {
+        for (key, hint) in [
+            ("\"sasl.pasword\"", "did you mean `kafka.\"sasl.password\"`?"),
+            ("bootstrp", "did you mean `kafka.bootstrap`?"),
+            ("\"ssl.ca.locaton\"", "did you mean `kafka.\"ssl.ca.location\"`?"),
+            ("\"ssl.truststore.location\"", "CONFIGURATION.md"),
+            ("\"sasl.jaas.config\"", "CONFIGURATION.md"),
+        ] {
+            let error = load(&format!("[kafka]\n{key} = \"x\""), &[]).unwrap_err();
+            assert!(error.contains(&key.replace('"', "")) && error.contains(hint), "{error}");
+            assert_eq!(error.matches("did you mean").count(), usize::from(hint.contains("mean")), "{error}");
+        }
+        let error = load("", &[("LUNAPARK_KAFKA_SASL_PASWORD", "x")]).unwrap_err();
+        assert!(error.contains("did you mean `LUNAPARK_KAFKA_SASL_PASSWORD`?"), "{error}");
+    }
+
+    #[test]
+    fn what_kubernetes_says_of_services_and_other_programs_of_themselves_is_no_setting() {
+        let services = [
+            ("LUNAPARK_SERVICE_HOST", "10.0.0.1"),
+            ("LUNAPARK_SERVICE_PORT", "9464"),
+            ("LUNAPARK_SERVICE_PORT_METRICS", "9464"),
+            ("LUNAPARK_PORT", "tcp://10.0.0.1:9464"),
+            ("LUNAPARK_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("LUNAPARK_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("LUNAPARK_PORT_8080_TCP_PORT", "8080"),
+            ("LUNAPARK_KAFKA_SERVICE_HOST", "10.0.0.2"),
+            ("LUNAPARK_KAFKA_PORT", "tcp://10.0.0.2:9092"),
+            ("LUNAPARK_KAFKA_PORT_9092_TCP_PROTO", "tcp"),
+            ("LUNAPARK_STORE_SERVICE_PORT", "7070"),
+        ];
+        assert_eq!(load("", &services).unwrap().ignored, [""; 0]);
+        let others = [("LUNAPARK_KERNEL", "avx2"), ("LUNAPARK_INSTANCES", "/x"), ("LUNAPARK_KAFKA_HEAP", "1g")];
+        assert_eq!(load("", &others).unwrap().ignored, [""; 0]);
+        // What nobody can name is told, and does no harm.
+        assert_eq!(load("", &[("LUNAPARK_VENUE", "Bologna")]).unwrap().ignored, ["LUNAPARK_VENUE"]);
+    }
+
+    #[test]
+    fn a_variable_that_is_nearly_a_setting_is_refused() {
+        for (name, nearest) in [
+            ("LUNAPARK_SCROE_THREADS", "LUNAPARK_SCORE_THREADS"),
+            ("LUNAPARK_TOPIC_PREFIX", "LUNAPARK_TOPICS_PREFIX"),
+            ("LUNAPARK_INSTANSE", "LUNAPARK_INSTANCE"),
+            ("LUNAPARK_METRIC_INTERVAL", "LUNAPARK_METRICS_INTERVAL"),
+        ] {
+            let error = load("", &[(name, "8080")]).unwrap_err();
+            assert!(error.contains(&format!("did you mean `{nearest}`?")), "{error}");
+        }
+    }
+
+    #[test]
     fn the_environment_overrides_the_file() {
         let env = [("LUNAPARK_SCORE_THREADS", "3"), ("LUNAPARK_DATA", "/x"), ("LUNAPARK_KAFKA_SASL_USERNAME", "u")];
         let config = load("[score]\nthreads = 2\n[kafka]\nbootstrap = \"b:1\"", &env).unwrap();
@@ -268,6 +331,29 @@ mod tests {
         let config = load(&text, &[("LUNAPARK_STORE_S3_SECRET_ACCESS_KEY", "hunter2")]).unwrap();
         assert_eq!(config.kafka.as_ref().unwrap().properties["ssl.key.password"], "hunter2");
         assert!(!config.shown.contains("hunter2"), "{}", config.shown);
+        let error = load("[kafka]\n\"sasl.password\" = \"hunter2", &[]).unwrap_err();
+        assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
+    }
+
+    /// What librdkafka marks as sensitive, less what is none here (see `SECRETS`).
+    #[test]
+    fn no_secret_of_librdkafka_is_shown() {
+        let keys = [
+            "ssl.key.password",
+            "ssl.key.pem",
+            "ssl.keystore.password",
+            "sasl.password",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.client.credentials.client.secret",
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+            "sasl.oauthbearer.assertion.private.key.pem",
+        ];
+        for key in keys {
+            let config = load(&format!("[kafka]\nbootstrap = \"b:1\"\n\"{key}\" = \"hunter2\""), &[]).unwrap();
+            assert!(config.shown.contains(key) && !config.shown.contains("hunter2"), "{}", config.shown);
+            assert!(!format!("{config:?}").contains("hunter2"), "{key} in a log");
+        }
     }
 
     #[test]
@@ -276,6 +362,16 @@ mod tests {
             ("[score]\nthreads = 0", "train.threads"),
             ("[train]\nname = \"score\"", "train.name"),
             ("[train]\ncheckpoint_interval = \"often\"", "train.checkpoint_interval"),
+            ("[train]\ncheckpoint_interval = \"0s\"", "train.checkpoint_interval"),
+            ("[metrics]\ninterval = \"0s\"", "metrics.interval"),
+            ("[kafka]\nsession_timeout = \"1ms\"", "kafka.session_timeout"),
+            ("[kafka]\ntransaction_timeout = \"0s\"", "kafka.transaction_timeout"),
+            ("[kafka]\nrequest_timeout = \"0s\"", "kafka.request_timeout"),
+            ("[kafka]\n\"session.timeout.ms\" = 9000", "kafka.session_timeout"),
+            ("[kafka]\n\"transaction.timeout.ms\" = 9000", "kafka.transaction_timeout"),
+            ("[documents]\npdf_timeout = \"0s\"", "documents.pdf_timeout"),
+            ("[documents]\ncompact_every = \"1ms\"", "documents.compact_every"),
+            ("[documents]\nkeep_versions = \"1m\"", "documents.keep_versions"),
             ("[score]\nthreads = \"two\"", "score.threads"),
             ("[score]\ncommit_interval = \"fast\"", "score.commit_interval"),
             ("[score]\ndelivery = \"maybe\"", "score.delivery"),

@@ -118,8 +118,14 @@ impl PartitionAccount {
             reasons: self.reasons.iter().map(|(reason, n)| (reason.as_str().to_owned(), *n)).collect(),
             models,
             checksum: format!("{:016x}", self.checksum),
+            started: false,
         }
     }
+}
+
+/// The ledger's record of where the account of a partition begins.
+pub(super) fn start(pipeline: &str, instance: &str, at: &Position) -> LedgerRange {
+    LedgerRange { started: true, ..PartitionAccount::new(at).range(pipeline, instance, |_| None) }
 }
 
 impl Account {

@@ -330,7 +330,9 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         attempts: u32,
         rows: &[lunapark_schemas::outcome::FailedRow],
     ) -> Result<Ending, RunError> {
-        if rows.is_empty() && self.breaker.record(message.offset, true) {
+        // What no operator could read says nothing of this one.
+        let counts = rows.is_empty() && !rejection.class.is_the_payloads();
+        if counts && self.breaker.record(message.offset, true) {
             return Err(self.tripped(message, rejection));
         }
         self.account.rejected(rejection.class);

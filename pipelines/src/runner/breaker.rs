@@ -14,7 +14,8 @@ pub struct Breaker {
 
 impl Breaker {
     /// Trips when more than `share` of the last `window` messages were rejected. Messages below the offset
-    /// `accept_until` do not count.
+    /// `accept_until` do not count, and of those that nobody could read it is not told: any producer could stop the
+    /// pipeline with them.
     pub fn new(share: f64, window: usize, accept_until: Option<i64>) -> Self {
         Self { share, window, accept_until, last: VecDeque::with_capacity(window), rejected: 0 }
     }

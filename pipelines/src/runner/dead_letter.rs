@@ -1,4 +1,5 @@
-//! Dead letters: the message verbatim, plus headers that say what went wrong (KIP-1034 names, then ours).
+//! Dead letters: the message verbatim, plus headers that say what went wrong (KIP-1034 names, then ours). Headers of these
+//! names that the message came with are left out: a dead letter that was produced back would speak for the new one.
 
 use lunapark_schemas::headers::dead;
 use lunapark_schemas::ledger::push_offset;
@@ -32,7 +33,7 @@ impl DeadLetter<'_> {
     /// headers alone are too large they are left out; a header says so, and the whole stays where its position says.
     pub fn fit<'m>(&self, message: &Message<'m>, limit: usize, headers: &mut HeadersBuf) -> Option<&'m [u8]> {
         headers.clear();
-        headers.extend(message.headers, |_| true);
+        headers.extend(message.headers, |name| !dead::ALL.contains(&name));
         self.own_headers(message, headers);
         let key = message.key.map_or(0, <[u8]>::len);
         let size = message.value.map_or(0, <[u8]>::len);
@@ -107,6 +108,25 @@ mod tests {
             assert_eq!(value == message.value, !cut);
             assert_eq!(headers.view().get_str(dead::OFFSET), Some("7"));
         }
+    }
+
+    #[test]
+    fn what_the_message_says_of_an_earlier_death_is_left_out() {
+        let mut own = HeadersBuf::new();
+        for name in dead::ALL.into_iter().chain(["run"]) {
+            own.push_str(name, "7");
+        }
+        let mut messages = Messages::new();
+        let at = At { topic: "t", partition: 0, offset: 8, timestamp: 0 };
+        messages.push(at, None, Some(b"{"), own.view());
+        let rejection = Rejection::new(ErrorClass::Malformed, "wrong");
+        let letter = DeadLetter { rejection: &rejection, operator: "score", attempts: 1, rows: &[] };
+        let mut headers = HeadersBuf::new();
+        letter.fit(&messages.get(0), 100_000, &mut headers);
+        let says = |name| headers.view().filter(|(found, _)| *found == name).count();
+        // Whole, for nothing says that it is cut or only partly dead.
+        assert_eq!([dead::ROWS, dead::ORIGINAL_BYTES, dead::OFFSET, "run"].map(says), [0, 0, 1, 1]);
+        assert_eq!(headers.view().get_str(dead::OFFSET), Some("8"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod long;
 mod refusals;
 mod settings;
 mod shadow;
+mod starts;
 mod supervise;
 mod switch;
 #[cfg(test)]
@@ -34,6 +35,8 @@ mod tests_named;
 #[cfg(test)]
 mod tests_shadow;
 #[cfg(test)]
+mod tests_starts;
+#[cfg(test)]
 mod tests_switch;
 
 pub use account::{Account, Ending, RowCounts};
@@ -48,8 +51,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunapark_operator::{Codec, Operator, Reply};
-use lunapark_schemas::Messages;
 use lunapark_schemas::ledger::LedgerRecord;
+use lunapark_schemas::{Messages, Position};
 use lunapark_topics::error::Recovery;
 use lunapark_topics::{LogError, LogErrorKind, Polled, Stream};
 
@@ -88,6 +91,8 @@ pub struct Runner<'a, C, O: Operator> {
     /// Reading on met an error: what was read past it would leave a gap, so the next poll has to tell of it first.
     poll_first: bool,
     account: Account,
+    /// Where the group starts, as long as no commit has settled it.
+    starts: Vec<Position>,
     breaker: Breaker,
     refusals: Refusals,
     switcher: Option<Switcher>,
@@ -128,6 +133,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             ahead: VecDeque::new(),
             poll_first: false,
             account: Account::default(),
+            starts: Vec::new(),
             opened: None,
             gathering: None,
             processing: Duration::ZERO,
@@ -184,6 +190,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             }
             Polled::Assigned(starts) => {
                 tracing::info!(member = %self.settings.member, partitions = starts.len(), "partitions assigned");
+                self.note_starts();
                 self.take_over(&starts)?;
                 self.tell_held(self.account.partitions().collect());
             }
@@ -228,6 +235,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
             || self.account.bytes() >= self.settings.commit_bytes
             || self.account.filtered_ranges() >= MAX_FILTERED_RANGES
             || self.switch_waits()
+            || !self.starts.is_empty()
     }
 
     /// Ledger, offsets, commit: everything since the last commit becomes visible at once.
@@ -246,7 +254,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
     }
 
     fn commit_up_to(&mut self, look_ahead: usize) -> Result<(), RunError> {
-        if self.account.messages() == 0 && !self.switched() {
+        if self.account.messages() == 0 && !self.switched() && self.starts.is_empty() {
             return Ok(());
         }
         self.cut_to_configured()?;
@@ -286,6 +294,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
         self.operator.committed(&next);
         self.metrics.committed(&self.account, &mut self.times, started.elapsed());
         self.account.committed();
+        self.starts.clear();
         self.refusals.committed();
         self.count_shadowed();
         self.switch_made();
@@ -301,6 +310,7 @@ impl<'a, C: Codec<O::Out>, O: Operator> Runner<'a, C, O> {
 
     /// All records of one transaction go to one ledger partition, so that a crash holds back only that one.
     fn write_ledger(&mut self) -> Result<(), RunError> {
+        self.write_starts()?;
         let (settings, routes) = (self.settings, &self.settings.routes);
         // A switch commits the offsets of all partitions: each committed offset has its account.
         let all = self.switched();

@@ -103,7 +103,7 @@ pub enum RunError {
     Log(#[from] LogError),
     /// Too many rejects.
     #[error(
-        "stopped at {position}: {rejected} — more than {share:.0} % of the last {window} messages were rejected. \
+        "stopped at {position}: {rejected} — more than {share:.0} % of the last {window} messages that could be read were rejected. \
          Nothing past the last commit was written. Fix the model or the producer and start again, or pass these \
          messages on purpose with `lunapark run --accept-rejects-until {until}`"
     )]

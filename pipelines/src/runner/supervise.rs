@@ -98,9 +98,10 @@ fn keep(
     while !stop.requested() {
         let opened = std::time::Instant::now();
         let ended = log.stream(spec).map_err(RunError::from).and_then(|stream| {
-            ran = true;
             health.running(member);
-            run(stream)
+            let ended = run(stream);
+            ran |= !matches!(&ended, Err(RunError::Log(error)) if error.kind == LogErrorKind::NotAdmitted);
+            ended
         });
         let error = match ended {
             Ok(()) => break,
@@ -128,5 +129,5 @@ fn keep(
 }
 
 fn passes(kind: LogErrorKind) -> bool {
-    matches!(kind, LogErrorKind::Unauthorised | LogErrorKind::TopicMissing)
+    matches!(kind, LogErrorKind::Unauthorised | LogErrorKind::NotAdmitted | LogErrorKind::TopicMissing)
 }

@@ -85,6 +85,7 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
     /// Partitions are not ours any more.
     pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {
         self.account.forget(partitions);
+        self.forget_starts(partitions);
         if let Some(switcher) = &mut self.switcher {
             switcher.forget(partitions);
         }
@@ -158,10 +159,10 @@ impl<C: Codec<O::Out>, O: Operator> Runner<'_, C, O> {
         self.ahead = ahead.into_iter().map(|work| work.again(self.codec, self.known())).collect();
     }
 
-    /// What is committed: the next offset of each partition that moved. With cuts of all: a commit without offsets
+    /// What is committed: the next offset of each partition that moved, or in which the group starts. With cuts of all: a commit without offsets
     /// would let a member that lost its partitions write cuts for them.
     pub(super) fn next(&self) -> Vec<Position> {
-        if self.switched() { self.account.ends() } else { self.account.next() }
+        self.with_starts(if self.switched() { self.account.ends() } else { self.account.next() })
     }
 
     pub(super) fn switch_made(&mut self) {

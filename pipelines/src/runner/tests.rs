@@ -10,7 +10,7 @@ use lunapark_operator::{Batch, Codec, Decoded, Member, Operator, OperatorError, 
 use lunapark_schemas::headers::{SOURCE, dead};
 use lunapark_schemas::inference::{Format, Request};
 use lunapark_schemas::outcome::FailedRow;
-use lunapark_schemas::{Message, Messages, Outcome, Record, Rejection, TopicPartition};
+use lunapark_schemas::{ErrorClass, Message, Messages, Outcome, Record, Rejection, TopicPartition};
 use lunapark_topics::catalog::CatalogOptions;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
 use lunapark_topics::log::Start;
@@ -30,7 +30,7 @@ impl Output for Echo {
     }
 }
 
-/// Messages are text; all of a poll are one batch.
+/// Messages are text; all of a poll are one batch, save those that are garbled.
 pub(super) struct Text {
     pub(super) seen: Mutex<Vec<String>>,
 }
@@ -39,12 +39,16 @@ impl Codec<Echo> for Text {
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded {
         let request = Request { format: Format::KserveV1, rows: 1, extra: None };
         let member = |(start, &message): (usize, &usize)| Member { message, start, request: request.clone() };
+        let garbled = |index: &&usize| messages.get(**index).value.unwrap() == b"garbled";
+        let rejection = || Rejection::new(ErrorClass::Malformed, "garbled");
+        let rejected = indices.iter().filter(garbled).map(|index| (*index, rejection())).collect();
+        let indices: Vec<usize> = indices.iter().filter(|index| !garbled(index)).copied().collect();
         let members: Vec<_> = indices.iter().enumerate().map(member).collect();
-        let text = |index: &usize| String::from_utf8_lossy(messages.get(*index).value.unwrap()).into_owned();
-        *self.seen.lock().unwrap() = indices.iter().map(text).collect();
+        let text = |message: Message<'_>| String::from_utf8_lossy(message.value.unwrap()).into_owned();
+        *self.seen.lock().unwrap() = messages.iter().map(text).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(members.len()));
         let rows = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
-        Decoded { batches: vec![Batch { model: 0, rows, members }], ..Decoded::default() }
+        Decoded { batches: vec![Batch { model: 0, rows, members }], rejected, ..Decoded::default() }
     }
 
     fn encode(&self, _: &Message<'_>, _: usize, _: &Member, out: &Echo, reply: &mut Reply) -> Result<(), Rejection> {
@@ -257,6 +261,20 @@ fn the_breaker_stops_with_nothing_committed_past_the_stop_and_can_be_passed() {
     });
     ran.ended.as_ref().unwrap();
     assert_eq!(ran.dead().len(), 20);
+}
+
+#[test]
+fn what_nobody_could_read_does_not_trip_the_breaker() {
+    let mut texts = vec!["garbled"; 40];
+    texts.extend(["poison"; 9]);
+    let ran = run(&texts, 0, |settings| settings.reject_window = 10);
+    ran.ended.as_ref().unwrap();
+    assert_eq!(ran.dead().len(), 49);
+    // Nor does it hide what does.
+    let texts: Vec<_> = ["garbled", "garbled", "poison"].into_iter().cycle().take(60).collect();
+    let ran = run(&texts, 0, |settings| settings.reject_window = 10);
+    let error = ran.ended.as_ref().unwrap_err().to_string();
+    assert!(error.contains("inference.events/0/29"), "{error}");
 }
 
 #[test]

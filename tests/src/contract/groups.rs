@@ -92,12 +92,22 @@ pub fn start_earliest_and_latest(backend: &dyn Backend) {
     let context = Context::new(backend);
     let topic = context.topic("t", 1);
     context.fill(&topic, 1, 0..5);
-    let mut latest = context.spec("latest", &[&topic], &[]);
-    (latest.start, latest.group) = (Start::Latest, context.name("latest").to_string());
-    let mut latest = context.join(&latest);
+    let mut spec = context.spec("latest", &[&topic], &[]);
+    (spec.start, spec.group) = (Start::Latest, context.name("latest").to_string());
+    let mut latest = context.join(&spec);
     latest.until_owning(1);
     assert_eq!(latest.positions()[0].offset, 5);
+    // Where it starts is settled by the first commit, and told once.
+    let started = latest.stream.started();
+    assert_eq!(started, latest.positions());
+    assert!(latest.stream.started().is_empty());
+    let at = [TopicPartition::new(topic.clone(), 0)];
+    assert_eq!(context.log.committed(&spec.group, &at).unwrap(), [None]);
+    latest.stream.commit(&started).unwrap();
+    assert_eq!(context.log.committed(&spec.group, &at).unwrap(), [Some(5)]);
     let mut earliest = context.join(&context.spec("earliest", &[&topic], &[]));
+    earliest.until_owning(1);
+    assert!(earliest.stream.started().is_empty());
     context.fill(&topic, 1, 5..8);
     latest.until_got(3);
     earliest.until_got(8);

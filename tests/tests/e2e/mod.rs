@@ -16,6 +16,7 @@ mod higgs;
 mod ingest;
 pub mod knowledge;
 mod lag;
+mod latest;
 mod metrics;
 mod models;
 mod questions;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lunapark_tests::harness::{Event, Workplace, variable};
+use lunapark_tests::harness::{Event, Outcome, Workplace, variable};
 
 use super::{assert_proven, higgs, wait_ends};
 
@@ -72,6 +72,43 @@ fn a_user_without_permission_is_told_which_topic_and_what_to_do() {
         outcome.says(&[&alice.topic("inference.events"), advice]);
         assert!(began.elapsed() < SECONDS, "{:?}", began.elapsed());
     }
+}
+
+/// What a service of alice's names is told that runs as another user.
+fn refused_as(user: &str, alice: &Workplace, settings: &[(&str, &str)]) -> Outcome {
+    let began = Instant::now();
+    let place = scram(&variable(user), &variable("KAFKA_PASSWORD"));
+    let prefix = format!("\"{}\"", alice.prefix());
+    let settings = [&[("topics.prefix", prefix.as_str())][..], settings].concat();
+    let outcome = place.run_to_end(&settings).failed();
+    assert!(began.elapsed() < SECONDS, "{:?}", began.elapsed());
+    assert!(!outcome.stderr.contains("another process"), "{}", outcome.stderr);
+    outcome
+}
+
+#[test]
+fn a_user_who_may_not_use_the_transactional_id_is_told_which_and_what_to_grant() {
+    let alice = scram(&variable("KAFKA_ALICE_USER"), &variable("KAFKA_PASSWORD"));
+    alice.create_topics();
+    let id = format!("transactional id `{}-ends-0`", alice.group());
+    refused_as("KAFKA_CAROL_USER", &alice, &[]).says(&[&id, "Describe and Write"]);
+}
+
+#[test]
+fn a_user_who_may_not_use_the_group_is_told_which_and_what_to_grant() {
+    let alice = scram(&variable("KAFKA_ALICE_USER"), &variable("KAFKA_PASSWORD"));
+    alice.create_topics();
+    let group = format!("group `{}`", alice.group());
+    refused_as("KAFKA_DAVE_USER", &alice, &[]).says(&[&group, "the ACL Read"]);
+}
+
+#[test]
+fn a_transaction_that_is_longer_than_the_broker_permits_is_refused_by_our_key() {
+    let alice = scram(&variable("KAFKA_ALICE_USER"), &variable("KAFKA_PASSWORD"));
+    alice.create_topics();
+    // Kafka's transaction.max.timeout.ms is 15 minutes.
+    let longer = [("kafka.transaction_timeout", "\"16m\"")];
+    refused_as("KAFKA_ALICE_USER", &alice, &longer).says(&["kafka.transaction_timeout is longer"]);
 }
 
 #[test]

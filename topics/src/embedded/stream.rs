@@ -27,6 +27,8 @@ pub(crate) struct LogStream {
     outbox: Outbox,
     under_way: UnderWay,
     refused: Vec<(i32, i64)>,
+    /// Where the group starts with what is still to come; taken by the caller, who commits it.
+    started: Vec<Position>,
     limits: HashMap<Arc<str>, usize>,
     closed: bool,
 }
@@ -58,6 +60,7 @@ impl LogStream {
             outbox,
             under_way: UnderWay::new(),
             refused: Vec::new(),
+            started: Vec::new(),
             limits,
             closed: false,
         })
@@ -133,7 +136,7 @@ impl LogStream {
         let core = self.owner.core();
         let committed = core.committed(&self.spec.group, partitions)?;
         let mut positions = Vec::with_capacity(partitions.len());
-        let mut latest = Vec::new();
+        self.started.clear();
         for (at, committed) in partitions.iter().zip(committed) {
             let ends = core.watermarks(at)?;
             let start = match self.spec.start {
@@ -145,23 +148,12 @@ impl LogStream {
                 tracing::error!(partition = %at, committed, low = ends.low, "messages expired before they were read");
             }
             if committed.is_none() && self.spec.start == Start::Latest {
-                latest.push(position.clone());
+                self.started.push(position.clone());
             }
             self.cursors.set(core.state(&at.topic)?.stored.id, at.clone(), position.offset);
             positions.push(position);
         }
-        self.settle(&latest)?;
         Ok(positions)
-    }
-
-    /// What "latest" means is settled once: a restart before the first commit must not skip what came since.
-    fn settle(&self, latest: &[Position]) -> Result<(), LogError> {
-        if latest.is_empty() {
-            return Ok(());
-        }
-        let (fence, group) = (Some(self.fence.clone()), self.seat.group().clone());
-        let append = Append { lots: Vec::new(), fence, group, offsets: self.offsets(latest)? };
-        self.owner.core().ask(Change::Append(append))?.wait().map(drop)
     }
 
     fn offsets(&self, next: &[Position]) -> Result<Vec<Next>, LogError> {
@@ -200,6 +192,10 @@ impl Stream for LogStream {
             }
             stream.poll_until(into, limit, deadline(wait))
         })
+    }
+
+    fn started(&mut self) -> Vec<Position> {
+        std::mem::take(&mut self.started)
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {

@@ -1,11 +1,13 @@
 //! Client configurations: what Lunapark needs to keep its promises, then whatever the user adds.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 
+use super::properties::PROPERTIES;
 use crate::error::{LogError, LogErrorKind};
 use crate::log::{Delivery, StreamSpec};
 
@@ -13,7 +15,7 @@ use crate::log::{Delivery, StreamSpec};
 const LONGEST_BATCH: Duration = Duration::from_secs(6 * 3600);
 
 /// How to reach a Kafka cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KafkaOptions {
     /// `host:port[,host:port]`.
     pub bootstrap: String,
@@ -25,6 +27,17 @@ pub struct KafkaOptions {
     pub transaction_timeout: Duration,
     /// How long an administrative call may take before the cluster counts as unreachable.
     pub request_timeout: Duration,
+}
+
+impl fmt::Debug for KafkaOptions {
+    /// The properties by name only: some are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.properties.keys().collect();
+        f.debug_struct("KafkaOptions")
+            .field("bootstrap", &self.bootstrap)
+            .field("properties", &names)
+            .finish_non_exhaustive()
+    }
 }
 
 impl KafkaOptions {
@@ -47,15 +60,23 @@ impl KafkaOptions {
         !matches!(config.create_native_config(), Err(KafkaError::ClientConfig(RD_KAFKA_CONF_UNKNOWN, ..)))
     }
 
-    /// Refuses properties on which the delivery guarantee rests.
+    /// Refuses properties on which the delivery guarantee rests, and those that our own keys set.
     pub fn check(&self) -> Result<(), LogError> {
-        match self.properties.keys().find(|key| RESERVED.contains(&key.as_str())) {
-            None => Ok(()),
-            Some(key) => Err(LogError::new(
-                LogErrorKind::Invalid,
-                format!("kafka.\"{key}\" cannot be set: exactly-once delivery depends on it; remove it"),
-            )),
+        let governed = |key: &String| GOVERNED.iter().find(|(property, _)| *property == key.as_str());
+        for key in self.properties.keys() {
+            let why = match (RESERVED.contains(&key.as_str()), governed(key)) {
+                (true, _) => "exactly-once delivery depends on it; remove it".to_owned(),
+                (false, Some((_, own))) => format!("it follows {own}; set that instead"),
+                (false, None) => continue,
+            };
+            return Err(LogError::new(LogErrorKind::Invalid, format!("kafka.\"{key}\" cannot be set: {why}")));
         }
+        Ok(())
+    }
+
+    /// Names of librdkafka's properties.
+    pub fn property_names() -> &'static [&'static str] {
+        &PROPERTIES
     }
 
     /// What every client has in common.
@@ -76,7 +97,7 @@ impl KafkaOptions {
         self.apply_user(self.base())
     }
 
-    /// The user's properties have the last word.
+    /// The user's properties have the last word, where [`check`](Self::check) lets them pass.
     fn apply_user(&self, mut config: ClientConfig) -> ClientConfig {
         for (key, value) in &self.properties {
             config.set(key, value);
@@ -117,7 +138,9 @@ impl KafkaOptions {
         config.set("heartbeat.interval.ms", millis(self.session_timeout / 20));
         // Death is told by heartbeats. A batch of slow documents takes longer than the five minutes that are usual, and
         // a member that is sent away for it would begin the same batch again, for ever.
-        config.set("max.poll.interval.ms", millis(LONGEST_BATCH));
+        if !self.properties.contains_key("max.poll.interval.ms") {
+            config.set("max.poll.interval.ms", millis(LONGEST_BATCH));
+        }
         config
     }
 
@@ -179,9 +202,20 @@ fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
+/// Properties that one of our own keys sets, by librdkafka's name and its alias.
+const GOVERNED: [(&str, &str); 7] = [
+    ("bootstrap.servers", "kafka.bootstrap"),
+    ("metadata.broker.list", "kafka.bootstrap"),
+    ("session.timeout.ms", "kafka.session_timeout"),
+    ("heartbeat.interval.ms", "kafka.session_timeout"),
+    ("transaction.timeout.ms", "kafka.transaction_timeout"),
+    ("message.timeout.ms", "kafka.transaction_timeout"),
+    ("delivery.timeout.ms", "kafka.transaction_timeout"),
+];
+
 /// Properties that Lunapark sets itself.
 const RESERVED: [&str; 14] = [
-    "bootstrap.servers",
+    "auto.commit.enable",
     "message.max.bytes",
     "transactional.id",
     "enable.idempotence",
@@ -215,5 +249,41 @@ mod tests {
         assert_eq!(options.producer().get("linger.ms"), Some("7"));
         options.properties.insert("isolation.level".into(), "read_uncommitted".into());
         assert!(options.check().unwrap_err().to_string().contains("isolation.level"));
+    }
+
+    #[test]
+    fn a_property_that_a_key_of_ours_sets_is_refused_with_that_key() {
+        for (property, own) in GOVERNED {
+            assert!(KafkaOptions::knows(property), "{property}");
+            let mut options = KafkaOptions::new("localhost:9092");
+            options.properties.insert(property.into(), "7000".into());
+            let refused = options.check().unwrap_err().to_string();
+            assert!(refused.contains(property) && refused.contains(own), "{refused}");
+        }
+    }
+
+    /// What passes the check is what the clients get, whatever Lunapark's own value is.
+    #[test]
+    fn the_user_has_the_last_word() {
+        let spec = StreamSpec {
+            group: "g".into(),
+            member: "m".into(),
+            topics: Vec::new(),
+            outputs: Vec::new(),
+            delivery: Delivery::ExactlyOnce,
+            start: crate::log::Start::Earliest,
+        };
+        let mut options = KafkaOptions::new("localhost:9092");
+        let own = [options.stream_consumer(&spec), options.stream_producer(&spec, 1_000_000)];
+        let open = |key: &&&str| !RESERVED.contains(key) && GOVERNED.iter().all(|(governed, _)| governed != *key);
+        let set = |key: &&&str| own.iter().any(|config| config.get(key).is_some());
+        let keys: Vec<&str> = PROPERTIES.iter().filter(open).filter(set).copied().collect();
+        assert!(keys.contains(&"max.poll.interval.ms") && keys.contains(&"batch.size"), "{keys:?}");
+        options.properties.extend(keys.iter().map(|key| ((*key).to_owned(), "the user's".to_owned())));
+        options.check().unwrap();
+        let users = [options.stream_consumer(&spec), options.stream_producer(&spec, 1_000_000)];
+        for key in keys {
+            assert!(users.iter().all(|config| config.get(key) == Some("the user's")), "{key}");
+        }
     }
 }

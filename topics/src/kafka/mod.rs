@@ -15,8 +15,11 @@ mod native;
 mod orphans;
 mod patience;
 mod producer;
+mod properties;
 mod reader;
 mod stream;
+#[cfg(test)]
+mod tests_refused;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +174,7 @@ impl Log for KafkaLog {
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
-        let doing = |e| self.error("committed offsets", &e);
+        let doing = |e| self.error(&format!("committed offsets of group `{group}`"), &e);
         let mut config = self.options.consumer();
         config.set("group.id", group);
         let consumer: BaseConsumer<PlainContext> =

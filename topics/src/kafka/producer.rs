@@ -43,6 +43,7 @@ pub(super) struct Sink {
     /// Shared only with a call that librdkafka may never come back from, see [`super::patience`].
     producer: Arc<BaseProducer<SinkContext>>,
     bootstrap: String,
+    transactional_id: Option<String>,
     timeout: Duration,
     since_served: u32,
 }
@@ -52,7 +53,9 @@ impl Sink {
         let created = config.create_with_context(SinkContext::default());
         let producer = created.map_err(|e| log_error("producer", &e, None))?;
         let bootstrap = config.get("bootstrap.servers").unwrap_or_default().to_owned();
-        Ok(Self { topics: OutputTopics::default(), producer: Arc::new(producer), bootstrap, timeout, since_served: 0 })
+        let transactional_id = config.get("transactional.id").map(str::to_owned);
+        let (topics, producer) = (OutputTopics::default(), Arc::new(producer));
+        Ok(Self { topics, producer, bootstrap, transactional_id, timeout, since_served: 0 })
     }
 
     /// Registers the transactional id and ends what an earlier owner of it left open.
@@ -182,7 +185,11 @@ impl Sink {
     pub(super) fn error(&self, doing: &str, error: &KafkaError) -> LogError {
         // After a fatal error every call only says that there was one; the client remembers which.
         let fatal = self.producer.client().fatal_error().map(|(code, reason)| Complaint { code: Some(code), reason });
-        log_error(doing, error, fatal.or_else(|| self.producer.context().events.last_error()))
+        let detail = fatal.or_else(|| self.producer.context().events.last_error());
+        match &self.transactional_id {
+            Some(id) => log_error(&format!("transactional id `{id}`: {doing}"), error, detail),
+            None => log_error(doing, error, detail),
+        }
     }
 
     fn with_detail(&self, message: String) -> String {

@@ -48,6 +48,10 @@ pub(super) struct KafkaStream {
     /// a call does not come back.
     sink_broken: bool,
     assigned: Vec<TopicPartition>,
+    /// Where the group starts with what is still to come; taken by the caller, who commits it.
+    started: Vec<Position>,
+    /// Whether the group has ever given this member an assignment.
+    admitted: bool,
     spec: StreamSpec,
     limits: Vec<(Arc<str>, usize)>,
     in_transaction: bool,
@@ -92,6 +96,8 @@ impl KafkaStream {
             sink_config,
             sink_broken: false,
             assigned: Vec::new(),
+            started: Vec::new(),
+            admitted: false,
             spec: spec.clone(),
             limits,
             in_transaction: false,
@@ -109,11 +115,20 @@ impl KafkaStream {
         log_error(doing, error, self.consumer.context().events.last_error())
     }
 
+    /// Why nothing can be read. A group that has never let this member in will not either after a pause.
+    fn unread(&self, error: &KafkaError) -> LogError {
+        let error = self.error(&format!("consume as group `{}`", self.spec.group), error);
+        match error.kind == Kind::Unauthorised && !self.admitted {
+            true => LogError { kind: Kind::NotAdmitted, ..error },
+            false => error,
+        }
+    }
+
     fn fill(&mut self, into: &mut Messages, limit: Limit, wait: Duration) -> Result<usize, LogError> {
         let mut down = false;
         let heard = &mut |error: &KafkaError| down |= error.rdkafka_error_code() == Some(Code::AllBrokersDown);
         let member = Member { consumer: &self.consumer, fetched: &mut self.fetched };
-        let filled = fill_member(member, into, limit, wait, heard).map_err(|e| self.error("consume", &e))?;
+        let filled = fill_member(member, into, limit, wait, heard).map_err(|e| self.unread(&e))?;
         if filled > 0 {
             self.outage = None;
         } else {
@@ -161,7 +176,10 @@ impl KafkaStream {
                 self.revoked.extend_from_slice(&partitions);
                 Ok(Some(if lost { Polled::Lost(partitions) } else { Polled::Revoked(partitions) }))
             }
-            Some(GroupEvent::Assign(partitions)) => self.assign(partitions),
+            Some(GroupEvent::Assign(partitions)) => {
+                self.admitted = true;
+                self.assign(partitions)
+            }
             Some(GroupEvent::Failed(code)) => Err(LogError::new(Kind::Internal, format!("rebalance failed: {code}"))),
         }
     }
@@ -176,11 +194,7 @@ impl KafkaStream {
         self.fetched.forward(&self.consumer, &partitions);
         self.consumer.incremental_assign(&offset_list(&positions)?).map_err(|e| self.error("assign", &e))?;
         self.assigned.extend(partitions);
-        if !latest.is_empty() {
-            // What "latest" means is settled once: a restart before the first commit must not skip what came since.
-            let settled = self.consumer.commit(&offset_list(&latest)?, CommitMode::Sync);
-            settled.map_err(|e| self.error("commit the latest offsets", &e))?;
-        }
+        self.started = latest;
         Ok(Some(Polled::Assigned(positions)))
     }
 
@@ -303,7 +317,9 @@ impl KafkaStream {
     fn commit_at_least_once(&mut self, next: &[Position]) -> Result<(), LogError> {
         drained(&mut self.sink).map_err(|failed| self.refuse(failed))?;
         let offsets = offset_list(next)?;
-        self.consumer.commit(&offsets, CommitMode::Sync).map_err(|e| self.error("commit offsets", &e))
+        self.consumer
+            .commit(&offsets, CommitMode::Sync)
+            .map_err(|e| self.error(&format!("commit offsets of group `{}`", self.spec.group), &e))
     }
 }
 
@@ -324,6 +340,10 @@ impl Stream for KafkaStream {
             0 => Ok(self.rebalance()?.unwrap_or(Polled::Messages(0))),
             n => Ok(Polled::Messages(n)),
         }
+    }
+
+    fn started(&mut self) -> Vec<Position> {
+        std::mem::take(&mut self.started)
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use lunapark_schemas::TopicPartition;
-use lunapark_schemas::ledger::{Counts, position_hash, push_offset};
+use lunapark_schemas::ledger::{Counts, LedgerRange, position_hash, push_offset};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -65,6 +65,12 @@ pub fn histories() -> impl Strategy<Value = History> {
     prop::collection::vec(commit, 1..8).prop_map(|commits| History::new(&commits))
 }
 
+/// What the ledger says of a group that starts at an offset.
+pub fn start_at(offset: i64) -> Entry {
+    let range = LedgerRange { first: offset, next: offset, checksum: "0".into(), started: true, ..Default::default() };
+    Entry::new(&range, "started".into(), 0)
+}
+
 impl History {
     /// Each commit is a list of messages: how many holes precede it, and how it ends.
     pub fn new(commits: &[Vec<(i64, End)>]) -> Self {
@@ -87,6 +93,32 @@ impl History {
         history
     }
 
+    /// Before all this there were so many messages, and the group has left them out; it says so where `told`.
+    pub fn started_behind(&self, left_out: i64, told: bool) -> Self {
+        let mut history = self.clone();
+        for range in &mut history.ranges {
+            (range.first, range.next) = (range.first + left_out, range.next + left_out);
+            range.filtered.iter_mut().for_each(|(from, to)| (*from, *to) = (*from + left_out, *to + left_out));
+        }
+        history.answers.iter_mut().for_each(|answer| answer.source.2 += left_out);
+        history.messages = (0..left_out).chain(self.messages.iter().map(|offset| offset + left_out)).collect();
+        history.high += left_out;
+        history.committed = self.committed.map(|committed| committed + left_out);
+        history.checksums();
+        if told {
+            history.ranges.insert(0, start_at(history.ranges[0].first));
+        }
+        history
+    }
+
+    /// Sums the positions of each range's messages anew.
+    fn checksums(&mut self) {
+        for range in &mut self.ranges {
+            let own = self.messages.iter().filter(|offset| (range.first..range.next).contains(*offset));
+            range.checksum = Some(own.fold(0, |sum: u64, offset| sum.wrapping_add(position_hash(PARTITION, *offset))));
+        }
+    }
+
     fn commit(&mut self, commit: &[(i64, End)]) {
         let number = self.ranges.len();
         let mut range = Entry {
@@ -98,6 +130,7 @@ impl History {
             checksum: Some(0),
             instance: format!("instance-{number}").into(),
             timestamp: 1000 * number as i64,
+            started: false,
         };
         for (holes, end) in commit {
             self.message(self.high + holes, *end, &mut range);
@@ -203,7 +236,8 @@ impl History {
         let mut findings = Findings::default();
         let chain = self.chain(&mut findings);
         let at = TopicPartition::new(TOPIC, PARTITION);
-        let mut recount = Recount::new(at, self.low, chain.end.min(self.high));
+        let base = self.low.max(chain.start.unwrap_or(0));
+        let mut recount = Recount::new(at, base, chain.end.min(self.high));
         self.messages.iter().for_each(|offset| recount.message(*offset, false));
         recount.filtered(&self.sorted(), &mut findings);
         for answer in &self.answers {

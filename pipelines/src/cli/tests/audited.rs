@@ -19,6 +19,28 @@ fn scored() -> Fixture {
     fixture
 }
 
+/// Partition and offsets of the findings of a kind, in the input topic.
+fn offsets(report: &Value, kind: &str) -> Vec<(i64, i64, i64)> {
+    let findings = report["findings"].as_array().unwrap().iter().filter(|finding| finding["kind"] == kind);
+    let number = |finding: &Value, name: &str| finding[name].as_i64().unwrap();
+    findings
+        .map(|finding| {
+            assert_eq!(finding["topic"], "lab.inference.events", "{finding}");
+            (number(finding, "partition"), number(finding, "first"), number(finding, "next"))
+        })
+        .collect()
+}
+
+/// Where the event is whose payload says a word.
+fn place_of(fixture: &Fixture, word: &str) -> (i64, i64) {
+    let args = parsed(&["lab.inference.events", "--max", "3"]);
+    let (text, _) = printed(true, |out| crate::cli::consume::execute(&fixture.context, &args, out));
+    let messages = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut found = messages.filter(|message| message["value"].to_string().contains(word));
+    let message = found.next().unwrap_or_else(|| panic!("no {word} in {text}"));
+    (message["partition"].as_i64().unwrap(), message["offset"].as_i64().unwrap())
+}
+
 /// Kinds of the faults, and the text of all findings.
 fn faults(report: &Value) -> (Vec<String>, String) {
     let kinds = report["faults"].as_object().unwrap().keys().cloned().collect();
@@ -145,6 +167,8 @@ fn a_missing_result_is_named() {
     assert_eq!((&report["lost"], code), (&json!(1), ExitCode::FAILURE));
     let (kinds, _) = faults(&report);
     assert_eq!(kinds, ["missing", "count"]);
+    let (partition, offset) = place_of(&fixture, "forgotten");
+    assert_eq!(offsets(&report, "missing"), [(partition, offset, offset + 1)]);
     let text = printed(false, |out| audit::execute(&fixture.context, &parsed(&["--deep"]), out)).0;
     assert!(text.contains("missing lab.inference.events/") && text.contains("NOT PROVEN"), "{text}");
 }
@@ -184,6 +208,8 @@ fn first_source(fixture: &Fixture) -> String {
 fn gap_overlap_and_nonsense_in_the_ledger_are_named() {
     for (first, next, kind) in [(0, 1, "overlap"), (7000, 7001, "gap")] {
         let fixture = scored();
+        let end = fixture.end("lab.inference.events", 0);
+        let named = if kind == "gap" { (0, end, first) } else { (0, first, next) };
         let range = json!({
             "kind": "range", "pipeline": "lab.score", "instance": "intruder", "topic": "lab.inference.events",
             "partition": 0, "first": first, "next": next, "messages": {"in": 1, "results": 1, "filtered": 0, "dead": 0},
@@ -194,6 +220,7 @@ fn gap_overlap_and_nonsense_in_the_ledger_are_named() {
             let (report, code) = fixture.audit(options);
             let (kinds, findings) = faults(&report);
             assert!(code == ExitCode::FAILURE && kinds.iter().any(|found| found == kind), "{kind}: {findings}");
+            assert!(offsets(&report, kind).contains(&named), "{named:?}: {findings}");
         }
     }
     let fixture = scored();

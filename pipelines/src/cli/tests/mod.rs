@@ -8,7 +8,7 @@ mod shown;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lunapark_schemas::{HeadersBuf, Record};
+use lunapark_schemas::{HeadersBuf, Record, TopicPartition};
 use lunapark_topics::catalog::CatalogOptions;
 use lunapark_topics::{Catalog, embedded};
 use serde_json::Value;
@@ -100,6 +100,11 @@ impl Fixture {
         let mut writer = self.context.log.writer().unwrap();
         writer.produce(&Record { topic, partition, key: None, value, headers, timestamp: None }).unwrap();
         writer.flush(std::time::Duration::from_secs(10)).unwrap();
+    }
+
+    /// Where the records of a partition end.
+    fn end(&self, topic: &str, partition: i32) -> i64 {
+        self.context.log.watermarks(&TopicPartition::new(topic, partition)).unwrap().high
     }
 
     fn audit(&self, options: &[&str]) -> (Value, ExitCode) {
