@@ -13,6 +13,8 @@ const PICKLE: &str = "a pickle can run any program when it is opened and is neve
     the model itself (XGBoost and LightGBM: `save_model`; scikit-learn: skl2onnx; PyTorch: `torch.onnx.export`)";
 const KERAS: &str = "convert it with tf2onnx or `model.export(\"model.onnx\", format=\"onnx\")`";
 
+const SAVED_MODEL: &str = "convert its folder: `python -m tf2onnx.convert --saved-model FOLDER --output model.onnx`";
+
 /// What the file is, where it is one of another tool.
 pub(crate) fn recognise(bytes: &[u8]) -> Option<ModelError> {
     let (what, advice) = by_first_bytes(bytes).or_else(|| by_text(bytes.trim_ascii_start()))?;
@@ -40,8 +42,18 @@ fn by_first_bytes(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
         [b'G', b'G', b'U', b'F', ..] => ("a GGUF language model", BY_ONNX),
         [b'r', b'o', b'o', b't', 0, ..] => ("a ROOT file", BY_ONNX),
         [_, _, _, _, b'T', b'F', b'L', b'3', ..] => ("a TensorFlow Lite model", "convert it with tf2onnx"),
+        [0x08, 0x01, 0x12, rest @ ..] if is_meta_graph(rest) => {
+            ("a TensorFlow SavedModel (saved_model.pb)", SAVED_MODEL)
+        }
         _ => return None,
     })
+}
+
+/// A SavedModel starts as an ONNX file of the first version may: field 1 is 1, and field 2 has a length. But there is no
+/// producer's name behind it, but a message whose first field is again one.
+fn is_meta_graph(bytes: &[u8]) -> bool {
+    let length = bytes.iter().take(10).position(|byte| *byte < 0x80);
+    length.is_some_and(|length| bytes.get(length + 1) == Some(&0x0a))
 }
 
 /// The raw format has no magic: 136 bytes of parameters, then the objective's name with its length.

@@ -53,6 +53,12 @@ pub trait Model: Send + Sync {
     /// that a row fails alone and names its field.
     fn accepts(&self) -> Accepts;
 
+    /// The same of one element of one input, where some of them take more than all do.
+    fn accepts_element(&self, input: usize, element: usize) -> Accepts {
+        let _ = (input, element);
+        self.accepts()
+    }
+
     /// Scores every row of `rows`, whose schema is the signature's input schema; the answer has its output schema.
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError>;
 

@@ -38,14 +38,15 @@ impl Refused {
     }
 }
 
-/// For each row what the model refuses of it; nothing at all where it takes every row.
+/// For each row what the model refuses of it; nothing at all where it takes every row. What all elements take is looked
+/// for first, which is quick; an element may take more.
 pub fn refused_rows(model: &dyn Model, rows: &RecordBatch) -> Option<Vec<Option<Refused>>> {
     let accepts = model.accepts();
     if !rows.columns().iter().any(|column| any_refused(column.as_ref(), accepts)) {
         return None;
     }
-    let widths: Vec<usize> = model.signature().inputs.iter().map(|spec| spec.width).collect();
-    Some((0..rows.num_rows()).map(|row| first_refused(rows, &widths, accepts, row)).collect())
+    let fates: Vec<_> = (0..rows.num_rows()).map(|row| first_refused(model, rows, row)).collect();
+    fates.iter().any(Option::is_some).then_some(fates)
 }
 
 /// What the search needs of either float.
@@ -107,10 +108,11 @@ fn any<T: Element>(values: &[T], accepts: Accepts) -> bool {
     }
 }
 
-fn first_refused(rows: &RecordBatch, widths: &[usize], accepts: Accepts, row: usize) -> Option<Refused> {
-    widths.iter().enumerate().find_map(|(input, &width)| {
+fn first_refused(model: &dyn Model, rows: &RecordBatch, row: usize) -> Option<Refused> {
+    model.signature().inputs.iter().enumerate().find_map(|(input, spec)| {
         let column = rows.column(input).as_ref();
-        let range = row * width..(row + 1) * width;
+        let range = row * spec.width..(row + 1) * spec.width;
+        let accepts = |element| model.accepts_element(input, element);
         let in_f32 = f32_values(column).and_then(|values| first(values.get(range.clone())?, accepts));
         let in_f64 = || f64_values(column).and_then(|values| first(values.get(range)?, accepts));
         in_f32.or_else(in_f64).map(|(element, infinite)| Refused { input, element, infinite })
@@ -118,9 +120,12 @@ fn first_refused(rows: &RecordBatch, widths: &[usize], accepts: Accepts, row: us
 }
 
 /// Number of the first refused element, and whether it is an infinity.
-fn first<T: Element>(values: &[T], accepts: Accepts) -> Option<(usize, bool)> {
-    let refused = |value: &T| (!accepts.missing && value.is_missing()) || (!accepts.infinite && value.is_infinity());
-    values.iter().position(refused).map(|at| (at, values[at].is_infinity()))
+fn first<T: Element>(values: &[T], accepts: impl Fn(usize) -> Accepts) -> Option<(usize, bool)> {
+    let refused = |(at, value): (usize, &T)| {
+        (value.is_missing() && !accepts(at).missing) || (value.is_infinity() && !accepts(at).infinite)
+    };
+    let at = values.iter().enumerate().position(refused)?;
+    Some((at, values[at].is_infinity()))
 }
 
 #[cfg(test)]
@@ -144,10 +149,10 @@ mod tests {
             ];
             for (row, expected) in rows.iter().zip(expected) {
                 let column = arrow_array::Float64Array::from(row.clone());
-                assert_eq!((any_refused(&column, accepts), first(row, accepts)), (expected.is_some(), expected));
+                assert_eq!((any_refused(&column, accepts), first(row, |_| accepts)), (expected.is_some(), expected));
                 let row: Vec<f32> = row.iter().map(|value| value.clamp(f64::MIN, 1e30) as f32).collect();
                 let column = arrow_array::Float32Array::from(row.clone());
-                assert_eq!((any_refused(&column, accepts), first(&row, accepts)), (expected.is_some(), expected));
+                assert_eq!((any_refused(&column, accepts), first(&row, |_| accepts)), (expected.is_some(), expected));
             }
         }
     }

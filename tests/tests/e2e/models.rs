@@ -2,10 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use arrow_array::Array;
+use lunapark_schemas::TensorSpec;
+use lunapark_schemas::rows::{f32_values, f64_values, i64_values, string_values};
 use lunapark_tests::harness::{Backend, Event, Workplace, quoted, variable};
 use object_store::ObjectStoreExt;
+use serde_json::{Value, json};
 
 use super::higgs::{self, Format, PERCEPTRON, TREES};
+use super::tables::{Foreign, foreign_models};
 use super::{on_both, wait_ends};
 
 on_both!(the_header_pins_the_model);
@@ -142,4 +147,69 @@ fn broken_model_files_are_refused_at_start() {
         outcome.says(&["model higgs/1", &path, word]);
         place.cli(&["model", "check", &path]).failed().says(&[word]);
     }
+}
+
+/// An Open Inference message of all rows of a model: a tensor per input, a missing value as null.
+fn open_inference(foreign: &Foreign, rows: usize) -> Event {
+    let tensor = |(spec, values): (&TensorSpec, &Vec<f64>)| {
+        let whole = |value: &f64| if spec.datatype.as_str() == "INT64" { json!(*value as i64) } else { json!(value) };
+        let data: Vec<Value> = values.iter().map(whole).collect();
+        json!({"name": spec.name, "shape": [rows, spec.width], "datatype": spec.datatype.as_str(), "data": data})
+    };
+    let inputs: Vec<Value> = foreign.specs().iter().zip(&foreign.inputs).map(tensor).collect();
+    let event = Event::new(json!({"inputs": inputs}).to_string()).header("content-type", "application/json");
+    event.header("lunapark-model", foreign.name).to(0)
+}
+
+/// What an output's column is in JSON.
+fn as_json(column: &dyn Array) -> Vec<Value> {
+    let singles = f32_values(column).map(|values| values.iter().map(|value| json!(value)).collect());
+    let doubles = || f64_values(column).map(|values| values.iter().map(|value| json!(value)).collect());
+    let whole = || i64_values(column).map(|values| values.iter().map(|value| json!(value)).collect());
+    let texts = || string_values(column).map(|texts| texts.iter().map(|text| json!(text)).collect());
+    singles.or_else(doubles).or_else(whole).or_else(texts).expect("numbers or texts")
+}
+
+/// The same number, which JSON may spell with more digits than single precision has.
+fn same(found: &Value, expected: &Value) -> bool {
+    match (found.as_f64(), expected.as_f64()) {
+        (Some(found), Some(expected)) => found == expected || found as f32 == expected as f32,
+        _ => found == expected,
+    }
+}
+
+/// A label as text beside a vector, two inputs of different types, doubles: each is a service's model.
+#[test]
+fn models_of_other_tools_score_a_stream() {
+    const ROWS: usize = 6;
+    let place = Workplace::embedded();
+    let foreign = foreign_models(ROWS);
+    let file = |foreign: &Foreign| {
+        let path = place.dir().join(foreign.file);
+        std::fs::write(&path, foreign.bytes).unwrap();
+        entry(foreign.name, "1", &path.to_string_lossy(), "")
+    };
+    let all = models(&foreign.iter().map(file).collect::<Vec<_>>());
+    place.create_topics();
+    place.produce("inference.events", &foreign.iter().map(|foreign| open_inference(foreign, ROWS)).collect::<Vec<_>>());
+    let service = place.service("one", &[("score.models", &all)]);
+    let (results, _) = wait_ends(&place, foreign.len(), 0);
+    for (result, foreign) in results.iter().zip(&foreign) {
+        let tag = higgs::tag(&format!("{}/1", foreign.name), foreign.bytes);
+        assert_eq!(result.header("lunapark-model"), Some(tag.as_str()));
+        let (reply, answers) = (result.json(), foreign.answers());
+        let outputs = &reply["outputs"];
+        for (at, column) in answers.columns().iter().enumerate() {
+            let (found, expected) = (outputs[at]["data"].as_array().expect("data"), as_json(column));
+            assert_eq!(outputs[at]["name"], answers.schema().field(at).name().as_str(), "{}", foreign.name);
+            assert_eq!(outputs[at]["shape"][0], ROWS, "{}", foreign.name);
+            assert!(
+                found.len() == expected.len()
+                    && found.iter().zip(&expected).all(|(found, expected)| same(found, expected)),
+                "{}: {found:?} instead of {expected:?}",
+                foreign.name
+            );
+        }
+    }
+    service.terminate().ok();
 }

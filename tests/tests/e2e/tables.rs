@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use arrow_array::{Array, RecordBatch};
+use lunapark_schemas::TensorSpec;
+use lunapark_schemas::rows::{Values, f32_values, f64_values, i64_values, string_values};
 use lunapark_tests::harness::Workplace;
 use serde_json::{Value, json};
 
@@ -132,4 +135,154 @@ fn models_are_measured_and_compared_with_expected_answers() {
     assert!(outcome.stdout.contains("1 of 500 values of 500 rows DIFFER"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("row 321, `probability`"), "{}", outcome.stdout);
     place.cli(&[&check[..], &["--tolerance", "1e-2"]].concat()).ok();
+}
+
+/// A model of another tool, from the fixtures of the formats, and rows for it.
+pub struct Foreign {
+    /// Its name in a stream.
+    pub name: &'static str,
+    /// How its file is called.
+    pub file: &'static str,
+    /// Its bytes.
+    pub bytes: &'static [u8],
+    /// The values of each input, row by row.
+    pub inputs: Vec<Vec<f64>>,
+    /// What the columns of its answers are called.
+    header: &'static str,
+}
+
+macro_rules! fixture {
+    ($path:literal) => {
+        include_bytes!(concat!("../../../operators/models/fixtures/", $path))
+    };
+}
+
+/// What the demo's models do not have: a label as text beside a vector, two inputs of different types, double precision.
+pub fn foreign_models(rows: usize) -> [Foreign; 3] {
+    let events = higgs::sample(rows).iter().flat_map(higgs::numbers).map(f64::from).collect();
+    let steps =
+        |count: usize, by: usize, around: f64| (0..count).map(|at| (at * by % 23) as f64 / 2.0 - around).collect();
+    let mut table: Vec<f64> = steps(rows * 8, 13, 2.5);
+    // LightGBM takes missing values.
+    table.iter_mut().step_by(11).for_each(|value| *value = f64::NAN);
+    let jets = (0..rows).map(|row| (row % 7) as f64).collect();
+    let foreign = |name, file, bytes, inputs, header| Foreign { name, file, bytes, inputs, header };
+    [
+        foreign(
+            "forest",
+            "forest.onnx",
+            fixture!("onnx/forest-higgs.onnx"),
+            vec![events],
+            "label,probabilities_0,probabilities_1",
+        ),
+        foreign(
+            "two",
+            "two.onnx",
+            fixture!("onnx/two-inputs.onnx"),
+            vec![steps(rows * 4, 7, 5.0), jets],
+            "label,probabilities_0,probabilities_1",
+        ),
+        foreign(
+            "boosted",
+            "boosted.txt",
+            fixture!("lightgbm/4.7.0-multiclass.txt"),
+            vec![table],
+            "probabilities_0,probabilities_1,probabilities_2",
+        ),
+    ]
+}
+
+impl Foreign {
+    /// The inputs as the model has them.
+    pub fn specs(&self) -> Vec<TensorSpec> {
+        higgs::model(self.bytes).model.signature().inputs.clone()
+    }
+
+    /// The answers of the model in this process.
+    pub fn answers(&self) -> RecordBatch {
+        let model = higgs::model(self.bytes).model;
+        let column = |(spec, values): (&TensorSpec, &Vec<f64>)| {
+            let mut column = Values::with_capacity(spec.datatype, values.len());
+            values.iter().for_each(|value| column.push(*value));
+            column.into_column(spec).expect("a column")
+        };
+        let columns = model.signature().inputs.iter().zip(&self.inputs).map(column).collect();
+        let rows = RecordBatch::try_new(model.signature().input_schema(), columns).expect("rows");
+        model.infer(&rows).expect("answers")
+    }
+
+    /// Names of the columns of a table for it: its fields, or the input's name and a number.
+    fn columns(&self) -> Vec<String> {
+        let numbered = |spec: &TensorSpec| (0..spec.width).map(|at| format!("{}_{at}", spec.name)).collect();
+        let names = |spec: &TensorSpec| if spec.fields.is_empty() { numbered(spec) } else { spec.fields.clone() };
+        self.specs().iter().flat_map(names).collect()
+    }
+
+    /// The rows as CSV, the columns in reverse: only their names can set them right.
+    fn csv(&self, rows: usize) -> String {
+        let cell = |value: &f64| if value.is_nan() { String::new() } else { value.to_string() };
+        let reversed = |cells: Vec<String>| cells.into_iter().rev().collect::<Vec<_>>().join(",") + "\n";
+        let mut text = reversed(self.columns());
+        for row in 0..rows {
+            let of = |values: &Vec<f64>| -> Vec<String> {
+                let width = values.len() / rows;
+                values[row * width..(row + 1) * width].iter().map(cell).collect()
+            };
+            text.push_str(&reversed(self.inputs.iter().flat_map(of).collect()));
+        }
+        text
+    }
+}
+
+/// Whether the cell of a CSV file says what the column has at that place, to the last bit.
+fn says(cell: &str, column: &dyn Array, at: usize) -> bool {
+    let single = f32_values(column).map(|values| cell.parse() == Ok(values[at]));
+    let double = || f64_values(column).map(|values| cell.parse() == Ok(values[at]));
+    let whole = || i64_values(column).map(|values| cell.parse() == Ok(values[at]));
+    let text = || string_values(column).map(|texts| cell.trim_matches('"') == texts.value(at));
+    single.or_else(double).or_else(whole).or_else(text).unwrap_or(false)
+}
+
+/// One line of the file against the answers to its row.
+fn is_answered(cells: &[String], answers: &RecordBatch, widths: &[usize], row: usize) -> bool {
+    let places =
+        widths.iter().enumerate().flat_map(|(column, width)| (0..*width).map(move |at| (column, row * width + at)));
+    let places: Vec<_> = places.collect();
+    cells.len() == places.len()
+        && cells.iter().zip(places).all(|(cell, (column, at))| says(cell, answers.column(column), at))
+}
+
+#[test]
+fn models_of_other_tools_score_tables_with_a_column_for_each_value() {
+    const ROWS: usize = 200;
+    let place = Workplace::embedded();
+    for foreign in foreign_models(ROWS) {
+        let model = write(&place, foreign.file, foreign.bytes).to_string_lossy().into_owned();
+        write(&place, "rows.csv", foreign.csv(ROWS));
+        let told = score(&place, &model, &["--input", "rows.csv", "--output", "answers.csv", "--force"]);
+        assert_eq!((&told["rows"], &told["refused"]), (&json!(ROWS), &json!(0)), "{}", foreign.name);
+        let text = std::fs::read_to_string(place.dir().join("answers.csv")).unwrap();
+        assert_eq!(text.lines().next(), Some(foreign.header), "{}", foreign.name);
+        let (answers, found) = (foreign.answers(), cells(&place, "answers.csv"));
+        let outputs = higgs::model(foreign.bytes).model.signature().outputs.clone();
+        let widths: Vec<usize> = outputs.iter().map(|spec| spec.width).collect();
+        assert_eq!((found.len(), widths.iter().sum::<usize>()), (ROWS, foreign.header.split(',').count()));
+        for (row, cells) in found.iter().enumerate() {
+            assert!(is_answered(cells, &answers, &widths, row), "{} row {row}: {cells:?}", foreign.name);
+        }
+    }
+}
+
+/// Labels as text and vectors are compared too, from Parquet.
+#[test]
+fn a_forest_is_compared_with_its_own_answers_from_parquet() {
+    let place = Workplace::embedded();
+    let [forest, ..] = foreign_models(100);
+    let model = write(&place, forest.file, forest.bytes).to_string_lossy().into_owned();
+    write(&place, "rows.csv", forest.csv(100));
+    let keep = forest.columns().join(",");
+    score(&place, &model, &["--input", "rows.csv", "--output", "golden.parquet", "--keep", &keep]);
+    let told = place.cli_json(&["model", "check", &model, "--no-speed", "--golden", "golden.parquet"]);
+    assert_eq!((&told["golden"]["rows"], &told["golden"]["values"]), (&json!(100), &json!(300)));
+    assert_eq!((&told["golden"]["largest"], &told["outputs"][0]["datatype"]), (&Value::Null, &json!("BYTES")));
 }

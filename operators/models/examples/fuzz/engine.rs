@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io::Error;
+use std::ops::{AddAssign, Range};
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
@@ -167,13 +169,35 @@ impl fmt::Display for Found {
     }
 }
 
-/// Runs inputs `from` to `from + count`; an error names the first input that broke a promise.
+impl AddAssign for Found {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.refused.iter_mut().zip(other.refused).for_each(|(all, more)| *all += more);
+        self.slowest = self.slowest.max(other.slowest);
+    }
+}
+
+/// Runs inputs `from` to `from + count`, a share on each core; an error names an input that broke a promise.
 pub fn run(target: &Target, from: u64, count: u64) -> Result<Found, Error> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let seeds = target.seeds.iter().map(|seed| std::fs::read(folder.join(seed))).collect::<Result<Vec<_>, _>>()?;
+    let (seeds, end) = (&seeds[..], from + count);
+    let share = count.div_ceil(thread::available_parallelism()?.get() as u64).max(1);
+    thread::scope(|scope| {
+        let starts = (0..).map(|at| from + at * share).take_while(|start| *start < end);
+        let shares = starts.map(|start| scope.spawn(move || share_of(target, seeds, start..end.min(start + share))));
+        let mut found = Found::default();
+        for share in shares.collect::<Vec<_>>() {
+            found += share.join().map_err(|_| Error::other(format!("{}: the harness panicked", target.name)))??;
+        }
+        Ok(found)
+    })
+}
+
+fn share_of(target: &Target, seeds: &[Vec<u8>], numbers: Range<u64>) -> Result<Found, Error> {
     let mut found = Found::default();
-    for number in from..from + count {
-        let input = damaged(target, &seeds, number);
+    for number in numbers {
+        let input = damaged(target, seeds, number);
         let start = Instant::now();
         let outcome = std::panic::catch_unwind(|| check(&input));
         let outcome = outcome.unwrap_or_else(|_| Err("a panic".to_owned()));

@@ -1,7 +1,10 @@
 //! Which nodes tract is given.
 
+use std::collections::HashMap;
+
 use super::node::OTHER_WAY;
 use super::proto::{Attribute, Model, Node};
+use super::tensor::Tensor;
 use crate::ModelError;
 
 /// The operators that were compared with ONNX Runtime or are plain arithmetic. Control flow is not among them: what a
@@ -127,9 +130,34 @@ fn has_no_zero(model: &Model<'_>, node: &Node<'_>) -> bool {
     shape.and_then(|(_, tensor)| tensor.ints()).is_some_and(|shape| !shape.contains(&0))
 }
 
-/// Refuses a graph with a node that is not among them.
+/// The integers of a constant, be it an initializer or made by a node.
+pub(super) fn ints<'m>(model: &'m Model<'_>, name: &str) -> Option<&'m [i64]> {
+    let initializer = model.graph.initializers.iter().find(|(found, _)| *found == name).map(|(_, tensor)| tensor);
+    let made = || model.graph.nodes.iter().find(|node| node.op == "Constant" && node.outputs.first() == Some(&name));
+    initializer.or_else(|| made()?.tensor("value").ok().flatten()).and_then(Tensor::ints)
+}
+
+/// Refuses a graph with a node that is not among them, or whose nodes read more weights than the file may have.
 pub(super) fn check_nodes(model: &Model<'_>) -> Result<(), ModelError> {
-    model.graph.nodes.iter().try_for_each(|node| check_node(model, node))
+    model.graph.nodes.iter().try_for_each(|node| check_node(model, node))?;
+    check_weights(model)
+}
+
+/// Each node's weights are packed for it alone.
+fn check_weights(model: &Model<'_>) -> Result<(), ModelError> {
+    let initializers = model.graph.initializers.iter().map(|(name, tensor)| (*name, tensor.memory_bytes()));
+    let made = model.graph.nodes.iter().filter(|node| node.op == "Constant").filter_map(|node| {
+        let tensor = node.tensor("value").ok().flatten()?;
+        Some((*node.outputs.first()?, tensor.memory_bytes()))
+    });
+    let sizes: HashMap<&str, usize> = initializers.chain(made).collect();
+    let mut bytes = 0usize;
+    for node in &model.graph.nodes {
+        let read = node.inputs.iter().filter_map(|name| sizes.get(name));
+        bytes = read.fold(bytes, |sum, size| sum.saturating_add(*size));
+        model.check_bytes(node, bytes)?;
+    }
+    Ok(())
 }
 
 fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
@@ -144,6 +172,10 @@ fn check_node(model: &Model<'_>, node: &Node<'_>) -> Result<(), ModelError> {
     if node.op == "ConstantOfShape" && !node.has("value") {
         // tract would fill it in double precision.
         return Err(node.unsupported("without a value"));
+    }
+    if node.op == "Dropout" && node.has_input(2) && ints(model, node.inputs[2]) != Some(&[0][..]) {
+        // tract would pass it over.
+        return Err(node.unsupported("with training_mode: it drops numbers at random"));
     }
     if node.op == "Reshape" && node.int("allowzero", 0)? != 0 && !has_no_zero(model, node) {
         return Err(node.unsupported("with allowzero and a shape that may hold 0"));

@@ -40,12 +40,12 @@ impl Blocks {
         let compile = |rows| Compiled::new(model, inputs, bytes, rows, MAX_ELEMENTS).ok();
         let block = compile(BLOCK).filter(|block| block.outputs == single.outputs)?;
         let rows = seeded(inputs, CHECKED * BLOCK);
-        let expected = answers(&block, &rows)?;
-        if is_same(&answers(single, &rows)?, &expected) {
+        let expected = answers(&block, &rows, CHECKED * BLOCK)?;
+        if is_same(&answers(single, &rows, CHECKED * BLOCK)?, &expected) {
             return Some(Self { block, few: None });
         }
         let few = compile(FEW).filter(|few| few.outputs == single.outputs)?;
-        is_same(&answers(&few, &rows)?, &expected).then_some(Self { block, few: Some(few) })
+        is_same(&answers(&few, &rows, CHECKED * BLOCK)?, &expected).then_some(Self { block, few: Some(few) })
     }
 }
 
@@ -56,9 +56,10 @@ pub(super) fn room(compiled: &Compiled, rows: usize) -> Vec<Values> {
     compiled.outputs.iter().map(room).collect()
 }
 
-fn answers(compiled: &Compiled, rows: &[Column<'_>]) -> Option<Vec<Values>> {
-    let mut answers = room(compiled, CHECKED * BLOCK);
-    compiled.answer(rows, 0..CHECKED * BLOCK, &mut answers).ok().map(|()| answers)
+/// The answers of the first `count` rows.
+pub(super) fn answers(compiled: &Compiled, rows: &[Column<'_>], count: usize) -> Option<Vec<Values>> {
+    let mut answers = room(compiled, count);
+    compiled.answer(rows, 0..count, &mut answers).ok().map(|()| answers)
 }
 
 /// Bit by bit, all NaN alike.
@@ -76,8 +77,9 @@ fn is_same(a: &[Values], b: &[Values]) -> bool {
     a.iter().zip(b).all(same)
 }
 
-/// Numbers about 0, of another size in every third row, so that not all answers are saturated; the integers 0 and 1, which an index list takes too.
-fn seeded(inputs: &[Input<'_>], rows: usize) -> Vec<Column<'static>> {
+/// Numbers about 0, of another size in every third row, so that not all answers are saturated; the integers 0 and 1,
+/// which an index list takes too.
+pub(super) fn seeded(inputs: &[Input<'_>], rows: usize) -> Vec<Column<'static>> {
     let mut state = 0x6c75_6e61_7061_726b_u64;
     let mut fraction = move || {
         // Knuth's linear congruences; the upper bits are random enough.

@@ -14,8 +14,9 @@ const MAX_EVALUATED: usize = 1 << 12;
 /// Facts found about a later node can help an earlier one; more rounds than this help no exported graph.
 const ROUNDS: usize = 3;
 
-/// The bytes of all tensors; an error where one is too large, all together are, or where its shape depends on the data.
-pub(super) fn check_sizes(graph: &InferenceModel, max_total: usize) -> Result<usize, String> {
+/// The bytes of all tensors of so many rows; an error where one is too large, all together are, or where its shape
+/// depends on the data.
+pub(super) fn check_sizes(graph: &InferenceModel, max_total: usize, rows: usize) -> Result<usize, String> {
     let text = |error: TractError| format!("{error:#}");
     let mut graph = graph.clone();
     for _ in 0..ROUNDS {
@@ -24,7 +25,7 @@ pub(super) fn check_sizes(graph: &InferenceModel, max_total: usize) -> Result<us
         // All nodes, in the file's order: tract computes also those that no output needs.
         for node in 0..graph.nodes().len() {
             infer(&mut graph, node).map_err(text)?;
-            match sizes(&graph, node)? {
+            match sizes(&graph, node, rows)? {
                 Some(elements) => total += elements,
                 None => open = Some(graph.node(node).name.clone()),
             }
@@ -40,7 +41,7 @@ pub(super) fn check_sizes(graph: &InferenceModel, max_total: usize) -> Result<us
 }
 
 /// Elements of a node's outputs; none where a shape is not known yet.
-fn sizes(graph: &InferenceModel, node: usize) -> Result<Option<usize>, String> {
+fn sizes(graph: &InferenceModel, node: usize, rows: usize) -> Result<Option<usize>, String> {
     let mut elements = 0usize;
     for outlet in &graph.node(node).outputs {
         let Some(shape) = outlet.fact.shape.as_concrete_finite().map_err(|error| format!("{error:#}"))? else {
@@ -48,7 +49,7 @@ fn sizes(graph: &InferenceModel, node: usize) -> Result<Option<usize>, String> {
         };
         let size = shape.iter().try_fold(1usize, |size, &dim| size.checked_mul(dim));
         match size {
-            Some(size) if size <= MAX_ELEMENTS => elements += size,
+            Some(size) if size <= MAX_ELEMENTS.saturating_mul(rows) => elements += size,
             _ => return Err(format!("node \"{}\" makes a tensor of the shape {shape:?}", graph.node(node).name)),
         }
     }

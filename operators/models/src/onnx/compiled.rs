@@ -1,5 +1,6 @@
 //! A graph that tract has compiled for a fixed number of rows.
 
+use std::fmt;
 use std::ops::Range;
 
 use lunapark_schemas::Datatype;
@@ -14,6 +15,27 @@ use super::tensor::Element;
 
 type Plan = TypedRunnableModel<TypedModel>;
 type State<'p> = TypedSimpleState<TypedModel, &'p Plan>;
+
+/// Why a graph is not compiled for so many rows.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// An output has not a row for each of the batch.
+    Rows(String),
+    Other(String),
+}
+
+impl From<String> for Fault {
+    fn from(what: String) -> Self {
+        Fault::Other(what)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Fault::Rows(what) | Fault::Other(what)) = self;
+        f.write_str(what)
+    }
+}
 
 /// Answers so many rows at a time, and no other number of them.
 pub(super) struct Compiled {
@@ -34,11 +56,11 @@ impl Compiled {
         bytes: &[u8],
         rows: usize,
         max_elements: usize,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Fault> {
         let inputs: Vec<_> =
             inputs.iter().map(|input| (datum(input.element), batch_shape(rows, &input.dims))).collect();
         let graph = read(bytes, &inputs).map_err(text)?;
-        let memory_bytes = check_sizes(&graph, max_elements)?;
+        let memory_bytes = check_sizes(&graph, max_elements, rows)?;
         let graph = graph.into_optimized().map_err(text)?;
         let declared = model.graph.outputs.iter().map(|info| info.element).enumerate();
         let outputs = declared.map(|(at, element)| output(&graph, at, element, rows)).collect::<Result<_, _>>()?;
@@ -113,22 +135,24 @@ fn batch_shape(rows: usize, dims: &[usize]) -> Vec<usize> {
     [&[rows], dims].concat()
 }
 
-fn output(graph: &TypedModel, at: usize, declared: i64, rows: usize) -> Result<(Datatype, Vec<usize>), String> {
+fn output(graph: &TypedModel, at: usize, declared: i64, rows: usize) -> Result<(Datatype, Vec<usize>), Fault> {
     let fact = graph.output_fact(at).map_err(text)?;
-    let shape = fact.shape.as_concrete().ok_or("the shape of an output depends on the data")?;
+    let shape = fact.shape.as_concrete().ok_or_else(|| "the shape of an output depends on the data".to_owned())?;
     let datatype = match fact.datum_type {
         DatumType::F32 => Datatype::Fp32,
         DatumType::F64 => Datatype::Fp64,
         DatumType::I64 | DatumType::I32 | DatumType::Bool => Datatype::Int64,
-        other => return Err(format!("an output of {other:?}")),
+        other => return Err(format!("an output of {other:?}").into()),
     };
     let expected = Element::from_onnx(declared).map(datatype_of);
     if expected.is_some_and(|expected| expected != datatype) {
-        return Err(format!("an output of {datatype:?} where the file says {expected:?}"));
+        return Err(format!("an output of {datatype:?} where the file says {expected:?}").into());
     }
     match shape {
         [batch, dims @ ..] if *batch == rows && !dims.contains(&0) => Ok((datatype, dims.to_vec())),
-        _ => Err(format!("an output of the shape {shape:?}, which has no row for each of a batch of {rows}")),
+        _ => Err(Fault::Rows(format!(
+            "an output of the shape {shape:?}, which has no row for each of a batch of {rows}"
+        ))),
     }
 }
 

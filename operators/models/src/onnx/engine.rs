@@ -2,7 +2,8 @@
 //!
 //! tract trusts its files, so a graph is checked before tract sees it: only operators of a list, every tensor's size
 //! known and bounded ([`bounds`](super::bounds)). A panic in tract becomes an error, and one row is scored when the
-//! model is read. Rows run alone, or in blocks where all rows get the same bits ([`blocks`](super::blocks)).
+//! model is read. Rows run alone, or in blocks where all rows get the same bits ([`blocks`](super::blocks)); a graph that
+//! mixes them is refused ([`mixing`](super::mixing)).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +12,8 @@ use lunapark_schemas::rows::Values;
 
 use super::allowed;
 use super::blocks::{BLOCK, Blocks, WORTH, room};
-use super::compiled::Compiled;
+use super::compiled::{Compiled, Fault};
+use super::mixing;
 use super::node::OTHER_WAY;
 use super::program::Column;
 use super::proto::Model;
@@ -21,6 +23,10 @@ use crate::{ModelError, ModelErrorKind};
 
 /// Elements of all tensors together, for one row.
 const MAX_ELEMENTS: usize = 1 << 26;
+
+/// What to do about a graph that mixes rows.
+const ROWS_ALONE: &str = "a row's answer must depend on that row alone: look for an axis, a transposition or a shape that \
+    takes in the first dimension, or export with a batch fixed to 1 if single rows are what it is for";
 
 /// A graph that tract runs.
 pub(super) struct Engine {
@@ -48,14 +54,30 @@ impl Engine {
         }
         allowed::check_nodes(model)?;
         let compiled = guarded(|| Compiled::new(model, inputs, bytes, 1, MAX_ELEMENTS));
-        let single = compiled.map_err(|why| {
+        let single = compiled.map_err(|why: Fault| {
             // Both engines' reasons: the user may change either.
+            let why = why.to_string();
             ModelError::unsupported(format!("{} (and on tract: {})", error.what, why.escape_debug()), OTHER_WAY)
         })?;
         let mut engine = Self { single, blocks: None };
         engine.try_one_row(inputs)?;
-        engine.blocks = guarded(|| Ok(Blocks::new(model, inputs, bytes, &engine.single))).ok().flatten();
-        Ok(engine)
+        engine.blocks = guarded::<_, String>(|| Ok(Blocks::new(model, inputs, bytes, &engine.single))).ok().flatten();
+        match engine.mixes_rows(model, inputs, bytes) {
+            Some(trace) => {
+                let what = format!("the graph mixes rows: {trace} (why it is tract's: {})", error.what);
+                Err(ModelError::unsupported(what, ROWS_ALONE))
+            }
+            None => Ok(engine),
+        }
+    }
+
+    /// Blocks whose rows have the bits of other batches do not mix them; else a batch of two is tried.
+    fn mixes_rows(&self, model: &Model<'_>, inputs: &[Input<'_>], bytes: &[u8]) -> Option<String> {
+        if self.blocks.is_some() {
+            return None;
+        }
+        let trace = || Ok(mixing::trace(model, inputs, bytes, &self.single, MAX_ELEMENTS));
+        guarded::<_, String>(trace).ok().flatten()
     }
 
     fn try_one_row(&self, inputs: &[Input<'_>]) -> Result<(), ModelError> {
@@ -102,6 +124,6 @@ impl Engine {
 }
 
 /// A panic in tract is an error like any other.
-fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked".to_owned()))
+fn guarded<T, E: From<String>>(run: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked".to_owned().into()))
 }

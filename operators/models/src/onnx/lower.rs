@@ -16,10 +16,6 @@ pub(super) const MAX_WIDTH: usize = 1 << 16;
 /// Elements that one row may have over all steps; bounds what a row can cost.
 const MAX_TOTAL_WIDTH: usize = 1 << 22;
 
-/// Bytes of all steps' weights: more than a protobuf file holds. Many nodes of a small file may share one tensor, and each
-/// step has its own copy.
-const MAX_BYTES: usize = 1 << 31;
-
 /// A tensor with the batch as one of its dimensions.
 #[derive(Clone, Debug)]
 pub(super) struct Rows {
@@ -90,7 +86,7 @@ pub(super) struct Lowering<'a> {
     singles: Vec<bool>,
     /// Sum of the widths.
     total: usize,
-    /// Bytes of the steps' weights.
+    /// Bytes of the steps' weights, and of the constants that the file does not hold as they are.
     bytes: usize,
 }
 
@@ -121,8 +117,9 @@ impl<'a> Lowering<'a> {
         Self { model, single, values, symbols: HashMap::new(), steps: Vec::new(), widths, singles, total, bytes: 0 }
     }
 
-    /// Every input of the node exists already, and its outputs do not.
+    /// Every input of the node exists already, its outputs do not, and there is room for them.
     fn check(&self, node: &Node<'a>) -> Result<(), ModelError> {
+        self.check_bytes(node)?;
         let known = |name: &&&str| self.values.contains_key(**name) || self.symbols.contains_key(**name);
         if let Some(name) = node.inputs.iter().find(|name| !name.is_empty() && !known(name)) {
             let what = format!("its input \"{}\" is made later or never (a cycle?)", name.escape_debug());
@@ -132,6 +129,10 @@ impl<'a> Lowering<'a> {
             Some(name) => Err(node.unreadable(format_args!("\"{}\" is made twice", name.escape_debug()))),
             None => Ok(()),
         }
+    }
+
+    fn check_bytes(&self, node: &Node<'a>) -> Result<(), ModelError> {
+        self.model.check_bytes(node, self.bytes)
     }
 
     /// An input; rows have the batch first.
@@ -194,8 +195,14 @@ impl<'a> Lowering<'a> {
         ints.ok_or_else(|| node.unreadable(format_args!("its input {at} holds no integers")))
     }
 
-    /// Gives the node's output `at` a value that is there already.
+    /// Gives the node's output `at` a value. A constant that nothing else holds is new, and counts.
     pub(super) fn bind(&mut self, node: &Node<'a>, at: usize, value: Value) {
+        match &value {
+            Value::Constant(tensor) if Arc::strong_count(tensor) == 1 => {
+                self.bytes = self.bytes.saturating_add(tensor.memory_bytes());
+            }
+            _ => {}
+        }
         if let Some(name) = node.outputs.get(at).filter(|name| !name.is_empty()) {
             self.values.insert(name, value);
         }
@@ -228,9 +235,7 @@ impl<'a> Lowering<'a> {
         outputs: Vec<Made>,
     ) -> Result<Vec<Rows>, ModelError> {
         self.bytes = self.bytes.saturating_add(operation.memory_bytes());
-        if self.bytes > MAX_BYTES {
-            return Err(node.unsupported(format_args!("the weights have more than {MAX_BYTES} bytes by now")));
-        }
+        self.check_bytes(node)?;
         let mut rows = Vec::with_capacity(outputs.len());
         for made in outputs {
             rows.push(self.slot(node, made)?);

@@ -12,6 +12,7 @@ mod compiled;
 mod engine;
 mod fuse;
 mod lower;
+mod mixing;
 mod node;
 mod ops;
 mod perceptron;
@@ -24,6 +25,7 @@ mod tensor;
 mod wire;
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
@@ -37,9 +39,9 @@ use lower::Rows;
 use program::{Column, Program};
 
 /// Oldest and newest version of the standard operators that were compared with ONNX Runtime.
-const OPSETS: std::ops::RangeInclusive<i64> = 9..=24;
+const OPSETS: RangeInclusive<i64> = 9..=24;
 /// The same of the operators of ai.onnx.ml.
-const ML_OPSETS: std::ops::RangeInclusive<i64> = 1..=5;
+const ML_OPSETS: RangeInclusive<i64> = 1..=5;
 const ML: &str = "ai.onnx.ml";
 
 /// A model from an ONNX file.
@@ -140,26 +142,31 @@ fn values(column: Column<'static>, output: &Rows) -> Values {
 }
 
 fn check_versions(model: &proto::Model<'_>) -> Result<(), ModelError> {
-    for (domain, version) in &model.opsets {
-        let used = model.graph.nodes.iter().any(|node| node.domain == *domain);
-        let known = match *domain {
-            "" => Some(OPSETS),
-            ML => Some(ML_OPSETS),
-            _ => None,
-        };
-        if used && known.as_ref().is_some_and(|known| !known.contains(version)) {
-            let what = format!("version {version} of the operators of \"{}\"", domain.escape_debug());
-            let advice = format!(
-                "export with `target_opset` from {} to {}, of ai.onnx.ml from {} to {}",
-                OPSETS.start(),
-                OPSETS.end(),
-                ML_OPSETS.start(),
-                ML_OPSETS.end()
-            );
-            return Err(ModelError::unsupported(what, advice));
-        }
+    [("", OPSETS), (ML, ML_OPSETS)].into_iter().try_for_each(|(domain, known)| check_version(model, domain, &known))
+}
+
+/// The version of a domain in use stands behind the graph in the file: one that is cut off there has none.
+fn check_version(model: &proto::Model<'_>, domain: &str, known: &RangeInclusive<i64>) -> Result<(), ModelError> {
+    if !model.graph.nodes.iter().any(|node| node.domain == domain) {
+        return Ok(());
     }
-    Ok(())
+    let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+    if model.opset(domain).is_none() {
+        let what = format!("the ONNX file has operators of {shown}, but does not say of which version (opset_import)");
+        return Err(ModelError::truncated(what));
+    }
+    let mut versions = model.opsets.iter().filter(|(name, _)| *name == domain).map(|(_, version)| *version);
+    match versions.find(|version| !known.contains(version)) {
+        Some(version) => {
+            let (oldest, newest, ml) = (OPSETS.start(), OPSETS.end(), (ML_OPSETS.start(), ML_OPSETS.end()));
+            let advice = format!(
+                "export with `target_opset` from {oldest} to {newest}, of ai.onnx.ml from {} to {}",
+                ml.0, ml.1
+            );
+            Err(ModelError::unsupported(format!("version {version} of the operators of {shown}"), advice))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Columns of a batch are told apart by their names.

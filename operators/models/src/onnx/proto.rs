@@ -9,12 +9,21 @@ use crate::ModelError;
 /// More nodes than any model that scores events has; bounds what a small file can ask for.
 const MAX_NODES: usize = 1 << 16;
 
+/// Bytes of all weights in memory: more than a protobuf file holds.
+const MAX_BYTES: usize = 1 << 31;
+/// The same of any file, however small: many nodes may share one tensor (an unrolled layer's), and each has its own copy.
+const FREE_BYTES: usize = 1 << 26;
+/// The same for each byte of the file. Without a bound by the file's size, 500 nodes that share 4 MiB would take 2 GiB.
+const BYTES_PER_BYTE: usize = 64;
+
 /// What to do with a file that is no single self-contained graph.
 pub(super) const SELF_CONTAINED: &str = "save the model as one self-contained file (`onnx.save_model(model, path, save_as_external_data=False)`, \
      and `onnx.inliner.inline_local_functions` for functions)";
 
 #[derive(Debug, Default)]
 pub(super) struct Model<'a> {
+    /// Bytes of the file.
+    pub size: usize,
     pub ir_version: i64,
     pub producer: &'a str,
     /// Domain and version; the domain of the standard operators is empty.
@@ -76,7 +85,7 @@ pub(super) struct ValueInfo<'a> {
 
 impl<'a> Model<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, ModelError> {
-        let mut model = Model::default();
+        let mut model = Model { size: bytes.len(), ..Model::default() };
         let mut has_graph = false;
         let mut fields = Fields::new(bytes);
         while let Some((number, value)) = fields.next()? {
@@ -91,6 +100,21 @@ impl<'a> Model<'a> {
             }
         }
         if has_graph { Ok(model) } else { Err(ModelError::truncated("the ONNX file has no graph")) }
+    }
+
+    /// What the weights and constants of this file may take.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.size.saturating_mul(BYTES_PER_BYTE).saturating_add(FREE_BYTES).min(MAX_BYTES)
+    }
+
+    /// Refuses more, which `node` asked for.
+    pub(super) fn check_bytes(&self, node: &Node<'_>, bytes: usize) -> Result<(), ModelError> {
+        let (max, size) = (self.max_bytes(), self.size);
+        if bytes > max {
+            let what = format!("the weights have more than {max} bytes by now, which a file of {size} bytes may have");
+            return Err(node.unsupported(what));
+        }
+        Ok(())
     }
 
     /// Version of a domain's operators; "" is the standard one.

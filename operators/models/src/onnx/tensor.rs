@@ -76,6 +76,29 @@ pub(super) enum Data {
     Foreign(i64),
 }
 
+impl Data {
+    /// Values; none of a type that is not read.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Data::F32(values) => values.len(),
+            Data::F64(values) => values.len(),
+            Data::Ints(values) => values.len(),
+            Data::Text(values) => values.len(),
+            Data::Foreign(_) => 0,
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Data::F32(values) => size_of_val(&values[..]),
+            Data::F64(values) => size_of_val(&values[..]),
+            Data::Ints(values) => size_of_val(&values[..]),
+            Data::Text(values) => size_of_val(&values[..]) + values.iter().map(String::len).sum::<usize>(),
+            Data::Foreign(_) => 0,
+        }
+    }
+}
+
 /// A tensor whose shape fits its values.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
@@ -125,6 +148,10 @@ impl Tensor {
     pub(super) fn len(&self) -> usize {
         self.dims.iter().product()
     }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.data.memory_bytes()
+    }
 }
 
 fn name_it(error: ModelError, name: &str) -> ModelError {
@@ -155,13 +182,10 @@ impl RawTensor<'_> {
         let dims = dims.ok_or_else(|| ModelError::unreadable(format!("no shape: {:?}", self.dims)))?;
         let element = Element::from_onnx(self.element);
         let data = self.values(element)?;
-        let found = match &data {
-            Data::F32(values) => values.len(),
-            Data::F64(values) => values.len(),
-            Data::Ints(values) => values.len(),
-            Data::Text(values) => values.len(),
-            Data::Foreign(_) => return self.foreign(dims),
-        };
+        if let Data::Foreign(_) = data {
+            return self.foreign(dims);
+        }
+        let found = data.len();
         if checked_len(&dims) != Some(found) {
             return Err(ModelError::unreadable(format!("it has {found} values, its shape is {dims:?}")));
         }

@@ -195,6 +195,41 @@ fn nodes_do_not_share_categories_or_leaf_vectors() {
     assert_says(&error, ModelErrorKind::Unreadable, &[&format!("tree {index}"), "shares its categories"]);
 }
 
+/// Without them every tree would count for the first class, or in full.
+#[test]
+fn the_output_and_the_weight_of_every_tree_are_told() {
+    let changed = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut file: Value = serde_json::from_slice(&without_nan(fixture(&format!("xgboost/{name}")))).unwrap();
+        change(&mut file["learner"]["gradient_booster"]);
+        load(&serde_json::to_vec(&file).unwrap(), "model.json", None)
+    };
+    let drop_key = |object: &mut Value, key: &str| drop(object.as_object_mut().unwrap().remove(key).unwrap());
+    let no_info = |booster: &mut Value| drop_key(&mut booster["model"], "tree_info");
+    let refused = |name: &str, change: &dyn Fn(&mut Value), words: &[&str]| {
+        assert_says(&changed(name, change).unwrap_err(), ModelErrorKind::Unreadable, words);
+    };
+    refused("3.2.0-softmax.json", &no_info, &["tree_info has 0 entries", "9 trees"]);
+    let no_weights = |booster: &mut Value| drop_key(booster, "weight_drop");
+    refused("1.7.6-dart.json", &no_weights, &["0 weights in weight_drop", "8 trees"]);
+    let one_less = |booster: &mut Value| drop(booster["weight_drop"].as_array_mut().unwrap().pop());
+    refused("1.7.6-dart.json", &one_less, &["7 weights in weight_drop", "8 trees"]);
+    assert!(changed("1.0.2-linear.json", &no_info).is_ok(), "all trees are of the one output");
+}
+
+/// Only XGBoost 1.6 sends unknown categories where missing values go.
+#[test]
+fn categories_of_version_1_6_are_refused() {
+    let of = |version: [u32; 3], name: &str| {
+        let mut file: Value = serde_json::from_slice(&without_nan(fixture(&format!("xgboost/{name}")))).unwrap();
+        file["version"] = json!(version);
+        load(&serde_json::to_vec(&file).unwrap(), "model.json", None)
+    };
+    let error = of([1, 6, 2], "1.7.6-categorical.json").unwrap_err();
+    assert_says(&error, ModelErrorKind::Unsupported, &["categorical splits of XGBoost 1.6", "1.7 or later"]);
+    assert!(of([1, 7, 0], "1.7.6-categorical.json").is_ok());
+    assert!(of([1, 6, 2], "1.7.6-dart.json").is_ok(), "without categories there is nothing to refuse");
+}
+
 /// serde_json takes no NaN, which XGBoost before 3.1 writes.
 fn without_nan(json: Vec<u8>) -> Vec<u8> {
     String::from_utf8(json).unwrap().replace("NaN", "null").into_bytes()
@@ -214,7 +249,7 @@ fn files_of_other_tools_are_named_with_the_way_out() {
     let torch = [&b"PK\x03\x04"[..], &[0; 300], b"archive/data.pkl"].concat();
     let keras = [&b"PK\x03\x04"[..], &[0; 300], b"model.weights.h5"].concat();
     let tflite = [&[0x1c, 0, 0, 0][..], b"TFL3"].concat();
-    let cases: [(&[u8], [&str; 2]); 17] = [
+    let cases: [(&[u8], [&str; 2]); 18] = [
         (b"binf\0\0\0\x3f", ["old binary", "save_model"]),
         (&raw, ["old binary", "save_model"]),
         (&torch, ["PyTorch", "torch.onnx.export"]),
@@ -231,6 +266,7 @@ fn files_of_other_tools_are_named_with_the_way_out() {
         (b"[\n  { \"nodeid\": 0", ["dump_model", "model.json"]),
         (b"<?xml version=\"1.0\"?>\n<MethodSetup Method=\"BDT::BDT\">", ["TMVA", "XGBoost"]),
         (&tflite, ["TensorFlow Lite", "tf2onnx"]),
+        (b"\x08\x01\x12\xb5\x1d\x0a\xa9\x1c\x12\x1d", ["SavedModel", "tf2onnx.convert --saved-model"]),
         (b"nonsense", ["unknown model format", "nonsense"]),
     ];
     for (bytes, words) in cases {

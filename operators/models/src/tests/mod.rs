@@ -1,6 +1,7 @@
 //! Tests over whole models: against XGBoost and double precision, across batches and kernels, against bad files.
 
 mod agreement;
+mod by_hand;
 mod fuzz;
 mod golden;
 mod hostile_lightgbm;
@@ -9,6 +10,7 @@ mod hostile_trees;
 mod independence;
 mod lightgbm_golden;
 pub(crate) mod onnx;
+mod onnx_by_hand;
 mod onnx_hostile;
 mod xgboost_golden;
 

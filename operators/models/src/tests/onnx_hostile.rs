@@ -1,93 +1,8 @@
 //! Damaged, lying and unsupported ONNX files: an error that says what, never a panic.
 
+use super::by_hand::*;
 use super::onnx::cases;
 use super::*;
-use crate::{ModelError, ModelErrorKind};
-
-/// A field of bytes of a protobuf message.
-fn field(number: u8, value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![number << 3 | 2];
-    bytes.extend(varint(value.len() as u64));
-    bytes.extend(value);
-    bytes
-}
-
-fn int(number: u8, value: u64) -> Vec<u8> {
-    [vec![number << 3], varint(value)].concat()
-}
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-/// `float` unless told otherwise; a negative dimension is a name.
-fn value_info(name: &str, element: u64, dims: &[i64]) -> Vec<u8> {
-    let dim = |&dim: &i64| field(1, &if dim < 0 { field(2, b"rows") } else { int(1, dim as u64) });
-    let shape: Vec<u8> = dims.iter().flat_map(dim).collect();
-    let tensor = [int(1, element), field(2, &shape)].concat();
-    [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
-}
-
-fn node(op: &str, domain: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
-    let list =
-        |number: u8, names: &[&str]| -> Vec<u8> { names.iter().flat_map(|n| field(number, n.as_bytes())).collect() };
-    let attributes: Vec<u8> = attributes.iter().flat_map(|attribute| field(5, attribute)).collect();
-    [
-        list(1, inputs),
-        list(2, outputs),
-        field(3, b"odd"),
-        field(4, op.as_bytes()),
-        attributes,
-        field(7, domain.as_bytes()),
-    ]
-    .concat()
-}
-
-fn tensor(name: &str, dims: &[u64], element: u64, raw: &[u8]) -> Vec<u8> {
-    let dims: Vec<u8> = dims.iter().flat_map(|&dim| int(1, dim)).collect();
-    [dims, int(2, element), field(8, name.as_bytes()), field(9, raw)].concat()
-}
-
-fn ints_attribute(name: &str, values: &[i64]) -> Vec<u8> {
-    let values: Vec<u8> = values.iter().flat_map(|&value| int(8, value as u64)).collect();
-    [field(1, name.as_bytes()), values, vec![0xa0, 1, 7]].concat()
-}
-
-fn int_attribute(name: &str, value: u64) -> Vec<u8> {
-    [field(1, name.as_bytes()), int(3, value), vec![0xa0, 1, 2]].concat()
-}
-
-fn file(nodes: &[Vec<u8>], tensors: &[Vec<u8>], input: Vec<u8>) -> Vec<u8> {
-    let nodes = nodes.iter().flat_map(|node| field(1, node));
-    let tensors = tensors.iter().flat_map(|tensor| field(5, tensor));
-    let graph: Vec<u8> =
-        nodes.chain(tensors).chain(field(11, &input)).chain(field(12, &value_info("y", 1, &[-1, 1]))).collect();
-    let opsets = [field(8, &int(2, 17)), field(8, &[field(1, b"ai.onnx.ml"), int(2, 3)].concat())].concat();
-    [int(1, 8), field(2, b"by hand"), field(7, &graph), opsets].concat()
-}
-
-fn rows(width: i64) -> Vec<u8> {
-    value_info("x", 1, &[-1, width])
-}
-
-fn refuse(bytes: &[u8]) -> ModelError {
-    load(bytes, "model.onnx", None).expect_err("the file is bad")
-}
-
-fn assert_says(error: &ModelError, kind: ModelErrorKind, words: &[&str]) {
-    let text = error.to_string();
-    assert_eq!(error.kind, kind, "{text}");
-    words.iter().for_each(|word| assert!(text.contains(word), "{text:?} lacks {word:?}"));
-}
-
-const UNREADABLE: ModelErrorKind = ModelErrorKind::Unreadable;
-const UNSUPPORTED: ModelErrorKind = ModelErrorKind::Unsupported;
 
 #[test]
 fn the_file_by_hand_scores() {
@@ -96,18 +11,35 @@ fn the_file_by_hand_scores() {
     assert_eq!(scores(&*model, &batch(&*model, vec![-1.0, 2.5])), [0.0, 2.5]);
 }
 
+/// What is left may be a smaller message; its graph and the versions of its operators are then whole, and so it answers
+/// as the whole file does.
 #[test]
 fn files_cut_anywhere_are_refused() {
     for case in cases().iter().filter(|case| !case.name.starts_with("rules-classes")) {
         let bytes = case.bytes();
+        let whole = loaded(&bytes, &case.name).model;
         for end in (1..bytes.len()).step_by(1_000).chain([bytes.len() - 1]) {
-            // What is left may be a smaller message; its graph must then be whole, and nothing may panic.
-            if let Ok(loaded) = load(&bytes[..end], &case.name, None) {
-                assert!(!loaded.model.signature().outputs.is_empty());
-            }
+            let Ok(left) = load(&bytes[..end], &case.name, None) else { continue };
+            let rows = case.batch(&*whole).slice(0, 3);
+            assert_eq!(left.model.signature(), whole.signature(), "{} cut at {end}", case.name);
+            let answers = (left.model.infer(&rows).unwrap(), whole.infer(&rows).unwrap());
+            assert!(super::onnx::same(&answers.0, &answers.1), "{} cut at {end}", case.name);
         }
-        assert!(matches!(refuse(&bytes[..bytes.len() / 2]).kind, ModelErrorKind::Truncated), "{}", case.name);
+        assert!(matches!(refuse(&bytes[..bytes.len() / 2]).kind, TRUNCATED), "{}", case.name);
     }
+}
+
+#[test]
+fn operators_without_a_version_are_refused_as_cut_off() {
+    let relu = || node("Relu", "", &["x"], &["y"], &[]);
+    let scale = || node("Scaler", "ai.onnx.ml", &["x"], &["y"], &[]);
+    let cut = |nodes: &[Vec<u8>], standard, ml| refuse(&file_of(&Writer("cut", standard, ml), nodes, &[], rows(1)));
+    assert_says(&cut(&[relu()], None, None), TRUNCATED, &["operators of ai.onnx,", "opset_import"]);
+    assert_says(&cut(&[relu()], None, Some(3)), TRUNCATED, &["operators of ai.onnx,"]);
+    assert_says(&cut(&[scale()], Some(17), None), TRUNCATED, &["operators of ai.onnx.ml,"]);
+    assert_says(&cut(&[relu()], Some(8), None), UNSUPPORTED, &["version 8 of the operators of ai.onnx", "from 9"]);
+    // What is not used needs no version.
+    assert!(load(&file_of(&Writer("one", Some(17), None), &[relu()], &[], rows(1)), "m", None).is_ok());
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn base_scores(text: &str) -> Result<Vec<f32>, ModelError> {
     scores.ok_or_else(|| ModelError::unreadable(format!("base_score \"{}\" is no number", text.escape_debug())))
 }
 
-/// The trees or weights, and the factor of each tree (`dart`), 1 where none is told.
+/// The trees or weights, and the factor of each tree (`dart`); of other boosters none.
 pub(super) fn booster(booster: &Booster) -> Result<(&Model, &[f32]), ModelError> {
     let (model, weights) = match booster.name.as_str() {
         "gbtree" | "gblinear" => (&booster.model, &booster.model.weight_drop),
@@ -77,11 +77,24 @@ pub(super) fn booster(booster: &Booster) -> Result<(&Model, &[f32]), ModelError>
     let (trees, factors) = (model.trees.len(), weights.len());
     match weights.iter().position(|weight| !weight.is_finite()) {
         Some(at) => Err(ModelError::unreadable(format!("weight_drop[{at}] is {}", weights[at]))),
-        None if factors > trees => {
+        // Without its weight a tree would count in full.
+        None if factors != trees && (factors > 0 || booster.name == "dart") => {
             Err(ModelError::unreadable(format!("{factors} weights in weight_drop, {trees} trees")))
         }
         None => Ok((model, weights)),
     }
+}
+
+/// XGBoost 1.6 sends a category beyond a set's last word where missing values go, all later versions to the left, as is
+/// done here.
+pub(super) fn categories(version: &[u32], model: &Model) -> Result<(), ModelError> {
+    let categorical = || model.trees.iter().any(|tree| tree.split_type.contains(&1));
+    if version.starts_with(&[1, 6]) && categorical() {
+        let what = "categorical splits of XGBoost 1.6, whose rule for unknown categories no other version has";
+        let advice = "load the model in XGBoost 1.7 or later, compare its answers and save it from there";
+        return Err(ModelError::unsupported(what, advice));
+    }
+    Ok(())
 }
 
 /// A number of a parameter block, where all are strings.

@@ -57,6 +57,7 @@ impl XgboostModel {
         let objective = Objective::from_name(&learner.objective.name, &read.version, outputs)?;
         let base = check::base(&learner.learner_model_param.base_score, objective, outputs)?;
         let (model, factors) = check::booster(&learner.gradient_booster)?;
+        check::categories(&read.version, model)?;
         let booster = match learner.gradient_booster.name.as_str() {
             "gblinear" => Booster::Linear(Linear::new(features, &base, &model.weights)?),
             _ => Booster::Trees(tree::forest(model, factors, tree::Frame { features, base })?),

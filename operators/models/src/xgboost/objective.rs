@@ -13,6 +13,8 @@ pub(super) enum Objective {
     Logistic,
     /// Regressions and rankings: the answer is the sum itself.
     Identity,
+    /// `binary:logitraw` of XGBoost before 1.3: the same, but the base score is a probability, as for Logistic.
+    RawLogistic,
     /// Counts, amounts and survival: trees add up to a logarithm.
     Exponential,
     /// `binary:hinge`: the answer is the label.
@@ -26,6 +28,9 @@ pub(super) enum Objective {
 }
 
 const KNOWN: &str = "train with one of XGBoost's own objectives (binary:, multi:, reg:, count:, rank:, survival:)";
+/// Before this XGBoost, `binary:logitraw` has the base score of `binary:logistic` (`LogisticRaw` has no `ProbToMargin` of
+/// its own).
+const RAW_BASE_SCORE: [u32; 2] = [1, 3];
 /// From this XGBoost on, several quantiles of a row are sorted; the version that wrote the file decides.
 const SORTS_QUANTILES: [u32; 2] = [3, 4];
 
@@ -35,6 +40,7 @@ impl Objective {
         match name {
             "binary:logistic" | "reg:logistic" => Ok(Objective::Logistic),
             "reg:quantileerror" if outputs > 1 && version >= &SORTS_QUANTILES[..] => Ok(Objective::Sorted),
+            "binary:logitraw" if !version.is_empty() && version < &RAW_BASE_SCORE[..] => Ok(Objective::RawLogistic),
             "binary:logitraw"
             | "reg:squarederror"
             | "reg:linear"
@@ -58,8 +64,8 @@ impl Objective {
     /// The margin of a base score, as XGBoost has it.
     pub(super) fn margin(self, base_score: f32) -> Result<f32, ModelError> {
         match self {
-            Objective::Logistic if (0.0..=1.0).contains(&base_score) => Ok(logit(base_score)),
-            Objective::Logistic => {
+            Objective::Logistic | Objective::RawLogistic if (0.0..=1.0).contains(&base_score) => Ok(logit(base_score)),
+            Objective::Logistic | Objective::RawLogistic => {
                 Err(ModelError::unreadable(format!("base_score {base_score} is no probability between 0 and 1")))
             }
             Objective::Exponential if base_score > 0.0 => Ok(base_score.ln()),
@@ -73,7 +79,7 @@ impl Objective {
     /// Turns margins, `width` per row, into answers.
     pub(super) fn apply(self, mut margins: Vec<f32>, width: usize) -> Values {
         match self {
-            Objective::Identity => {}
+            Objective::Identity | Objective::RawLogistic => {}
             Objective::Logistic => link::sigmoid(&mut margins),
             Objective::Exponential => link::exp(&mut margins),
             Objective::Probabilities => link::softmax(&mut margins, width),
@@ -89,7 +95,9 @@ impl Objective {
         let (name, datatype, width) = match self {
             Objective::Logistic if width == 1 => ("probability", Datatype::Fp32, 1),
             Objective::Logistic | Objective::Probabilities => ("probabilities", Datatype::Fp32, width),
-            Objective::Identity | Objective::Exponential | Objective::Sorted => ("score", Datatype::Fp32, width),
+            Objective::Identity | Objective::RawLogistic | Objective::Exponential | Objective::Sorted => {
+                ("score", Datatype::Fp32, width)
+            }
             Objective::Hinge => ("label", Datatype::Int64, width),
             Objective::Label => ("label", Datatype::Int64, 1),
         };
@@ -116,6 +124,21 @@ mod tests {
         assert_eq!(Objective::Identity.margin(-0.3).unwrap(), -0.3);
         assert_eq!(Objective::Exponential.margin(1.0).unwrap(), 0.0);
         assert!(Objective::Logistic.margin(1.5).is_err() && Objective::Exponential.margin(0.0).is_err());
+    }
+
+    /// XGBoost 1.2 predicts -0.847 with a base score of 0.3 and a single leaf of zero, 1.3 predicts 0.3.
+    #[test]
+    fn a_raw_score_starts_at_the_log_odds_before_version_1_3() {
+        let objective = |version: &[u32]| Objective::from_name("binary:logitraw", version, 1).unwrap();
+        for old in [[1, 0, 2], [1, 2, 1]] {
+            assert_eq!(objective(&old), Objective::RawLogistic);
+            let margin = objective(&old).margin(0.3).unwrap();
+            assert!((margin + 0.847_298).abs() < 1e-6 && objective(&old).margin(1.5).is_err(), "{margin}");
+            assert!(matches!(objective(&old).apply(vec![margin], 1), Values::F32(values) if values == [margin]));
+        }
+        for new in [&[1, 3, 0][..], &[1, 7, 6], &[3, 2, 0], &[]] {
+            assert_eq!(objective(new), Objective::Identity, "{new:?}");
+        }
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub(super) fn forest(model: &Model, factors: &[f32], frame: Frame) -> Result<For
     if claimed != trees {
         return Err(ModelError::unreadable(format!("num_trees is {claimed}, but the file holds {trees} trees")));
     }
-    if !model.tree_info.is_empty() && model.tree_info.len() != trees {
+    // With a single output a file may leave them out; with several, all trees would count for the first.
+    if model.tree_info.len() != trees && (outputs > 1 || !model.tree_info.is_empty()) {
         return Err(ModelError::unreadable(format!("tree_info has {} entries, {trees} trees", model.tree_info.len())));
     }
     let (precision, combine, base, features) = (Precision::Single, Combine::Sum, frame.base, frame.features);

@@ -53,9 +53,10 @@ pub(super) fn bind(description: Description, parts: Vec<Part>, digest: String) -
         outputs.push(Output { spec: TensorSpec::new(STEP, Datatype::Bytes, 1), sources: Vec::new() });
     }
     check_names(&outputs)?;
-    let accepts = accepts(&steps);
+    let elements = elements(&event, &steps);
+    let accepts = elements.iter().flatten().copied().fold(ALL, both);
     let signature = Signature { inputs: event, outputs: outputs.iter().map(|output| output.spec.clone()).collect() };
-    Ok(Cascade { signature: Arc::new(signature), accepts, steps, outputs, tells_step, digest })
+    Ok(Cascade { signature: Arc::new(signature), accepts, elements, steps, outputs, tells_step, digest })
 }
 
 /// The inputs that the steps take and the description does not map. Of two of the same name the wider one counts, and
@@ -278,12 +279,24 @@ fn check_names(outputs: &[Output]) -> Result<(), CascadeError> {
     Ok(())
 }
 
-/// Only steps that read the event's values have a say.
-fn accepts(steps: &[Step]) -> Accepts {
-    let reads = |step: &&Step| step.inputs.iter().flatten().any(|source| source.step.is_none());
-    let both = |all: Accepts, one: Accepts| Accepts {
-        missing: all.missing && one.missing,
-        infinite: all.infinite && one.infinite,
-    };
-    steps.iter().filter(reads).map(|step| step.model.accepts()).fold(Accepts { missing: true, infinite: true }, both)
+const ALL: Accepts = Accepts { missing: true, infinite: true };
+
+fn both(one: Accepts, other: Accepts) -> Accepts {
+    Accepts { missing: one.missing && other.missing, infinite: one.infinite && other.infinite }
+}
+
+/// What each element of the event may be: of the steps, those that read it have a say.
+fn elements(event: &[TensorSpec], steps: &[Step]) -> Vec<Vec<Accepts>> {
+    let mut elements: Vec<_> = event.iter().map(|spec| vec![ALL; spec.width]).collect();
+    for step in steps {
+        let accepts = step.model.accepts();
+        for source in step.inputs.iter().flatten().filter(|source| source.step.is_none()) {
+            let read = match source.element {
+                Some(element) => &mut elements[source.tensor][element..=element],
+                None => &mut elements[source.tensor][..],
+            };
+            read.iter_mut().for_each(|element| *element = both(*element, accepts));
+        }
+    }
+    elements
 }

@@ -33,9 +33,9 @@
 //!   an answer that is not there, fulfils nothing. A step whose inputs are not there does not run for that row.
 //! * **Every row has an answer.** A row that does not pass is answered by the steps that it did pass; the output `step`,
 //!   added where any step has a condition, names the last one that answered. An output that nothing answers is NaN.
-//! * **Refusals.** A missing value or an infinity among the event's values refuses the row if any step reading them takes
-//!   none, whether or not it would have run: so that the same event is always refused or never. If a step is given one by an
-//!   earlier step and takes none, it gives no answer.
+//! * **Refusals.** A missing value or an infinity among the event's values refuses the row if any step reading that very
+//!   value takes none, whether or not it would have run: so that the same event is always refused or never. If a step is
+//!   given one by an earlier step and takes none, it gives no answer.
 //! * **Digest.** SHA-256 over the file's own bytes and the digests of all parts, in order.
 
 mod bind;
@@ -83,7 +83,10 @@ pub struct StepText {
 /// Several models that answer as one.
 pub struct Cascade {
     signature: Arc<Signature>,
+    /// What every element of the event may be.
     accepts: Accepts,
+    /// What each of them may be, by input.
+    elements: Vec<Vec<Accepts>>,
     steps: Vec<bind::Step>,
     outputs: Vec<bind::Output>,
     /// Whether the last output names the step that answered.
@@ -117,6 +120,10 @@ impl Model for Cascade {
 
     fn accepts(&self) -> Accepts {
         self.accepts
+    }
+
+    fn accepts_element(&self, input: usize, element: usize) -> Accepts {
+        self.elements.get(input).and_then(|elements| elements.get(element)).copied().unwrap_or(self.accepts)
     }
 
     fn infer(&self, rows: &RecordBatch) -> Result<RecordBatch, ModelError> {

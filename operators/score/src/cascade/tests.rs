@@ -8,6 +8,7 @@ use lunapark_schemas::rows::{Values, f32_values, f64_values, i64_values, string_
 use lunapark_schemas::{Datatype, Signature, TensorSpec};
 
 use super::{Cascade, CascadeError, Part, StepText, describes};
+use crate::refused::{Refused, refused_rows};
 
 /// Sums up a row of floats, times a factor; and says whether that is above 10.
 struct Toy {
@@ -194,6 +195,21 @@ fn refusals_are_those_of_the_steps_that_read_the_event() {
     let y = floats(&answers, "y");
     assert!(y[0].is_nan() && y[1] == 6.0, "{y:?}");
     assert_eq!(i64_values(answers.column_by_name("label").unwrap()), Some(&[0, 0][..]));
+}
+
+/// `b` is read by the gate alone, which takes everything; `a` and `c` by main.m too, which does not.
+#[test]
+fn a_missing_value_refuses_a_row_only_by_the_steps_that_read_it() {
+    let cascade = read(CASCADE).unwrap();
+    let accepted: Vec<_> = (0..3).map(|element| cascade.accepts_element(0, element)).collect();
+    assert_eq!(accepted, [STRICT, ALL, STRICT]);
+    let nan = f32::NAN;
+    let b_alone = rows(&cascade, &[1.0, nan, 2.0, 1.0, f32::INFINITY, 2.0]);
+    assert_eq!(refused_rows(&cascade, &b_alone), None);
+    assert_eq!(texts(&cascade.infer(&b_alone).unwrap(), "step"), ["gate", "calibrate"]);
+    let mixed = rows(&cascade, &[1.0, nan, nan, 1.0, nan, 2.0, f32::INFINITY, 1.0, 1.0]);
+    let refused = |element, infinite| Some(Refused { input: 0, element, infinite });
+    assert_eq!(refused_rows(&cascade, &mixed), Some(vec![refused(2, false), None, refused(0, true)]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Class labels: the index of the greatest score, and tables from and to labels.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::super::lower::{Lowering, Made, Rows};
@@ -128,10 +128,35 @@ fn list(node: &Node<'_>, prefix: &str) -> Result<Data, ModelError> {
     }
 }
 
+/// Version 1 knows one list: a text becomes its place there, a number the text at that place.
+fn first_version(node: &Node<'_>, from: Element) -> Result<(Data, Data), ModelError> {
+    let classes = node.texts("classes_strings")?;
+    let mut seen = HashSet::new();
+    if let Some(class) = classes.iter().find(|class| !seen.insert(**class)) {
+        return Err(node.unreadable(format_args!("the class \"{}\" twice in classes_strings", class.escape_debug())));
+    }
+    let places = Data::Ints((0..classes.len() as i64).collect());
+    let classes = Data::Text(classes.into_iter().map(str::to_owned).collect());
+    Ok(if from == Element::Text { (classes, places) } else { (places, classes) })
+}
+
+/// Keys and values of the version that the file says; ONNX Runtime knows none of the other's attributes.
+fn table(node: &Node<'_>, to: &Lowering<'_>, from: Element) -> Result<(Data, Data), ModelError> {
+    let version = to.model.opset("ai.onnx.ml").unwrap_or(1);
+    let (keys, values) = match version {
+        ..=1 => first_version(node, from)?,
+        _ => (list(node, "keys")?, list(node, "values")?),
+    };
+    match keys.len() {
+        0 => Err(node.unreadable(format_args!("its table is empty (ai.onnx.ml {version})"))),
+        _ => Ok((keys, values)),
+    }
+}
+
 /// Labels to other labels. The default is the last row of the table.
 fn label_encoder<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
     let rows = to.rows(node, 0)?.clone();
-    let (keys, values) = (list(node, "keys")?, list(node, "values")?);
+    let (keys, values) = table(node, to, rows.element)?;
     let values = with_default(node, values)?;
     let positions = match (&keys, rows.element, &rows.table) {
         (Data::Ints(keys), Element::I64, _) => IntKeys::new(keys),

@@ -26,6 +26,10 @@ impl Operation for LookUp {
             Data::Text(_) | Data::Foreign(_) => indices.to_vec().into(),
         }]
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.table.memory_bytes()
+    }
 }
 
 /// Only indices that cannot leave the table are run: ArgMax's, say.

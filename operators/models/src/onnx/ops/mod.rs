@@ -34,11 +34,8 @@ pub(super) fn lower<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(),
     match (node.domain, node.op) {
         ("", _) if symbol::is_symbolic(node, to) => symbol::lower(node, to),
         ("", "Constant") => constant(node, to),
-        ("", "Identity" | "Dropout") => {
-            let value = to.placed(node, 0)?.clone();
-            to.bind(node, 0, value);
-            Ok(())
-        }
+        ("", "Identity") => identity(node, to),
+        ("", "Dropout") => dropout(node, to),
         ("", "Cast") => elementwise::lower_cast(node, to),
         ("", op) if elementwise::is_function(op) => elementwise::lower_function(node, to),
         ("", op) if elementwise::is_binary(op) => elementwise::lower_binary(node, to),
@@ -73,6 +70,20 @@ fn constant<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelEr
     };
     to.bind(node, 0, Value::Constant(tensor.into()));
     Ok(())
+}
+
+fn identity<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
+    let value = to.placed(node, 0)?.clone();
+    to.bind(node, 0, value);
+    Ok(())
+}
+
+/// At inference it changes nothing; a graph that was exported while it trains would drop numbers at random.
+fn dropout<'a>(node: &'a Node<'a>, to: &mut Lowering<'a>) -> Result<(), ModelError> {
+    if node.has_input(2) && to.constant(node, 2)?.ints() != Some(&[0][..]) {
+        return Err(node.unsupported("with training_mode: it drops numbers at random"));
+    }
+    identity(node, to)
 }
 
 /// A map from class to probability is answered as the vector of probabilities, in the order of the classes.

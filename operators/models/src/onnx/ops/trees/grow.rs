@@ -7,8 +7,6 @@ use crate::trees::{
     Categories, Combine, Forest, ForestBuilder, ForestSpec, Missing, Precision, Split, Test, Truncate, Visit, add_tree,
 };
 
-/// Numbers that the leaves with one number per output may hold together: 512 MiB.
-const MAX_LEAF_NUMBERS: usize = 1 << 26;
 /// Greatest category of a set.
 const MAX_CATEGORY: f64 = 65_535.0;
 /// With a member from here on, ONNX Runtime 1.31 makes the set a mask and cuts the input's fraction off (seen by
@@ -24,18 +22,20 @@ pub(super) struct Grown {
     pub always: Vec<bool>,
 }
 
-/// Builds the forest of `ensemble`; `columns` are the targets that become its outputs.
+/// Builds the forest of `ensemble`; `columns` are the targets that become its outputs, of which each leaf may have a
+/// number: `max_bytes` of them together, for a leaf of a small file may be as wide as its targets are many.
 pub(super) fn grow(
     node: &Node<'_>,
     ensemble: &Ensemble,
     columns: &[usize],
     features: usize,
     precision: Precision,
+    max_bytes: usize,
 ) -> Result<Grown, ModelError> {
     let named = |error: ModelError| ModelError { what: format!("{node}: {}", error.what), ..error };
     let base = vec![0.0; columns.len()];
     let spec = ForestSpec { features, outputs: columns.len(), precision, combine: ensemble.combine, base };
-    let mut grower = Grower::new(ensemble, columns, spec);
+    let mut grower = Grower::new(ensemble, columns, spec, max_bytes / size_of::<f64>());
     let mut seen = vec![false; ensemble.items.len()];
     for &root in &ensemble.roots {
         grower.tree(root, &mut seen).map_err(named)?;
@@ -63,13 +63,14 @@ struct Grower<'a> {
     builder: ForestBuilder,
     always: Vec<bool>,
     leaf_numbers: usize,
+    max_leaf_numbers: usize,
 }
 
 impl<'a> Grower<'a> {
-    fn new(ensemble: &'a Ensemble, columns: &[usize], spec: ForestSpec) -> Self {
+    fn new(ensemble: &'a Ensemble, columns: &[usize], spec: ForestSpec, max_leaf_numbers: usize) -> Self {
         let (column, columns) = (column_of(ensemble.targets, columns), columns.len());
         let (builder, always) = (ForestBuilder::new(spec), vec![false; columns]);
-        Self { ensemble, column, columns, builder, always, leaf_numbers: 0 }
+        Self { ensemble, column, columns, builder, always, leaf_numbers: 0, max_leaf_numbers }
     }
 
     fn tree(&mut self, root: usize, seen: &mut [bool]) -> Result<(), ModelError> {
@@ -138,9 +139,10 @@ impl<'a> Grower<'a> {
             weights.iter().filter_map(|&(target, _)| self.column[target]).for_each(|output| counts[output] += 1);
         }
         counts.iter().zip(&mut self.always).for_each(|(&count, always)| *always |= count == leaves);
-        self.leaf_numbers += leaves.saturating_mul(self.columns);
-        if self.leaf_numbers > MAX_LEAF_NUMBERS {
-            let what = format!("its leaves have more than {MAX_LEAF_NUMBERS} numbers");
+        self.leaf_numbers = self.leaf_numbers.saturating_add(leaves.saturating_mul(self.columns));
+        if self.leaf_numbers > self.max_leaf_numbers {
+            let most = self.max_leaf_numbers;
+            let what = format!("its leaves have more than {most} numbers, which a file of this size may have");
             return Err(ModelError::unsupported(what, "train fewer or smaller trees, or fewer outputs"));
         }
         Ok(())

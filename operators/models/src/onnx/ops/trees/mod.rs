@@ -78,7 +78,17 @@ fn margins(forest: &Forest, input: &Column<'_>, rows: usize, outputs: usize) -> 
     }
 }
 
-/// What missing values are to an ensemble: without a track for them they are only where a comparison fails.
+/// What CatBoost calls itself in its files.
+const CATBOOST: &str = "CatBoost";
+
+/// Whether missing values have a meaning: a node has a track for them, or the tool takes them and its rule is that the
+/// comparison fails. CatBoost's is (`nan_mode` Min, below every border), so that its files have no track. Elsewhere,
+/// in scikit-learn's forests say, the tool would have refused the row.
+fn takes_missing(to: &Lowering<'_>, grown: &grow::Grown) -> bool {
+    grown.takes_missing || to.model.producer == CATBOOST
+}
+
+/// What missing values are to an ensemble.
 fn missing(takes_missing: bool) -> Missing {
     if takes_missing { Missing::Taken } else { Missing::Refused }
 }
@@ -226,11 +236,11 @@ fn regressor<'a>(
         return Err(node.unsupported(format_args!("{} base values for {targets} targets", ensemble.base.len())));
     }
     let columns: Vec<usize> = (0..targets).collect();
-    let grown = grow::grow(node, &ensemble, &columns, features, precision)?;
+    let grown = grow::grow(node, &ensemble, &columns, features, precision, to.model.max_bytes())?;
+    let takes_missing = takes_missing(to, &grown);
     let base = if ensemble.base.is_empty() { vec![0.0; targets] } else { ensemble.base };
     let (transform, single) = (ensemble.transform, precision == Precision::Single);
-    let operation =
-        Regressor { forest: grown.forest, base, transform, single, wide, takes_missing: grown.takes_missing };
+    let operation = Regressor { forest: grown.forest, base, transform, single, wide, takes_missing };
     let element = if wide { Element::F64 } else { Element::F32 };
     to.step(node, operation, &[slot], vec![Made::new(element, vec![targets])])
 }
@@ -245,9 +255,10 @@ fn classifier<'a>(
     let labels = Labels::read(node, "classlabels_int64s", "classlabels_strings")?;
     let ensemble = read::classifier(node, labels.len())?;
     let classes = Classes::new(node, &ensemble, precision == Precision::Single)?;
-    let grown = grow::grow(node, &ensemble, &classes.outputs, features, precision)?;
+    let grown = grow::grow(node, &ensemble, &classes.outputs, features, precision, to.model.max_bytes())?;
     classes.check(node, &grown)?;
     let made = vec![labels.made(), Made::new(Element::F32, vec![labels.len()])];
-    let operation = Classifier { forest: grown.forest, classes, labels, takes_missing: grown.takes_missing };
+    let takes_missing = takes_missing(to, &grown);
+    let operation = Classifier { forest: grown.forest, classes, labels, takes_missing };
     to.step(node, operation, &[slot], made)
 }
