@@ -9,7 +9,8 @@ const TRIALS: u64 = 12;
 
 fn search(place: &Place, task: &str) -> Value {
     let mut request = place.request(task, 8);
-    request["search"] = json!({ "trials": 6, "ranges": { "model_train.seed": { "int": [1, 1000] } } });
+    request["search"] =
+        json!({ "trials": 6, "metric": "loss", "ranges": { "model_train.seed": { "int": [1, 1000] } } });
     request
 }
 
