@@ -23,3 +23,4 @@ pub mod service;
 pub mod stop;
 pub mod swap;
 pub mod upkeep;
+pub mod version;

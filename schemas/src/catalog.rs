@@ -52,7 +52,8 @@ pub struct ModelVersion {
     pub digest: String,
     /// Address of the artifact: `file://…` or `s3://…`.
     pub artifact: String,
-    /// SHA-256 of the data that it was trained on.
+    /// SHA-256 of the data that it was trained on: of the bytes of the file or object; of a range of a topic, of its
+    /// rows with their labels, a line of JSON each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset_digest: Option<String>,
     /// Where it comes from.
@@ -94,7 +95,7 @@ pub struct Lineage {
     /// The file that it was added from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Version of the program that registered it.
+    /// Version of the program that registered it; with `+` and the commit where its build was told of one.
     pub code_version: String,
 }
 

@@ -15,8 +15,8 @@ use crate::device::{Position, State};
 
 /// Key of the JSON in the file's metadata.
 const KEY: &str = "lunapark-checkpoint";
-/// Of this description.
-const VERSION: u32 = 1;
+/// Of this description and of what its history means: since 2 the rows that judge an epoch are drawn.
+const VERSION: u32 = 2;
 
 /// The best epoch so far, by the loss on the rows held out.
 #[derive(Clone, Debug, PartialEq)]

@@ -92,9 +92,30 @@ pub fn log_loss(probabilities: &[f64], classes: usize, truth: &[f64], weights: &
 pub fn auc_ovr(probabilities: &[f64], classes: usize, truth: &[f64], weights: &[f64]) -> f64 {
     let of_class = |class: usize| {
         let scores: Vec<_> = probabilities.iter().skip(class).step_by(classes).copied().collect();
-        auc(&scores, |row| truth[row] as usize == class, weights)
+        auc_of_few(&scores, |row| truth[row] as usize == class, weights)
     };
     (0..classes).map(of_class).sum::<f64>() / classes as f64
+}
+
+/// [`auc`], where few rows are signal: those alone are sorted, and each other row finds its place among them.
+fn auc_of_few(scores: &[f64], signal: impl Fn(usize) -> bool, weights: &[f64]) -> f64 {
+    let mut own: Vec<(f64, f64)> =
+        (0..scores.len()).filter(|&row| signal(row)).map(|row| (scores[row], weights[row])).collect();
+    own.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut all, mut up_to) = (0.0, vec![0.0]);
+    up_to.extend(own.iter().map(|(_, weight)| {
+        all += weight;
+        all
+    }));
+    let (mut area, mut background) = (0.0, 0.0);
+    for row in (0..scores.len()).filter(|&row| !signal(row)) {
+        let below = own.partition_point(|(score, _)| *score < scores[row]);
+        let equal = own[below..].partition_point(|(score, _)| *score == scores[row]);
+        let (first, last) = (up_to[below], up_to[below + equal]);
+        area += weights[row] * (all - last + 0.5 * (last - first));
+        background += weights[row];
+    }
+    area / (all * background)
 }
 
 /// Root mean squared error, mean absolute error and R².

@@ -30,6 +30,8 @@ pub(crate) struct TableJob {
     device: Box<dyn Device>,
     schedule: Schedule,
     fingerprint: u64,
+    /// Steps of the tries before.
+    steps_before: u64,
     /// From 0.
     epoch: u32,
     at: Position,
@@ -69,6 +71,7 @@ impl TableJob {
             settings,
             prepared,
             shape,
+            steps_before: 0,
             epoch: 0,
             at: Position::default(),
             order: Vec::new(),
@@ -88,6 +91,7 @@ impl TableJob {
         let saved = Checkpoint::read(file, self.fingerprint, self.shape.parameters(), rows)?;
         self.device.restore(saved.state);
         (self.epoch, self.at, self.done) = (saved.epoch, saved.at, saved.done);
+        self.steps_before = self.at.step;
         (self.history, self.best, self.stale) = (saved.history, saved.best, saved.stale);
         self.shuffle();
         Ok(())
@@ -138,6 +142,7 @@ impl TableJob {
             epochs: self.settings.epochs,
             step: self.at.step,
             steps: self.schedule.steps,
+            steps_before: self.steps_before,
             samples_per_second,
             metric,
             done: self.done,
@@ -235,7 +240,8 @@ fn schedule(settings: &Settings, rows: usize) -> Schedule {
 fn fingerprint(request: &TrainingRequest, prepared: &Prepared, kernel: Kernel) -> u64 {
     let settings =
         serde_json::to_string(&(&request.model.objective, &request.model.architecture, &request.model_train));
-    let split = request.dataset.train_test_split.to_bits();
+    let validation = request.dataset.validation_split.map_or(0, f64::to_bits);
+    let split = mix(request.dataset.train_test_split.to_bits()) ^ validation;
     let text = settings.unwrap_or_default() + kernel.name();
     text.bytes().fold(mix(prepared.fingerprint ^ split), |hash, byte| mix(hash ^ u64::from(byte)))
 }

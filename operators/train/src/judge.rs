@@ -28,11 +28,26 @@ pub(crate) fn epoch_scores(target: &Target, judged: &Judged, sums: &[f32]) -> (O
             let right = |row: usize| f64::from(u8::from((sums[row] > 0.0) == signal(row)));
             (Some(evaluate::weighted_mean(weights, right)), Some(evaluate::auc(&sums, signal, weights)))
         }
-        Target::Classes(classes) => (Some(evaluate::accuracy(&sums, classes.names.len(), truth, weights)), None),
+        Target::Classes(classes) => {
+            let count = classes.names.len();
+            let auc = evaluate::auc_ovr(&probabilities(&sums, count), count, truth, weights);
+            (Some(evaluate::accuracy(&sums, count, truth, weights)), Some(auc))
+        }
         Target::Inputs(Some(_)) => (None, Some(evaluate::auc(&sums, signal, weights))),
         Target::Inputs(None) | Target::Number { .. } => (None, None),
     };
     (accuracy.filter(|x| x.is_finite()), auc.filter(|x| x.is_finite()))
+}
+
+/// Softmax of each row: what a class's rows are ranked by, and not the sums, from which a row's own level is not taken.
+fn probabilities(sums: &[f64], classes: usize) -> Vec<f64> {
+    let softmax = |row: &[f64]| {
+        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let powers: Vec<f64> = row.iter().map(|sum| (sum - largest).exp()).collect();
+        let all: f64 = powers.iter().sum();
+        powers.into_iter().map(move |power| power / all)
+    };
+    sums.chunks_exact(classes).flat_map(softmax).collect()
 }
 
 fn reconstruction_errors(rows: &Rows, answers: &[f32]) -> Vec<f64> {

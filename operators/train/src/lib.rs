@@ -9,6 +9,7 @@ mod checkpoint;
 mod classes;
 mod delong;
 mod device;
+mod draw;
 pub mod evaluate;
 mod fingerprint;
 mod job;
@@ -77,6 +78,8 @@ pub struct Progress {
     pub step: u64,
     /// All steps.
     pub steps: u64,
+    /// Steps that the job had behind it when it was started: those of the tries before, by its checkpoint.
+    pub steps_before: u64,
     /// Rows a second in the last slice.
     pub samples_per_second: f64,
     /// Larger is better: validation AUC where there is one, else the negative validation loss, of the last epoch.

@@ -5,6 +5,7 @@ use lunapark_schemas::training::{ClassWeight, DatasetReport, FeatureStatistics};
 use crate::Refusal;
 use crate::classes::Classes;
 use crate::device::Rows;
+use crate::draw::draw;
 use crate::fingerprint::fingerprint;
 use crate::moments::Moments;
 use crate::random::Random;
@@ -16,7 +17,9 @@ const MIN_ROWS: usize = 20;
 /// Purposes of the random numbers of the two splits.
 const TEST_SPLIT: u64 = 1 << 41;
 const VALIDATION_SPLIT: u64 = 1 << 42;
-/// Rows of the test part that each epoch looks at where nothing is held out: enough for three digits of an AUC.
+/// Purpose of those that draw the rows which judge each epoch.
+const WATCHED: u64 = 1 << 43;
+/// Rows that judge each epoch, at most: enough for three digits of an AUC.
 const WATCHED_ROWS: usize = 1 << 14;
 
 /// Fewer are not worth another thread.
@@ -55,7 +58,7 @@ pub(crate) struct Prepared {
     pub mean: Vec<f32>,
     pub scale: Vec<f32>,
     pub train: Rows,
-    /// What the epochs are judged by: rows held out for early stopping, else some of the test part.
+    /// What the epochs are judged by: of the validation part, or without one of the test part, as many rows as are needed.
     pub watched: Judged,
     /// The test part; its rows are not standardised, for the trained model to read.
     pub test: Judged,
@@ -114,13 +117,13 @@ fn arrange(tables: &Tables, settings: &Settings, threads: usize) -> Result<Prepa
     source.scale_numbers(&parts.train)?;
     let by_row = source.loss_weights(settings, &parts.train)?;
     let standardised = |which: &[usize]| source.rows(which, Some((&mean, &scale)), &by_row);
-    let watched = if parts.validation.is_empty() { &parts.test[..] } else { &parts.validation[..] };
-    let watched = &watched[..watched.len().min(WATCHED_ROWS)];
+    let held_out = if parts.validation.is_empty() { &parts.test } else { &parts.validation };
+    let watched = source.watched(held_out, settings.seed);
     source.check_weights(watched.iter().copied(), " in the rows that judge each epoch")?;
     Ok(Prepared {
         features: tables.features.iter().map(|feature| feature.name.clone()).collect(),
         train: standardised(&parts.train),
-        watched: source.judged(watched, standardised(watched)),
+        watched: source.judged(&watched, standardised(&watched)),
         test: source.judged(&parts.test, source.rows(&parts.test, None, &by_row)),
         report: source.report(&parts),
         fingerprint: 0,
@@ -219,6 +222,13 @@ impl Source<'_> {
         }
     }
 
+    /// Rows of a part that judge each epoch. Where signed weights leave nothing of a class to those drawn, all of them do.
+    fn watched(&self, part: &[usize], seed: u64) -> Vec<usize> {
+        let (classes, random) = (self.class_names().len().max(1), Random::new(seed, WATCHED));
+        let drawn = draw(part, WATCHED_ROWS, classes, |row| self.class(row), random);
+        if self.check_weights(drawn.iter().copied(), "").is_ok() { drawn } else { part.to_vec() }
+    }
+
     /// Test and validation rows by seed, from each class its share.
     fn split(&self, settings: &Settings) -> Result<Parts, Refusal> {
         let all: Vec<usize> = (0..self.tables.rows).collect();
@@ -228,8 +238,8 @@ impl Source<'_> {
             test.sort_unstable();
         }
         let mut validation = Vec::new();
-        if let Some(early) = &settings.early {
-            (train, validation) = self.part(&train, early.validation_fraction, settings.seed, VALIDATION_SPLIT)?;
+        if let Some(share) = settings.validation_share {
+            (train, validation) = self.part(&train, share, settings.seed, VALIDATION_SPLIT)?;
         }
         Ok(Parts { train, validation, test })
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Refusal;
 use crate::random::Random;
+use crate::settings::Objective;
 
 /// A leaderboard of more trials fits into no status.
 const MAX_TRIALS: u32 = 500;
@@ -12,6 +13,9 @@ const MAX_TRIALS: u32 = 500;
 const MAX_RANGES: usize = 32;
 /// Purpose of the random numbers of the first trial, far from those of a training's epochs.
 const FIRST_TRIAL: u64 = 1 << 40;
+/// What judges the trials is held out of the rows that would train, as early stopping holds it out: the rows that test the
+/// best one must not have chosen it.
+const VALIDATION_SPLIT: f64 = 0.1;
 
 /// A search that can be made.
 #[derive(Clone, Debug)]
@@ -46,7 +50,7 @@ impl Ladder {
         search.ranges.iter().try_for_each(|(field, range)| check(field, range))?;
         let epochs = request.model_train.epochs.max(1);
         let last = search.trials.next_power_of_two().ilog2().min(epochs.ilog2());
-        let (metric, judges_best) = (metric(&search)?, request.model_train.early_stopping.is_some());
+        let (metric, judges_best) = (metric(&search, request)?, request.model_train.early_stopping.is_some());
         let ladder = Self { search, metric, epochs, last, judges_best };
         ladder.request(request, &ladder.parameters(0)).map(|_| ladder)
     }
@@ -73,12 +77,16 @@ impl Ladder {
         self.search.ranges.iter().map(|(field, range)| (field.clone(), pick(range, &mut random))).collect()
     }
 
-    /// The request of a trial with these values.
+    /// The request of a trial with these values. It says what is held out, so that it trains the same model by itself.
     pub fn request(&self, request: &TrainingRequest, parameters: &Parameters) -> Result<TrainingRequest, Refusal> {
         let wrong = |error: serde_json::Error| Refusal::request(format!("`search.ranges`: {error}"));
         let mut trial = serde_json::to_value(TrainingRequest { search: None, ..request.clone() }).map_err(wrong)?;
         parameters.iter().for_each(|(field, value)| set(&mut trial, field, value.clone()));
-        serde_json::from_value(trial).map_err(wrong)
+        let mut trial: TrainingRequest = serde_json::from_value(trial).map_err(wrong)?;
+        if trial.model_train.early_stopping.is_none() {
+            trial.dataset.validation_split.get_or_insert(VALIDATION_SPLIT);
+        }
+        Ok(trial)
     }
 
     /// `auc`, `accuracy` or `loss`.
@@ -112,8 +120,9 @@ impl Ladder {
     }
 }
 
-fn metric(search: &Search) -> Result<Metric, Refusal> {
+fn metric(search: &Search, request: &TrainingRequest) -> Result<Metric, Refusal> {
     match search.metric.as_deref() {
+        None if Objective::of(request) == Some(Objective::Classification) => Ok(Metric::Auc),
         None | Some("loss") => Ok(Metric::Loss),
         Some("auc") => Ok(Metric::Auc),
         Some("accuracy") => Ok(Metric::Accuracy),
@@ -232,6 +241,29 @@ mod tests {
     }
 
     #[test]
+    fn where_no_metric_is_named_the_objective_has_one() {
+        for (objective, metric) in [("classification", "auc"), ("regression", "loss"), ("anomaly-detection", "loss")] {
+            let mut request = request(search());
+            request.model.objective = objective.into();
+            assert_eq!(Ladder::of(&request).unwrap().metric(), metric, "{objective}");
+        }
+    }
+
+    #[test]
+    fn the_rows_that_test_the_best_do_not_choose_it() {
+        let trial = |change: fn(&mut TrainingRequest)| {
+            let mut request = request(search());
+            change(&mut request);
+            let ladder = Ladder::of(&request).unwrap();
+            ladder.request(&request, &ladder.parameters(0)).unwrap().dataset.validation_split
+        };
+        assert_eq!(trial(|_| {}), Some(VALIDATION_SPLIT));
+        assert_eq!(trial(|request| request.dataset.validation_split = Some(0.3)), Some(0.3));
+        // It holds rows out by itself.
+        assert_eq!(trial(|request| request.model_train.early_stopping = Some(Default::default())), None);
+    }
+
+    #[test]
     fn what_cannot_be_searched_is_refused_by_name() {
         for (field, range, word) in [
             ("model_train.epochs", json!({ "int": [1, 2] }), "halving"),
@@ -259,6 +291,9 @@ mod tests {
         let epoch = |val_loss, val_auc| Epoch { val_loss, val_auc: Some(val_auc), ..Default::default() };
         let history = [epoch(0.3, 0.9), epoch(0.5, 0.7)];
         let mut request = request(search());
+        let ladder = Ladder::of(&request).unwrap();
+        assert_eq!((ladder.score(&history).unwrap(), ladder.shown(0.7)), (0.7, 0.7));
+        request.search.as_mut().unwrap().metric = Some("loss".into());
         let ladder = Ladder::of(&request).unwrap();
         assert_eq!((ladder.score(&history).unwrap(), ladder.shown(-0.5)), (-0.5, 0.5));
         request.model_train.early_stopping = Some(Default::default());

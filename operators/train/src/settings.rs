@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub early: Option<EarlyStopping>,
     pub class_weight: Option<ClassWeight>,
     pub test_share: f64,
+    /// Of the rows that are left, where some are held out to judge each epoch.
+    pub validation_share: Option<f64>,
 }
 
 impl Settings {
@@ -79,6 +81,7 @@ impl Settings {
             early: train.early_stopping.clone(),
             class_weight: class_weight(request, objective)?,
             test_share: request.dataset.train_test_split,
+            validation_share: validation_share(request)?,
         })
     }
 }
@@ -161,6 +164,20 @@ fn early_stopping(early: &EarlyStopping) -> Result<(), Refusal> {
         ("model_train.early_stopping.min_delta", early.min_delta >= 0.0, "0 or more".into()),
         ("model_train.early_stopping.validation_fraction", share > 0.0 && share < 1.0, "between 0 and 1".into()),
     ])
+}
+
+/// What early stopping holds out, or what the data set says.
+fn validation_share(request: &TrainingRequest) -> Result<Option<f64>, Refusal> {
+    let Some(share) = request.dataset.validation_split else {
+        return Ok(request.model_train.early_stopping.as_ref().map(|early| early.validation_fraction));
+    };
+    if request.model_train.early_stopping.is_some() {
+        let what = "`model_train.early_stopping.validation_fraction` says what judges the epochs";
+        return Err(Refusal::request(format!("{what}; take `dataset.validation_split` out of the request")));
+    }
+    let range = "a share of the rows that do not test, between 0 and 1".into();
+    refuse_first(&[("dataset.validation_split", share > 0.0 && share < 1.0, range)])?;
+    Ok(Some(share))
 }
 
 fn refuse_first(bounds: &[Bound]) -> Result<(), Refusal> {

@@ -13,6 +13,7 @@ use lunapark_schemas::{Message, Position, TopicPartition};
 use lunapark_topics::{Log, LogError};
 
 use crate::audit::scan::Scan;
+use crate::labels::KeyHash;
 
 /// The tasks that have ended, by partition.
 pub(crate) struct Book {
@@ -20,16 +21,15 @@ pub(crate) struct Book {
     pages: Mutex<HashMap<i32, Page>>,
 }
 
-/// What was read of one partition.
+/// What was read of one partition. Statuses are kept for ever, so names and positions are known by 16 bytes each.
 #[derive(Default)]
 struct Page {
     /// Where to read on.
     next: i64,
-    ended: HashSet<String>,
-    /// Tasks of which nothing more follows: a search is answered long before.
-    finished: HashSet<String>,
+    /// Tasks that have ended, and whether nothing more follows: a search is answered long before.
+    ended: HashMap<KeyHash, bool>,
     /// Positions of the messages that are answered.
-    answered: HashSet<String>,
+    answered: HashSet<KeyHash>,
 }
 
 impl Book {
@@ -67,8 +67,7 @@ impl Book {
             *page = Page::default();
         }
         page.next = news.next;
-        page.ended.extend(news.ended);
-        page.finished.extend(news.finished);
+        news.ended.into_iter().for_each(|(task, finished)| page.end(task, finished));
         page.answered.extend(news.answered);
     }
 
@@ -76,26 +75,23 @@ impl Book {
     pub(crate) fn note(&self, message: &Position, task_id: &str, terminal: bool) {
         let mut pages = self.pages();
         let page = pages.entry(message.partition).or_default();
-        page.ended.insert(task_id.to_owned());
-        if terminal {
-            page.finished.insert(task_id.to_owned());
-        }
-        page.answered.insert(message.to_string());
+        page.end(hash(task_id), terminal);
+        page.answered.insert(hash(&message.to_string()));
     }
 
     /// Whether this message is answered.
     pub(crate) fn answered(&self, message: &Position) -> bool {
-        self.pages().get(&message.partition).is_some_and(|page| page.answered.contains(&message.to_string()))
+        self.pages().get(&message.partition).is_some_and(|page| page.answered.contains(&hash(&message.to_string())))
     }
 
     /// Whether a task of this partition has ended.
     pub(crate) fn ended(&self, partition: i32, task_id: &str) -> bool {
-        self.pages().get(&partition).is_some_and(|page| page.ended.contains(task_id))
+        self.pages().get(&partition).is_some_and(|page| page.ended.contains_key(&hash(task_id)))
     }
 
     /// Whether a task of this partition has a terminal status: a search that goes on has none.
     pub(crate) fn finished(&self, partition: i32, task_id: &str) -> bool {
-        self.pages().get(&partition).is_some_and(|page| page.finished.contains(task_id))
+        self.pages().get(&partition).is_some_and(|page| page.ended.get(&hash(task_id)) == Some(&true))
     }
 
     fn pages(&self) -> MutexGuard<'_, HashMap<i32, Page>> {
@@ -108,13 +104,37 @@ impl Page {
     fn take(&mut self, message: &Message<'_>) {
         let Some(Ok(status)) = message.value.map(serde_json::from_slice::<TrainingStatus>) else { return };
         let source = message.headers.get_str(SOURCE);
-        self.answered.extend(source.map(str::to_owned));
+        self.answered.extend(source.map(hash));
         let terminal = status.task_status.terminal();
-        if terminal {
-            self.finished.insert(status.task_id.clone());
-        }
         if terminal || source.is_some() {
-            self.ended.insert(status.task_id);
+            self.end(hash(&status.task_id), terminal);
         }
+    }
+
+    /// A task that is finished stays so.
+    fn end(&mut self, task: KeyHash, finished: bool) {
+        *self.ended.entry(task).or_default() |= finished;
+    }
+}
+
+fn hash(name: &str) -> KeyHash {
+    KeyHash::of(name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_is_answered_before_it_is_finished_and_stays_finished() {
+        let (book, request) = (Book::new("training.status".into()), TopicPartition::new("training.requests", 3).at(7));
+        let known = |task: &str| (book.ended(3, task), book.finished(3, task));
+        assert_eq!((known("search"), book.answered(&request)), ((false, false), false));
+        book.note(&request, "search", false);
+        assert_eq!((known("search"), book.answered(&request)), ((true, false), true));
+        book.note(&TopicPartition::new("training.trials", 3).at(1), "search", true);
+        book.note(&TopicPartition::new("training.trials", 3).at(2), "search", false);
+        assert_eq!((known("search"), known("searc"), book.ended(2, "search")), ((true, true), (false, false), false));
+        assert!(!book.answered(&TopicPartition::new("training.trials", 3).at(7)));
     }
 }

@@ -22,6 +22,9 @@ pub(super) struct Claim {
     /// How often a checkpoint was gone on from.
     #[serde(default)]
     pub(super) resumed: u32,
+    /// Which task a worker took first, and when, in milliseconds since 1970: the rungs of a trial share a claim.
+    #[serde(default)]
+    begun: Option<(String, i64)>,
     /// What an open `topic://` path means.
     #[serde(default)]
     range: Option<(String, TopicRange)>,
@@ -38,6 +41,17 @@ impl Claim {
     pub(super) fn take_up(&mut self) {
         self.crashes = self.crashes.saturating_add(u32::from(self.open));
         self.open = true;
+    }
+
+    /// When a worker took this task first: now, unless a try before took it.
+    pub(super) fn begun(&mut self, task_id: &str, now: i64) -> i64 {
+        match &self.begun {
+            Some((of, at)) if of == task_id => *at,
+            _ => {
+                self.begun = Some((task_id.to_owned(), now));
+                now
+            }
+        }
     }
 
     /// Refuses a request that has ended too many workers.
@@ -70,6 +84,14 @@ fn too_often(crashes: u32) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_has_begun_with_its_first_try() {
+        let mut claim = Claim::default();
+        assert_eq!(claim.begun("t/rung-0", 5), 5);
+        let mut again: Claim = serde_json::from_slice(&serde_json::to_vec(&claim).unwrap()).unwrap();
+        assert_eq!((again.begun("t/rung-0", 9), again.begun("t/rung-1", 11)), (5, 11));
+    }
 
     #[test]
     fn a_range_holds_for_its_own_path_alone() {

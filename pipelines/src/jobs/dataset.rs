@@ -1,20 +1,26 @@
 //! Data sets: from the request's path to tables, of files, objects and topics that the configuration allows.
 
 use std::fs::File;
-use std::io::{Cursor, Write as _};
+use std::io::{self, Cursor, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
 use lunapark_schemas::training::{Dataset, TopicRange, TrainingRequest};
 use lunapark_stores::Address;
+use lunapark_stores::artifacts::digest_of;
 use lunapark_tables::{Kind, ReadOptions, Table, TableError};
 use lunapark_topics::Log;
 use lunapark_train::{Refusal, Tables};
+use sha2::{Digest, Sha256};
 
 use super::JobSettings;
 use super::fault::Fault;
 use super::slices::{self, Slices};
+
+/// Bytes that are hashed between two looks at whether they still count.
+const HASHED_BYTES: usize = 1 << 18;
 
 /// Folders and `s3://` prefixes in which data sets may lie, or copies of models.
 #[derive(Clone, Debug, Default)]
@@ -59,42 +65,32 @@ pub(super) fn range_of(dataset: &Dataset, log: &dyn Log) -> Result<Option<TopicR
     }
 }
 
+/// A data set in memory.
+pub(super) struct Loaded {
+    pub(super) tables: Tables,
+    /// SHA-256 of the file or object; of a range of a topic, of its lines.
+    pub(super) digest: String,
+}
+
+/// Rows, how many there are beside them that nobody gave a label, and the digest of them all.
+type Rows = (Vec<RecordBatch>, u64, String);
+
 /// Reads the data set of a request.
 pub(super) fn load(
     request: &TrainingRequest,
     settings: &JobSettings,
     range: Option<&TopicRange>,
     log: &dyn Log,
-) -> Result<Tables, Fault> {
-    check_storage(&request.dataset)?;
-    let (batches, unlabelled) = match range {
+) -> Result<Loaded, Fault> {
+    let (batches, unlabelled, digest) = match range {
         Some(range) => of_topic(range, &request.dataset, log, settings)?,
-        None => (of_table(open(&request.dataset, settings)?, &request.dataset, settings)?, 0),
+        None => of_path(&request.dataset, settings)?,
     };
-    Ok(Tables::from_batches(&batches, request)?.without_unlabelled(unlabelled))
+    Ok(Loaded { tables: Tables::from_batches(&batches, request)?.without_unlabelled(unlabelled), digest })
 }
 
-/// What the request says of the storage must be what its path says.
-fn check_storage(dataset: &Dataset) -> Result<(), Refusal> {
-    let is = match &dataset.path {
-        path if path.starts_with("topic://") => "topic",
-        path if path.starts_with("s3://") => "s3",
-        _ => "local",
-    };
-    match dataset.storage_type.as_deref() {
-        None => Ok(()),
-        Some(said) if said == is => Ok(()),
-        Some(said @ ("local" | "s3" | "topic")) => Err(Refusal::request(format!(
-            "`dataset.storage_type` is `{said}` and `dataset.path` `{}` is {is}; make them agree, or leave the first out",
-            dataset.path
-        ))),
-        Some(said) => Err(Refusal::request(format!(
-            "`dataset.storage_type` is `{said}`: data sets are read from `local`, `s3` and `topic`"
-        ))),
-    }
-}
-
-fn open(dataset: &Dataset, settings: &JobSettings) -> Result<Table, Fault> {
+/// The rows of a file or object.
+fn of_path(dataset: &Dataset, settings: &JobSettings) -> Result<Rows, Fault> {
     let kind = dataset.format.as_deref().map(str::parse::<Kind>).transpose();
     let kind = kind.map_err(|what| Refusal::request(format!("`dataset.format`: {what}")))?;
     let options = ReadOptions { kind, ..Default::default() };
@@ -102,12 +98,15 @@ fn open(dataset: &Dataset, settings: &JobSettings) -> Result<Table, Fault> {
     match &address {
         Address::File(path) => {
             let file = settings.allowed.file(path).ok_or_else(|| not_allowed(&dataset.path))?;
-            Ok(Table::open(&file, options).map_err(unreadable)?)
+            let read = || of_table(Table::open(&file, options).map_err(unreadable)?, dataset, settings);
+            let (batches, digest) = beside_its_digest(&file, read)?;
+            Ok((batches, 0, digest))
         }
         Address::S3 { .. } if !settings.allowed.object(&dataset.path) => Err(not_allowed(&dataset.path).into()),
         Address::S3 { .. } => {
             let bytes = lunapark_stores::read(&address, &settings.s3)?;
-            Ok(of_object(&dataset.path, &bytes, options)?)
+            let batches = of_table(of_object(&dataset.path, &bytes, options)?, dataset, settings)?;
+            Ok((batches, 0, digest_of(&bytes)))
         }
     }
 }
@@ -122,6 +121,31 @@ fn not_allowed(path: &str) -> Refusal {
 
 fn unreadable(error: TableError) -> Refusal {
     Refusal::data(format!("the data set cannot be read: {error}"))
+}
+
+/// Hashes a file while it is read; what cannot be read is not hashed to its end, which may be far.
+fn beside_its_digest<T>(file: &Path, read: impl FnOnce() -> Result<T, Refusal>) -> Result<(T, String), Refusal> {
+    let vain = AtomicBool::new(false);
+    let (read, digest) = std::thread::scope(|scope| {
+        let digest = scope.spawn(|| digest_of_file(file, &vain));
+        let read = read();
+        vain.store(read.is_err(), Ordering::Release);
+        (read, digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let unreadable =
+        |error: io::Error| Refusal::data(format!("the data set cannot be read: {}: {error}", file.display()));
+    Ok((read?, digest.map_err(unreadable)?))
+}
+
+fn digest_of_file(path: &Path, vain: &AtomicBool) -> io::Result<String> {
+    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; HASHED_BYTES]);
+    while !vain.load(Ordering::Acquire) {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Some formats are read from their end: the object becomes a file that has no name.
@@ -139,21 +163,17 @@ fn of_object(address: &str, bytes: &[u8], options: ReadOptions) -> Result<Table,
     table
 }
 
-/// The rows of a range, and how many records it has beside them that nobody gave a label.
-fn of_topic(
-    range: &TopicRange,
-    dataset: &Dataset,
-    log: &dyn Log,
-    settings: &JobSettings,
-) -> Result<(Vec<RecordBatch>, u64), Fault> {
+/// The rows of a range.
+fn of_topic(range: &TopicRange, dataset: &Dataset, log: &dyn Log, settings: &JobSettings) -> Result<Rows, Fault> {
     let mut slices = Slices::new(settings.max_dataset_bytes);
     slices.read(range, dataset, log)?;
-    let unlabelled = slices.unlabelled;
+    let (unlabelled, lines) = (slices.unlabelled, slices.lines());
+    let digest = digest_of(&lines);
     let options = ReadOptions { kind: Some(Kind::Ndjson), ..Default::default() };
-    let table = Table::pipe(Cursor::new(slices.lines()), &slices::address(range), options).map_err(unreadable)?;
+    let table = Table::pipe(Cursor::new(lines), &slices::address(range), options).map_err(unreadable)?;
     let columns: Vec<usize> = (0..table.schema().fields().len()).collect();
     let numbers = integers(table.schema(), &columns);
-    Ok((collect(table, &columns, &numbers, settings)?, unlabelled))
+    Ok((collect(table, &columns, &numbers, settings)?, unlabelled, digest))
 }
 
 fn of_table(table: Table, dataset: &Dataset, settings: &JobSettings) -> Result<Vec<RecordBatch>, Refusal> {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::fault::Fault;
 use super::{Shared, slices};
 use crate::clock;
+use crate::version::code_version;
 
 /// What a record needs beside its value: key, headers, frame.
 const RECORD_ROOM: usize = 4096;
@@ -41,12 +42,14 @@ pub(super) struct Made {
     pub(super) evaluation: BTreeMap<String, f64>,
     pub(super) history: Vec<Epoch>,
     pub(super) dataset: DatasetReport,
+    #[serde(default)]
+    dataset_digest: Option<String>,
     pictures: Vec<(String, String)>,
 }
 
 impl Made {
     /// Stores the artifact. Nothing names it yet: where this worker dies now, another one makes the same bytes.
-    pub(super) fn store(shared: &Shared, trained: &Trained) -> Result<Self, Fault> {
+    pub(super) fn store(shared: &Shared, trained: &Trained, dataset_digest: Option<&str>) -> Result<Self, Fault> {
         let Stored { digest, address } = shared.shelf.put(&trained.artifact)?;
         // What is not finite cannot be read back.
         let finite = trained.evaluation.iter().filter(|(_, value)| value.is_finite());
@@ -58,6 +61,7 @@ impl Made {
             evaluation: finite.map(|(name, value)| (name.clone(), *value)).collect(),
             history: trained.history.clone(),
             dataset: trained.dataset.clone(),
+            dataset_digest: dataset_digest.map(str::to_owned),
             pictures: trained.pictures.clone(),
         })
     }
@@ -87,7 +91,7 @@ pub(super) fn register(shared: &Shared, task: &Registered<'_>, made: &Made) -> R
         request: Some(task.request_position.to_owned()),
         dataset: Some(cut(dataset)),
         file: None,
-        code_version: env!("CARGO_PKG_VERSION").to_owned(),
+        code_version: code_version(),
     };
     let entry = ModelVersion {
         name: request.model.name.clone(),
@@ -103,7 +107,7 @@ pub(super) fn register(shared: &Shared, task: &Registered<'_>, made: &Made) -> R
         metrics: made.evaluation.clone(),
         digest: made.digest.clone(),
         artifact: made.address.clone(),
-        dataset_digest: None,
+        dataset_digest: made.dataset_digest.clone(),
         lineage,
         created_at: clock::now_millis(),
     };

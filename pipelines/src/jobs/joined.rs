@@ -7,7 +7,6 @@
 use arrow_array::{Array, FixedSizeListArray, RecordBatch};
 use lunapark_schemas::Message;
 use lunapark_schemas::inference::{Limits, is_json, own_columns};
-use lunapark_schemas::labels::Class;
 use lunapark_schemas::rows::f64_values;
 use lunapark_schemas::training::Dataset;
 use lunapark_train::Refusal;
@@ -43,15 +42,16 @@ impl Labels {
         }
         if let Some(what) = &book.first_broken {
             let what = format!("{} records of the topic of labels are none, first {what}", book.broken);
-            return Err(Refusal::data(format!("{what}; write {{\"label\": 0 or 1}} under the event's key")));
+            let advice = "write {\"label\": …} with a number or a word under the event's key";
+            return Err(Refusal::data(format!("{what}; {advice}")));
         }
         let weights = dataset.weights.as_deref() == Some(WEIGHT);
         Ok(Self { book, weights, labelled: 0, unlabelled: 0 })
     }
 
     /// Label and weight of an event; counts whether it has one.
-    fn of(&mut self, key: Option<&[u8]>) -> Option<(Class, f64)> {
-        let found = key.and_then(|key| self.book.get(KeyHash::of(key)));
+    fn of(&mut self, key: Option<&[u8]>) -> Option<(Value, f64)> {
+        let found = key.and_then(|key| self.book.value(KeyHash::of(key)));
         match found {
             Some(_) => self.labelled += 1,
             None => self.unlabelled += 1,
@@ -60,10 +60,9 @@ impl Labels {
     }
 
     /// The columns to be put into a row.
-    fn columns(&self, (class, weight): (Class, f64)) -> Vec<(&'static str, Value)> {
-        let label = (LABEL, Value::from(u8::from(class)));
+    fn columns(&self, (label, weight): (Value, f64)) -> Vec<(&'static str, Value)> {
         let weight = self.weights.then(|| (WEIGHT, Value::from(weight)));
-        std::iter::once(label).chain(weight).collect()
+        std::iter::once((LABEL, label)).chain(weight).collect()
     }
 }
 
@@ -168,11 +167,12 @@ mod tests {
         Ok(lines)
     }
 
-    /// Labels of the keys `s` (weight 2) and `b`.
+    /// Labels of the keys `s` (weight 2) and `b`, and of others.
     fn labels(weights: Option<&str>) -> Labels {
-        let mut book = LabelBook::new(10);
+        let mut book = LabelBook::of_any(10);
         let mut messages = Messages::new();
-        for (key, value) in [("s", "{\"label\":1,\"weight\":2}"), ("b", "{\"label\":0}")] {
+        let records = [("s", "1,\"weight\":2"), ("b", "0"), ("top", "\"top\""), ("energy", "12.5")];
+        for (key, value) in records.map(|(key, label)| (key, format!("{{\"label\":{label}}}"))) {
             let at = At { topic: "labels", partition: 0, offset: 0, timestamp: 0 };
             messages.push(at, Some(key.as_bytes()), Some(value.as_bytes()), std::iter::empty());
         }
@@ -223,6 +223,8 @@ mod tests {
         assert_eq!(lines(&records, Some(labels(None))).unwrap(), expected);
         let weighted = lines(&records[3..], Some(labels(Some("weight")))).unwrap();
         assert_eq!(weighted, ["{\"x\":5,\"label\":0,\"weight\":1.0}", "1 0"]);
+        let others = lines(&[(Some("top"), "{\"x\":6}"), (Some("energy"), "{\"x\":7}")], Some(labels(None))).unwrap();
+        assert_eq!(others, ["{\"x\":6,\"label\":\"top\"}", "{\"x\":7,\"label\":12.5}", "2 0"]);
         let twice = lines(&[(Some("s"), "{\"x\":1,\"label\":0}")], Some(labels(None))).unwrap_err();
         assert!(twice.contains("column \"label\" of its own"), "{twice}");
         let refused = Labels::new(LabelBook::new(1), &dataset("truth", None)).map(drop).unwrap_err();

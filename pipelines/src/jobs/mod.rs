@@ -28,6 +28,7 @@ mod searches;
 mod seats;
 mod shelf;
 mod slices;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lunapark_schemas::training::TrainingStatus;
 use lunapark_topics::{LogError, Writer};
+use lunapark_train::Progress;
 
 use super::Shared;
 
@@ -11,6 +12,14 @@ use super::Shared;
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
 /// A word that is not acknowledged by then is left to its fate: work does not wait for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Seconds to the last step at the pace of this try, which has worked for so long: the steps of those before it took time
+/// that is not counted here.
+pub(super) fn seconds_left(progress: &Progress, worked: Duration) -> f64 {
+    let made = progress.step.saturating_sub(progress.steps_before).max(1) as f64;
+    let left = progress.steps.saturating_sub(progress.step) as f64;
+    left * worked.as_secs_f64() / made
+}
 
 /// Tells how far a task is.
 pub(super) struct Teller<'a> {
@@ -48,5 +57,21 @@ impl<'a> Teller<'a> {
         };
         writer.produce(&event.record(Some(at.partition)))?;
         writer.flush(PATIENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_after_a_resume_takes_the_time_of_the_steps_since() {
+        let progress = |step, steps_before| Progress { step, steps: 1000, steps_before, ..Default::default() };
+        let worked = Duration::from_secs(10);
+        assert_eq!(seconds_left(&progress(200, 0), worked), 40.0);
+        // 10 seconds for the last hundred of 900.
+        assert_eq!(seconds_left(&progress(900, 800), worked), 10.0);
+        assert_eq!(seconds_left(&progress(800, 800), worked), 2000.0, "not one step yet: no faster than this");
+        assert_eq!(seconds_left(&progress(1000, 800), worked), 0.0);
     }
 }

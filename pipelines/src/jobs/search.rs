@@ -18,6 +18,7 @@ use super::ending::{self, Made, Registered};
 use super::job::Task;
 use super::searches::Ends;
 use super::shelf::Folder;
+use super::storage;
 use super::thread::{Halt, JobThread, Until};
 use crate::runner::Other;
 
@@ -31,6 +32,7 @@ impl JobThread<'_> {
     pub(super) fn publish(&mut self, request: &TrainingRequest) -> Result<Vec<Other>, Halt> {
         self.look_up()?;
         let ladder = Ladder::of(request)?;
+        storage::check(request)?;
         ending::check_save(self.shared, request)?;
         self.take_up()?;
         let assignment = self.assignment;
@@ -93,7 +95,7 @@ impl JobThread<'_> {
     /// Stores the model, and what is to be registered if it is the best; its digest.
     fn make(&mut self, job: Box<dyn Job>) -> Result<String, Halt> {
         let trained = job.finish()?;
-        let made = self.patiently(|| Made::store(self.shared, &trained))?;
+        let made = self.made(&trained)?;
         self.status.evaluation.clone_from(&made.evaluation);
         let text = serde_json::to_vec(&made).map_err(|error| unreadable(&error))?;
         self.patiently(|| self.shared.shelf.save(&self.assignment.folder, MADE, &text))?;

@@ -165,7 +165,7 @@ impl Slices {
 
     /// All labels, which must fit into the same memory.
     fn labels(&self, range: &TopicRange, dataset: &Dataset, log: &dyn Log) -> Result<Labels, Fault> {
-        let mut book = LabelBook::new(usize::try_from(self.most / LABEL_BYTES).unwrap_or(usize::MAX));
+        let mut book = LabelBook::of_any(usize::try_from(self.most / LABEL_BYTES).unwrap_or(usize::MAX));
         each(range, log, |message| {
             book.take(message);
             Ok(())

@@ -14,8 +14,8 @@ use super::claim::Claim;
 use super::ending::{Made, Registered};
 use super::fault::Fault;
 use super::job::{Assignment, Finish, Task};
-use super::progress::Teller;
-use super::{Shared, dataset, ending};
+use super::progress::{Teller, seconds_left};
+use super::{Shared, dataset, ending, storage};
 use crate::clock;
 use crate::runner::{Ended, Other};
 
@@ -66,7 +66,12 @@ pub(super) struct JobThread<'a> {
     teller: Teller<'a>,
     pub(super) status: TrainingStatus,
     claim: Claim,
+    /// When this try took the task; and how long before, in milliseconds, the first one did.
     started: Instant,
+    taken_at: i64,
+    earlier: Duration,
+    /// SHA-256 of the data set, once it is loaded.
+    pub(super) dataset_digest: Option<String>,
 }
 
 /// How far a job is trained.
@@ -79,9 +84,10 @@ pub(super) enum Until {
 
 impl<'a> JobThread<'a> {
     pub(super) fn new(shared: &'a Shared, assignment: &'a Assignment, left: &'a AtomicBool) -> Self {
+        let taken_at = clock::now_millis();
         let stats = TrainingStats {
             submitted: clock::rfc3339(assignment.submitted),
-            started: Some(clock::rfc3339(clock::now_millis())),
+            started: Some(clock::rfc3339(taken_at)),
             ..Default::default()
         };
         let status = TrainingStatus {
@@ -92,7 +98,8 @@ impl<'a> JobThread<'a> {
             ..Default::default()
         };
         let teller = Teller::new(shared, assignment.position.partition);
-        Self { shared, assignment, left, teller, status, claim: Claim::default(), started: Instant::now() }
+        let (claim, started, earlier, dataset_digest) = (Claim::default(), Instant::now(), Duration::ZERO, None);
+        Self { shared, assignment, left, teller, status, claim, started, taken_at, earlier, dataset_digest }
     }
 
     /// The end of the job; `None` where it was left.
@@ -135,12 +142,13 @@ impl<'a> JobThread<'a> {
     /// Trains one model and registers it.
     fn train(&mut self, request: &TrainingRequest) -> Result<Vec<Other>, Halt> {
         self.look_up()?;
+        storage::check(request)?;
         ending::check_save(self.shared, request)?;
         self.take_up()?;
         let range = self.range(request)?;
         let trained = self.trained(request, range.as_ref())?;
         self.look_up()?;
-        let made = self.patiently(|| Made::store(self.shared, &trained))?;
+        let made = self.made(&trained)?;
         let position = self.assignment.position.to_string();
         let task_id = &self.assignment.task_id;
         self.register(&Registered { task_id, request_position: &position, request, range: range.as_ref() }, &made)
@@ -156,8 +164,14 @@ impl<'a> JobThread<'a> {
     /// A job on its data set, at its last checkpoint.
     pub(super) fn load(&mut self, request: &TrainingRequest, range: Option<&TopicRange>) -> Result<Box<dyn Job>, Halt> {
         let shared = self.shared;
-        let tables = self.patiently(|| dataset::load(request, &shared.settings, range, &*shared.log))?;
-        self.start(request, tables)
+        let loaded = self.patiently(|| dataset::load(request, &shared.settings, range, &*shared.log))?;
+        self.dataset_digest = Some(loaded.digest);
+        self.start(request, loaded.tables)
+    }
+
+    /// Stores a model that was trained on the data set that is loaded.
+    pub(super) fn made(&self, trained: &Trained) -> Result<Made, Halt> {
+        self.patiently(|| Made::store(self.shared, trained, self.dataset_digest.as_deref()))
     }
 
     /// The task has become a version: the record of it, unless the catalog has it.
@@ -177,6 +191,9 @@ impl<'a> JobThread<'a> {
     pub(super) fn take_up(&mut self) -> Result<(), Halt> {
         self.claim = self.patiently(|| Claim::load(&self.shared.shelf, &self.assignment.folder))?;
         self.claim.take_up();
+        let begun = self.claim.begun(&self.assignment.task_id, self.taken_at);
+        self.earlier = Duration::from_millis(u64::try_from(self.taken_at - begun).unwrap_or_default());
+        self.status.stats.started = Some(clock::rfc3339(begun));
         self.save_claim()?;
         self.status.stats.resumed = self.claim.resumed;
         self.claim.check(self.shared.settings.max_crashes)?;
@@ -253,7 +270,8 @@ impl<'a> JobThread<'a> {
     }
 
     pub(super) fn work(&mut self, job: &mut dyn Job, until: &Until) -> Result<(), Halt> {
-        let mut saved = Instant::now();
+        let began = Instant::now();
+        let mut saved = began;
         let mut epochs = job.history().len();
         loop {
             if self.left.load(Ordering::Acquire) {
@@ -272,7 +290,7 @@ impl<'a> JobThread<'a> {
             let grown = job.history().len() > epochs;
             if self.teller.due() && (grown || self.started.elapsed() > SLICE) {
                 epochs = job.history().len();
-                self.tell(&progress, job);
+                self.tell(&progress, job, began.elapsed());
             }
         }
     }
@@ -307,24 +325,22 @@ impl<'a> JobThread<'a> {
     }
 
     /// The last epoch alone travels with progress: the whole history comes with the end.
-    fn tell(&mut self, progress: &Progress, job: &dyn Job) {
+    fn tell(&mut self, progress: &Progress, job: &dyn Job, worked: Duration) {
         self.stamp();
-        let left = progress.steps.saturating_sub(progress.step) as f64;
-        let per_step = self.started.elapsed().as_secs_f64() / progress.step.max(1) as f64;
         self.status.progress = Some(TrainingProgress {
             epoch: progress.epoch,
             epochs: progress.epochs,
             step: progress.step,
             steps: progress.steps,
             samples_per_second: progress.samples_per_second,
-            eta_seconds: left * per_step,
+            eta_seconds: seconds_left(progress, worked),
         });
         self.status.history = job.history().last().cloned().into_iter().collect();
         self.teller.tell(&self.status);
     }
 
     fn stamp(&mut self) {
-        self.status.stats.elapsed_seconds = self.started.elapsed().as_secs_f64();
+        self.status.stats.elapsed_seconds = (self.earlier + self.started.elapsed()).as_secs_f64();
     }
 }
 

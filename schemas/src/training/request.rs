@@ -43,7 +43,7 @@ pub struct ModelSpec {
     /// A model to start from; not used by the trainers of tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// `s3`, `local` or `hugging_face_hub`.
+    /// `s3`, `local` or `hugging_face_hub`; where there is a path, what the path is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_type: Option<String>,
     /// `classification`, `regression` or `anomaly-detection`.
@@ -155,7 +155,7 @@ pub enum ClassWeight {
 pub struct Dataset {
     /// File, object or `topic://NAME?from=…&to=…`.
     pub path: String,
-    /// `local`, `s3` or `topic`.
+    /// `local`, `s3` or `topic`: what the path is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_type: Option<String>,
     /// `parquet`, `csv`, `arrow` or `ndjson`; found out where absent.
@@ -174,6 +174,11 @@ pub struct Dataset {
     /// Share of the rows that only tests the trained model.
     #[serde(default = "a_fifth")]
     pub train_test_split: f64,
+    /// Share of the other rows that does not train and judges each epoch. Early stopping has a share of its own instead
+    /// (`validation_fraction`). Where absent, the rows that test judge the epochs, too; but a search, which chooses by
+    /// them, holds out a tenth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_split: Option<f64>,
 }
 
 /// Names of columns.
@@ -190,7 +195,7 @@ fn a_fifth() -> f64 {
 pub struct ModelSave {
     /// Folder, or address in an object store.
     pub path: String,
-    /// `s3` or `local`.
+    /// `s3` or `local`: what the path is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_type: Option<String>,
 }

@@ -13,14 +13,15 @@ use crate::Event;
 pub type Parameters = BTreeMap<String, Value>;
 
 /// A search for the best values of some fields of `model_train` and `model.architecture`, by successive halving: all
-/// trials begin, and after each rung the better half goes on.
+/// trials begin, and after each rung the better half goes on. Rows held out of those that train choose it, by
+/// `dataset.validation_split` or early stopping; those that test have no part in it, so that the evaluation is fair.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
     /// The budget: so many trials begin.
     pub trials: u32,
-    /// What is compared on the held-out rows: `auc`, `accuracy` or `loss`. Where absent, `auc` of two classes, `accuracy`
-    /// of more, `loss` of anything else.
+    /// What is compared on the held-out rows: `auc` (of more than two classes the mean of each one's against all
+    /// others), `accuracy` or `loss`. Where absent, `auc` of a classification, `loss` of anything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
     /// Where the values are looked for, by the field's path, such as `model_train.optimizer.init_lr`.

@@ -84,13 +84,13 @@ impl TaskStatus {
 pub struct TrainingStats {
     /// When the request was sent, RFC 3339.
     pub submitted: String,
-    /// When a worker took it.
+    /// When a worker first took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<String>,
-    /// Seconds since a worker took it.
+    /// Seconds since a worker first took it, also those in which none was at it.
     #[serde(default)]
     pub elapsed_seconds: f64,
     /// How often a checkpoint was gone on from.
@@ -115,7 +115,8 @@ pub struct TrainingProgress {
     pub eta_seconds: f64,
 }
 
-/// What an epoch gave. `val_` is the part held out for early stopping, or without one the test part.
+/// What an epoch gave. `val_` is the validation part (of early stopping, a search, or `dataset.validation_split`), or
+/// without one the test part; of many rows some thousands, drawn by the seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Epoch {
     /// From 1.
@@ -127,7 +128,7 @@ pub struct Epoch {
     /// Share of held-out rows answered right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_accuracy: Option<f64>,
-    /// Area under the ROC curve of the held-out rows.
+    /// Area under the ROC curve of the held-out rows; of more than two classes the mean of each one's against the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub val_auc: Option<f64>,
     /// Learning rate at its end.
@@ -139,7 +140,7 @@ pub struct Epoch {
 pub struct DatasetReport {
     /// Rows that trained.
     pub samples_train: u64,
-    /// Rows held out of them for early stopping.
+    /// Rows held out of them to judge each epoch.
     #[serde(default)]
     pub samples_validation: u64,
     /// Rows that test.

@@ -48,12 +48,17 @@ fn a_search_finds_the_best_with_one_worker_and_one_partition(backend: Backend) {
         board.iter().filter(|row| row["epochs"] == 4).map(|row| row["metric"].as_f64().unwrap()).collect();
     assert!(metrics.is_sorted_by(|a, b| a >= b), "{metrics:?}");
     assert!(found["evaluation"]["auc"].as_f64().unwrap() > 0.9, "{found:#}");
-    // The values of the best alone make the same model.
+    // The values of the best alone make the same model, where the same rows are held out.
     let mut alone = request(&place, "alone", 16);
+    alone["dataset"]["validation_split"] = json!(0.1);
     alone["model_train"]["optimizer"]["init_lr"] = board[0]["parameters"]["model_train.optimizer.init_lr"].clone();
     alone["model_train"]["batch_size"] = board[0]["parameters"]["model_train.batch_size"].clone();
     send(&place, &[alone]);
-    assert_eq!(ended(&place, "alone")["model"]["digest"], found["model"]["digest"]);
+    let alone = ended(&place, "alone");
+    assert_eq!(alone["model"]["digest"], found["model"]["digest"]);
+    let held_out = ["samples_validation", "samples_test"].map(|part| found["dataset"][part].as_u64());
+    assert_eq!(held_out, [Some(150), Some(501)], "those that choose do not test: {found:#}");
+    assert_eq!(alone["dataset"], found["dataset"]);
     let listed = place.cli_json(&["train", "list"]);
     assert_eq!(listed.as_array().unwrap().len(), 2, "trials are no tasks of their own: {listed:#}");
     service.terminate().ok();

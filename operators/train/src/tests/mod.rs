@@ -5,6 +5,7 @@ mod measures;
 mod physics;
 mod refusals;
 mod resume;
+mod sorted;
 mod tasks;
 
 use std::sync::Arc;

@@ -96,6 +96,7 @@ fn requests_that_ask_for_what_is_not_there() {
         ("/model_train/class_weight", json!({ "2": 1.0 }), "names \"2\"; the label's classes are 0, 1"),
         ("/model_train/class_weight", json!({ "1": -1.0 }), "give each label a positive number"),
         ("/dataset/train_test_split", json!(1.0), "`dataset.train_test_split`"),
+        ("/dataset/validation_split", json!(0.0), "`dataset.validation_split` cannot be used; set it to a share"),
         ("/dataset/features", json!(["a", "a"]), "names \"a\" twice"),
         ("/dataset/features", json!(["a", "y"]), "\"y\" is a feature and the label"),
         ("/dataset/label", Value::Null, "set `dataset.label` to its column"),
@@ -104,6 +105,16 @@ fn requests_that_ask_for_what_is_not_there() {
         assert!(message.contains(says), "{path} = {value}: {message}");
         assert_eq!(kind, RefusalKind::Request, "{message}");
     }
+}
+
+#[test]
+fn two_shares_that_judge_the_epochs() {
+    let mut request = good();
+    request["dataset"]["validation_split"] = json!(0.2);
+    train(&request, &[table()]).unwrap();
+    request["model_train"]["early_stopping"] = json!({});
+    let message = train(&request, &[table()]).err().unwrap().message;
+    assert!(message.contains("take `dataset.validation_split` out"), "{message}");
 }
 
 #[test]

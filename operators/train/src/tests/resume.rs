@@ -31,13 +31,17 @@ fn undisturbed(threads: usize) -> Trained {
 fn disturbed() -> (Trained, usize) {
     let mut job = Box::new(start(&settings(1), None, 2).unwrap());
     let mut stops = 0;
-    while !job.step(Duration::ZERO).unwrap().done {
+    loop {
+        let progress = job.step(Duration::ZERO).unwrap();
+        assert_eq!(progress.steps_before, stops as u64, "a step a try");
+        if progress.done {
+            return (job.finish().unwrap(), stops);
+        }
         let checkpoint = job.checkpoint();
         job = Box::new(start(&settings(1), Some(&checkpoint), 1 + stops % 2).unwrap());
         assert_eq!(job.checkpoint(), checkpoint, "nothing changes by being resumed");
         stops += 1;
     }
-    (job.finish().unwrap(), stops)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{batch, floats, load, parse, physics, request, score, train};
 use crate::random::Random;
-use crate::{Tables, Trained, Trainer};
+use crate::{Ladder, Tables, Trained, Trainer};
 
 const ROWS: usize = 1200;
 
@@ -47,6 +47,10 @@ fn many_classes_by_words() {
     let output = &loaded.model.signature().outputs[0];
     assert_eq!((output.fields.join(" "), output.width), ("b qcd top".to_owned(), 3));
     assert_eq!(**loaded.model.signature(), trained.signature);
+    // The rows that test have judged the epochs, too.
+    let last = trained.history.last().unwrap();
+    let judged = last.val_auc.unwrap() - trained.evaluation["auc"];
+    assert!(judged.abs() < 1e-3 && (last.val_accuracy.unwrap() - trained.evaluation["accuracy"]).abs() < 1e-9);
     let probabilities = score(&loaded, &[100.0, 0.001, 104.0, 0.001, 102.0, 0.005]);
     for (row, class) in probabilities.chunks_exact(3).zip([2, 1, 0]) {
         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-6 && row[class] > 0.9, "{row:?}");
@@ -79,6 +83,20 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     let mut other = settings();
     other["seed"] = json!(4);
     assert!(classify(words(), other).artifact != one.artifact);
+}
+
+#[test]
+fn a_search_among_many_classes_compares_aucs() {
+    let mut request = request("classification", settings(), json!({ "path": "-", "label": "label" }));
+    request["search"] = json!({ "trials": 2, "ranges": { "model_train.seed": { "int": [1, 9] } } });
+    let (ladder, request) = (Ladder::of(&parse(&request)).unwrap(), parse(&request));
+    let trial = serde_json::to_value(ladder.request(&request, &ladder.parameters(0)).unwrap()).unwrap();
+    let (x, y, _) = blobs();
+    let trained = train(&trial, &[batch(vec![("x", floats(x)), ("label", words()), ("y", floats(y))])]).unwrap();
+    assert_eq!(ladder.metric(), "auc");
+    assert!(ladder.score(&trained.history).unwrap() > 0.99, "{:?}", trained.history);
+    let report = &trained.dataset;
+    assert_eq!((report.samples_train, report.samples_validation, report.samples_test), (864, 96, 240));
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn entry(
         dataset_digest: None,
         lineage: Lineage {
             file: Some(args.file.clone()),
-            code_version: env!("CARGO_PKG_VERSION").to_owned(),
+            code_version: crate::version::code_version(),
             ..Lineage::default()
         },
         created_at,

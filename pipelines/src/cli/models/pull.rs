@@ -77,7 +77,7 @@ fn entry(name: String, version: u32, pulled: &Pulled) -> ModelVersion {
         dataset_digest: None,
         lineage: Lineage {
             file: Some(format!("{}{}", encoders::HUB, card.source)),
-            code_version: env!("CARGO_PKG_VERSION").to_owned(),
+            code_version: crate::version::code_version(),
             ..Lineage::default()
         },
         created_at,

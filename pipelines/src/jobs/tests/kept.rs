@@ -29,7 +29,8 @@ impl Place {
 
     fn origin(&self, task: &str) -> SearchOrigin {
         let mut request = self.request(task, 2);
-        request["search"] = json!({ "trials": 2, "ranges": { "model_train.seed": { "int": [1, 1000] } } });
+        request["search"] =
+            json!({ "trials": 2, "metric": "loss", "ranges": { "model_train.seed": { "int": [1, 1000] } } });
         SearchOrigin {
             task_id: task.to_owned(),
             request_position: "training.requests/0/0".into(),
@@ -168,7 +169,8 @@ fn the_audit_sees_a_lost_search_beside_one_that_is_under_way() {
     };
     place.gate.store(0, Ordering::Release);
     let mut request = place.request("alive", 4);
-    request["search"] = json!({ "trials": 3, "ranges": { "model_train.seed": { "int": [1, 1000] } } });
+    request["search"] =
+        json!({ "trials": 3, "metric": "loss", "ranges": { "model_train.seed": { "int": [1, 1000] } } });
     place.send(&request, 0);
     let worker = place.worker("a");
     place.wait("a trial runs", |all| all.iter().any(|status| status.trial.is_some()).then_some(()));

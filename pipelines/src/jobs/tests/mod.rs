@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use lunapark_schemas::control::ControlRecord;
 use lunapark_schemas::training::{Epoch, TaskStatus, TrainingRequest, TrainingStatus};
 use lunapark_schemas::{Record, Signature, TopicPartition};
-use lunapark_stores::artifacts::ArtifactStore;
+use lunapark_stores::artifacts::{ArtifactStore, digest_of};
 use lunapark_stores::catalog::Catalog as _;
 use lunapark_topics::embedded::{self, EmbeddedOptions};
 use lunapark_topics::{Catalog, Log, LogError};
@@ -54,6 +54,7 @@ struct Running {
 
 struct Steps {
     done: usize,
+    before: usize,
     all: usize,
     seed: u64,
     history: Vec<Epoch>,
@@ -82,7 +83,7 @@ impl Trainer for Stepper {
         }
         let (gate, running) = (self.gate.clone(), self.running.clone());
         running.peak.fetch_max(running.now.fetch_add(1, Ordering::AcqRel) + 1, Ordering::AcqRel);
-        Ok(Box::new(Steps { done, all, seed: train.seed, history, gate, running }))
+        Ok(Box::new(Steps { done, before: done, all, seed: train.seed, history, gate, running }))
     }
 }
 
@@ -95,8 +96,9 @@ impl Job for Steps {
             let loss = (self.all - self.done) as f64 + self.seed as f64;
             self.history.push(Epoch { epoch: self.done as u32, loss, val_loss: loss, ..Default::default() });
         }
-        let (step, steps) = (self.done as u64, self.all as u64);
-        Ok(Progress { epoch: self.done as u32, step, steps, done: step == steps, ..Default::default() })
+        let [step, steps, steps_before] = [self.done, self.all, self.before].map(|count| count as u64);
+        let (epoch, done) = (self.done as u32, step == steps);
+        Ok(Progress { epoch, step, steps, steps_before, done, ..Default::default() })
     }
 
     fn history(&self) -> &[Epoch] {
@@ -305,6 +307,7 @@ fn a_request_becomes_one_version_and_a_repeated_one_is_filtered() {
     let versions = TopicCatalog::new(place.log.clone(), &place.topics).list().unwrap();
     assert_eq!((versions.len(), versions[0].digest.as_str()), (1, model.digest.as_str()));
     assert_eq!(versions[0].lineage.request.as_deref(), Some("training.requests/0/0"));
+    assert_eq!(versions[0].dataset_digest, Some(digest_of(csv().as_bytes())));
     let store = place.store();
     assert!(store.get(&model.digest).is_ok());
     let copied = ArtifactStore::open(&copy, &Default::default()).unwrap().get_named("model.safetensors").unwrap();
@@ -351,11 +354,21 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
     }
     let mut storage = place.request("storage", 3);
     storage["dataset"]["storage_type"] = json!("s3");
+    let mut hub = place.request("hub", 3);
+    hub["model"]["storage_type"] = json!("hugging_face_hub");
+    let mut copy = place.request("copy", 3);
+    copy["model_save"] = json!({ "path": place.folder.path().join("saved/copy"), "storage_type": "s3" });
     let mut save = place.request("save", 3);
     save["model_save"] = json!({ "path": place.folder.path().join("copy") });
     let mut panics = place.request("panics", 3);
     panics["model_train"]["batch_size"] = json!(13);
-    let more = [(storage, "storage_type"), (save, "train.save"), (panics, "panicked")];
+    let more = [
+        (storage, "dataset.storage_type"),
+        (hub, "model.storage_type"),
+        (copy, "model_save.storage_type"),
+        (save, "train.save"),
+        (panics, "panicked"),
+    ];
     more.iter().for_each(|(request, _)| place.send(request, 0));
     for broken in [&b"{\"model\""[..], b"", b"{}", b"[1,2]"] {
         place.send_bytes(broken, 0);
@@ -371,10 +384,10 @@ fn what_cannot_be_trained_fails_with_the_sentence_and_what_is_no_request_is_a_de
         let error = status.error.unwrap();
         assert!(error.contains(sentence), "{error}");
     }
-    let status = place.ended("training.requests/0/18");
+    let status = place.ended("training.requests/0/20");
     assert_eq!(status.task_status, TaskStatus::Succeeded);
     worker.end();
-    place.assert_proven([19, 14, 0, 5]);
+    place.assert_proven([21, 16, 0, 5]);
 }
 
 #[test]
@@ -385,12 +398,17 @@ fn a_job_that_is_left_goes_on_from_its_checkpoint_and_ends_with_the_same_bytes()
     let worker = place.worker("a");
     place.until_step("left", 10);
     worker.end();
+    let first = place.statuses();
+    let begun = first.iter().find_map(|status| status.stats.started.clone());
+    let worked = first.iter().map(|status| status.stats.elapsed_seconds).fold(0.0, f64::max);
     place.gate.store(usize::MAX, Ordering::Release);
     place.send(&place.request("whole", 30), 0);
     let worker = place.worker("b");
     let [left, whole] = ["left", "whole"].map(|task| place.ended(task));
     worker.end();
     assert_eq!((left.stats.resumed, whole.stats.resumed), (1, 0));
+    assert!(begun.is_some() && left.stats.started == begun, "it began with its first try: {:?}", left.stats);
+    assert!(left.stats.elapsed_seconds > worked, "{worked} seconds before: {:?}", left.stats);
     let [left, whole] = [left, whole].map(|status| status.model.unwrap());
     assert_eq!(left.digest, whole.digest);
     assert_eq!((left.version, whole.version), (1, 2));
@@ -449,8 +467,9 @@ fn a_range_of_a_topic_is_decided_once() {
     let place = Place::new(1);
     place.log.create_topic(&lunapark_topics::TopicSpec::new("rows", 2)).unwrap();
     let mut writer = place.log.writer().unwrap();
+    let row = |n: i32| json!({ "x": n, "y": n * n, "label": n % 2 }).to_string();
     for n in 0..40 {
-        let row = json!({ "x": n, "y": n * n, "label": n % 2 }).to_string();
+        let row = row(n);
         let value = Some(row.as_bytes());
         let record = Record {
             topic: "rows",
@@ -471,4 +490,6 @@ fn a_range_of_a_topic_is_decided_once() {
     worker.end();
     let versions = TopicCatalog::new(place.log.clone(), &place.topics).list().unwrap();
     assert_eq!(versions[0].lineage.dataset.as_deref(), Some("topic://rows?0:5-20&1:5-20"));
+    let lines: String = [0, 1].iter().flat_map(|odd| (5..20).map(move |n| row(2 * n + odd) + "\n")).collect();
+    assert_eq!(versions[0].dataset_digest, Some(digest_of(lines.as_bytes())));
 }

@@ -9,7 +9,8 @@ pub(super) const TRIALS: u64 = 12;
 
 pub(super) fn search(place: &Place, task: &str) -> Value {
     let mut request = place.request(task, 8);
-    request["search"] = json!({ "trials": 6, "ranges": { "model_train.seed": { "int": [1, 1000] } } });
+    request["search"] =
+        json!({ "trials": 6, "metric": "loss", "ranges": { "model_train.seed": { "int": [1, 1000] } } });
     request
 }
 
@@ -42,6 +43,7 @@ fn one_worker_with_one_partition_finds_the_best() {
     let versions = TopicCatalog::new(place.log.clone(), &place.topics).list().unwrap();
     let of_search = versions.iter().find(|version| version.task_id == "found").unwrap();
     assert_eq!(of_search.lineage.request.as_deref(), Some("training.requests/0/0"));
+    assert_eq!(of_search.dataset_digest, Some(lunapark_stores::digest_of(csv().as_bytes())));
     assert_eq!(versions.len(), 2);
     place.wait_forgotten();
     // The best alone is a model; the request again changes nothing.
