@@ -9,6 +9,7 @@ mod clients;
 mod commands;
 mod compare;
 mod dead_letters;
+mod demo;
 mod drain;
 mod first_steps;
 mod help;
