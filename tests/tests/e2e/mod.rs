@@ -11,6 +11,7 @@ mod compare;
 mod dead_letters;
 mod demo;
 mod drain;
+mod expiry;
 mod first_steps;
 mod help;
 mod higgs;
