@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let rows = Payload::Arrow.rows();
     let bench = Bench::filled(&args.common, Payload::Arrow, Mode::ExactlyOnce, args.events.div_ceil(rows as u64))?;
     let mut rounds = Vec::new();
-    for _ in 0..args.common.rounds {
+    for _ in 0..args.common.rounds() {
         // As large as one message and as large as a batch of the scorer: the faster one is the limit.
         let mut model = 0.0;
         for batch in [rows, BATCH] {

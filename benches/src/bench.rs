@@ -18,9 +18,9 @@ pub struct Common {
     /// Which model scores.
     #[arg(long, value_enum, default_value = "mlp")]
     pub model: ModelKind,
-    /// How often each side runs, in alternation; the median counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
+    /// How often each side runs, in alternation; the median counts. Default: 3, for latency 5
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Stream threads of either side.
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     pub threads: usize,
@@ -31,6 +31,16 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 impl Common {
+    /// How often each side runs.
+    pub fn rounds(&self) -> u32 {
+        self.rounds_or(3)
+    }
+
+    /// The same, where a measurement has its own default.
+    pub fn rounds_or(&self, default: u32) -> u32 {
+        self.rounds.unwrap_or(default)
+    }
+
     /// Name of the section in the results: other models and thread counts do not replace the main figures.
     pub fn section(&self, name: &str) -> String {
         let model = if self.model == ModelKind::Mlp { "" } else { "-xgb" };
@@ -96,7 +106,7 @@ impl Bench {
         let rig = Rig::kafka(&broker.bootstrap)?;
         let bootstrap = broker.bootstrap.clone();
         let (model, threads) = (common.model, common.threads);
-        let job = Job { bootstrap, model, payload, messages, threads, mode, run: String::new() };
+        let job = Job { bootstrap, model, payload, messages, threads, mode, linger_ms: None, run: String::new() };
         Ok(Self { rig, workload, job, folder: tempfile::tempdir()?, broker, runs: Cell::new(0) })
     }
 
@@ -128,11 +138,16 @@ impl Bench {
         match side {
             Side::Bare => Running::bare(job),
             Side::Scorer => {
-                let file = |ending: &str| -> PathBuf { self.folder.path().join(format!("{}.{ending}", job.run)) };
-                std::fs::write(file("toml"), scorer_config(job, &file("data"), port))?;
-                Running::scorer(&file("toml"), &file("log"))
+                let config = self.config(job);
+                std::fs::write(&config, scorer_config(job, &config.with_extension("data"), port))?;
+                Running::scorer(&config, &config.with_extension("log"))
             }
         }
+    }
+
+    /// Where the scorer's configuration for this job is, once it was started.
+    pub fn config(&self, job: &Job) -> PathBuf {
+        self.folder.path().join(format!("{}.toml", job.run))
     }
 
     /// Committed offsets of a run.
@@ -142,14 +157,18 @@ impl Bench {
 
     /// Runs a side over the whole events topic, on new result topics and in a new group.
     pub fn run(&self, side: Side, mode: Mode) -> anyhow::Result<Run> {
+        self.run_job(side, &self.job(side, mode))
+    }
+
+    /// As [`run`](Self::run), of this job.
+    pub fn run_job(&self, side: Side, job: &Job) -> anyhow::Result<Run> {
         self.rig.fresh_outputs()?;
-        let job = self.job(side, mode);
-        let committed = self.committed(&job)?;
-        let mut running = self.start(side, &job, 0)?;
+        let committed = self.committed(job)?;
+        let mut running = self.start(side, job, 0)?;
         let span = watch(&committed, &mut running, job.messages)?;
         let cpu = running.cpu_seconds()?;
         let run = Run { rate: span.rate(), cpu_per_million: cpu * 1e6 / job.rows() as f64 };
-        let (name, mode) = (side.name(), mode.name());
+        let (name, mode) = (side.name(), job.mode.name());
         report::note(format!("{name}, {mode}: {:.0} messages/s, {:.2} CPU s/M", run.rate, run.cpu_per_million));
         Ok(run)
     }

@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     note(format!("filling: {} messages on the embedded log", args.events));
     own(&data)?.fill(&bench.workload, args.events)?;
     let mut rounds = Vec::new();
-    for _ in 0..args.common.rounds {
+    for _ in 0..args.common.rounds() {
         let kafka = bench.run(Side::Scorer, Mode::ExactlyOnce)?;
         let job = Job { bootstrap: String::new(), ..bench.job(Side::Scorer, Mode::ExactlyOnce) };
         rounds.push((kafka, run_embedded(&job, folder.path(), &data)?));

@@ -95,6 +95,8 @@ pub struct Job {
     pub threads: usize,
     /// Delivery mode.
     pub mode: Mode,
+    /// How long the producer waits for more before it sends, in milliseconds; `None` is as the product has it.
+    pub linger_ms: Option<u32>,
     /// Name of this run: makes its group and its transactional ids new.
     pub run: String,
 }

@@ -40,7 +40,7 @@ struct Round {
 pub fn run(args: &Args) -> anyhow::Result<Report> {
     let bench = Bench::filled(&args.common, Payload::Json, Mode::ExactlyOnce, args.events)?;
     let mut rounds = Vec::new();
-    for _ in 0..args.common.rounds {
+    for _ in 0..args.common.rounds() {
         bench.rig.fresh_outputs()?;
         rounds.push(round(&bench, &bench.job(Side::Scorer, Mode::ExactlyOnce))?);
     }

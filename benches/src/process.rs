@@ -29,15 +29,20 @@ pub struct Running {
 impl Running {
     /// `lunapark run` with this configuration; its log goes to `log`.
     pub fn scorer(config: &Path, log: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(scorer_binary()?);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LUNAPARK_")) {
-            command.env_remove(name);
-        }
+        let mut command = product()?;
         let file = File::create(log)?;
         command.arg("run").arg("--config").arg(config).stdout(Stdio::null()).stderr(file);
         let started = Instant::now();
         let child = command.spawn().context("lunapark cannot be started")?;
         Ok(Self { child, log: Some(log.to_owned()), prepared: 0.0, started })
+    }
+
+    /// A command of the measured binary with this configuration and `--json`; what it printed.
+    pub fn command(config: &Path, arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let output = product()?.arg("--config").arg(config).args(arguments).arg("--json").output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`lunapark {}` failed ({}): {said}", arguments.join(" "), output.status);
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// The bare loop; returns once its results are in memory.
@@ -117,14 +122,24 @@ pub fn scorer_binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// The measured binary, which only the measurement's own configuration reaches.
+fn product() -> anyhow::Result<Command> {
+    let mut command = Command::new(scorer_binary()?);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LUNAPARK_")) {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
 /// The configuration of the scorer for this job. `data` is the embedded log's folder, `port` that of `/readyz`.
 pub fn scorer_config(job: &Job, data: &Path, port: u16) -> String {
     let (name, version) = MODEL;
+    let linger = job.linger_ms.map(|millis| format!("\"linger.ms\" = \"{millis}\"\n")).unwrap_or_default();
     format!(
         r#"instance = "bench"
 [kafka]
 bootstrap = "{bootstrap}"
-[embedded]
+{linger}[embedded]
 data = "{data}"
 [topics]
 prefix = "{PREFIX}"
@@ -174,13 +189,15 @@ mod tests {
             messages: 1,
             threads: 2,
             mode: Mode::AtLeastOnce,
+            linger_ms: Some(7),
             run: "r".into(),
         };
         let text = scorer_config(&job, Path::new("/d"), 0);
         let config = lunapark::config::Config::from_texts(&text, std::iter::empty()).unwrap();
         assert_eq!(config.score.threads, 2);
         assert_eq!(config.score.models[0].path, "builtin:higgs-mlp");
-        assert_eq!(config.kafka.unwrap().bootstrap, "b:1");
+        let kafka = config.kafka.unwrap();
+        assert_eq!((&*kafka.bootstrap, kafka.properties["linger.ms"].as_str()), ("b:1", "7"));
     }
 
     #[test]

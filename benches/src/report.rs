@@ -66,6 +66,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// The bars that are not met.
+    pub fn unmet(&self) -> impl Iterator<Item = &str> {
+        self.bars.iter().filter(|bar| !bar.met()).map(|bar| bar.what.as_str())
+    }
+
     /// The section, without its markers.
     pub fn markdown(&self) -> String {
         let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -180,6 +185,14 @@ mod tests {
     fn what_could_not_be_measured_meets_no_bar() {
         assert!(!Bar::at_least("x", f64::NAN, 0.8).met() && !Bar::at_most("x", f64::NAN, 0.8).met());
         assert!(Bar::at_least("x", 0.8, 0.8).met() && !Bar::at_most("x", 0.81, 0.8).met());
+    }
+
+    #[test]
+    fn a_report_names_the_bars_that_are_not_met() {
+        let bars = vec![Bar::at_least("speed", 0.8, 0.8), Bar::at_most("cost", 0.2, 0.15)];
+        let (section, what, table) = ("x".to_owned(), String::new(), Table::new(&["x"]));
+        let report = Report { section, what, table, bars, notes: Vec::new() };
+        assert_eq!(report.unmet().collect::<Vec<_>>(), ["cost"]);
     }
 
     #[test]

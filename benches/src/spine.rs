@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let parts = Parts::measure(&bench.workload, Payload::Json, WINDOW)?;
     let mut rounds = Vec::new();
     let mut digests = Vec::new();
-    for round in 0..args.common.rounds {
+    for round in 0..args.common.rounds() {
         let (mut bare, mut scorer) = (None, None);
         for side in Side::alternating(round) {
             let run = bench.run(side, args.delivery)?;

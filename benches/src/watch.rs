@@ -43,14 +43,22 @@ impl Committed {
 
     /// Messages whose end is committed.
     pub fn messages(&self) -> anyhow::Result<u64> {
+        Ok(self.offsets()?.into_iter().map(|offset| offset as u64).sum())
+    }
+
+    /// The committed offset of each partition; 0 where there is none yet.
+    pub fn offsets(&self) -> anyhow::Result<Vec<i64>> {
         match self {
             Self::Kafka(consumer, list) => {
                 let found = consumer.committed_offsets(list.clone(), TIMEOUT)?;
-                let offset = |o| if let Offset::Offset(offset) = o { offset as u64 } else { 0 };
-                Ok(found.elements().iter().map(|e| offset(e.offset())).sum())
+                let offset = |o| if let Offset::Offset(offset) = o { offset } else { 0 };
+                let mut offsets: Vec<_> =
+                    found.elements().iter().map(|e| (e.partition(), offset(e.offset()))).collect();
+                offsets.sort_unstable();
+                Ok(offsets.into_iter().map(|(_, offset)| offset).collect())
             }
             Self::Log(log, group, partitions) => {
-                Ok(log.committed(group, partitions)?.into_iter().flatten().map(|offset| offset as u64).sum())
+                Ok(log.committed(group, partitions)?.into_iter().map(Option::unwrap_or_default).collect())
             }
         }
     }

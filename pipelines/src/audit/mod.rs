@@ -37,7 +37,7 @@ use models::CutBook;
 use recount::{Answer, Recount, Spot};
 use report::{AuditReport, FindingKind, Findings};
 pub use request::{AuditRequest, Second};
-use scan::{Scan, Work, work};
+use scan::{Scan, Span, work};
 use source::Source;
 use tasks::Open;
 use verdict::{Expired, Verdict};
@@ -101,6 +101,8 @@ struct Audit<'a> {
     ledger: Ledger,
     /// Offsets that were left out, by input partition: `[from, to]`.
     filtered: HashMap<i32, Vec<(i64, i64)>>,
+    /// What the group has left to do.
+    pending: Vec<Span>,
     /// Ends of the result partitions before the second input topic was looked at.
     begun: Vec<i64>,
     /// What is said of tasks that cannot be audited yet.
@@ -117,6 +119,8 @@ impl<'a> Audit<'a> {
         for partition in 0..self.inputs.len() {
             self.partition(partition)?;
         }
+        let pending = work(self.log, &self.pending)?;
+        (self.report.pending, self.report.pending_exact) = (pending.messages, pending.exact);
         self.strays()?;
         if let Some(open) = open {
             self.tasks(open)?;
@@ -154,6 +158,7 @@ impl<'a> Audit<'a> {
             dead_ends,
             ledger: Ledger::open(log, ledgers, pipeline, topic.clone(), dead.clone())?.ending_ranges_at(boundaries),
             filtered: HashMap::new(),
+            pending: Vec::new(),
             begun: Vec::new(),
             under_way: None,
             cuts,
@@ -205,9 +210,7 @@ impl<'a> Audit<'a> {
             self.filtered.insert(scope.at.partition, spans);
         }
         entries.iter().for_each(|entry| self.add(entry));
-        let pending = work(self.log, &scope.at, chain.end.max(scope.low), scope.high)?;
-        self.report.pending += pending.messages;
-        self.report.pending_exact &= pending.exact;
+        self.pending.push((scope.at.clone(), chain.end.max(scope.low), scope.high));
         let verdict = match self.request.deep {
             true => self.recount(&scope, &chain, &entries)?,
             false => self.estimate(&scope, &chain)?,
@@ -244,11 +247,8 @@ impl<'a> Audit<'a> {
     }
 
     fn messages(&self, scope: &Scope, spans: &[(i64, i64)]) -> Result<u64, LogError> {
-        let mut sum = Work::NONE;
-        for (first, next) in spans {
-            sum = sum.plus(work(self.log, &scope.at, (*first).max(scope.low), (*next).min(scope.high))?);
-        }
-        Ok(sum.messages)
+        let there = |(first, next): &(i64, i64)| (scope.at.clone(), (*first).max(scope.low), (*next).min(scope.high));
+        Ok(work(self.log, &spans.iter().map(there).collect::<Vec<_>>())?.messages)
     }
 
     fn expired(&self, scope: &Scope, chain: &Chain) -> Result<u64, LogError> {

@@ -142,11 +142,23 @@ impl Work {
     }
 }
 
-/// Messages in `[from, to)`: counted by reading below 100,000 offsets, the number of offsets beyond.
-pub fn work(log: &dyn Log, at: &TopicPartition, from: i64, to: i64) -> Result<Work, LogError> {
-    let offsets = (to - from).max(0);
-    if offsets < EXACT_BELOW {
-        return Ok(Work { messages: count(log, at, from, to)?, exact: true });
-    }
-    Ok(Work { messages: offsets as u64, exact: false })
+/// Offsets `[from, to)` of a partition.
+pub type Span = (TopicPartition, i64, i64);
+
+/// Messages in each of these spans: counted by reading where all of them together have fewer than 100,000 offsets, the
+/// number of offsets beyond.
+pub fn works(log: &dyn Log, spans: &[Span]) -> Result<Vec<Work>, LogError> {
+    let offsets = |(_, from, to): &Span| (to - from).max(0);
+    let exact = spans.iter().map(offsets).sum::<i64>() < EXACT_BELOW;
+    let of = |span: &Span| match (exact, offsets(span)) {
+        (_, 0) => Ok(Work::NONE),
+        (true, _) => Ok(Work { messages: count(log, &span.0, span.1, span.2)?, exact: true }),
+        (false, offsets) => Ok(Work { messages: offsets as u64, exact: false }),
+    };
+    spans.iter().map(of).collect()
+}
+
+/// As [`works`], all spans together.
+pub fn work(log: &dyn Log, spans: &[Span]) -> Result<Work, LogError> {
+    Ok(works(log, spans)?.into_iter().fold(Work::NONE, Work::plus))
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Context;
 use super::output::{self, Output, Table, number, size};
 use super::time;
-use crate::audit::scan::{Work, work};
+use crate::audit::scan::{Work, works};
 
 /// Creates, lists, describes and deletes topics
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,10 @@ enum Command {
                             lunapark topics create calibration --partitions 6 --retention 30d")]
     Create(Create),
     /// Partitions, sizes, and how much work each consumer group has left
+    ///
+    /// Work is counted in messages: exactly, by reading, where a group has fewer than 100,000 offsets left on the topic, as
+    /// "≤ N" beyond. The size in bytes is known of the embedded log only: Kafka's client library has no request for it
+    /// (DescribeLogDirs), `kafka-log-dirs.sh` of a Kafka distribution tells it.
     #[command(after_help = "Examples:\n  lunapark topics describe inference.events\n  lunapark topics describe --json")]
     Describe {
         /// Topic; without it, all
@@ -322,12 +326,15 @@ impl GroupWork {
         if committed.iter().all(Option::is_none) {
             return Ok(None);
         }
-        let parts: anyhow::Result<Vec<_>> = ends
-            .iter()
-            .zip(committed)
-            .map(|((at, ends), committed)| PartitionWork::of(log, at, *ends, committed))
-            .collect();
-        Ok(Some(Self::sum(group, parts?)))
+        // A partition without a committed offset is still to be read from its first record.
+        let next = |ends: &Watermarks, committed: Option<i64>| committed.unwrap_or(ends.low).max(ends.low);
+        let spans = ends.iter().zip(&committed);
+        let spans: Vec<_> =
+            spans.map(|((at, ends), committed)| (at.clone(), next(ends, *committed), ends.high)).collect();
+        let left = works(log, &spans).with_context(|| format!("cannot count what group {group} has left"))?;
+        let parts = ends.iter().zip(committed).zip(left);
+        let parts = parts.map(|(((at, ends), committed), left)| PartitionWork::of(at, *ends, committed, left));
+        Ok(Some(Self::sum(group, parts.collect())))
     }
 
     fn sum(group: String, partitions: Vec<PartitionWork>) -> Self {
@@ -345,11 +352,8 @@ impl GroupWork {
 }
 
 impl PartitionWork {
-    /// A partition without a committed offset is still to be read from its first record.
-    fn of(log: &dyn Log, at: &TopicPartition, ends: Watermarks, committed: Option<i64>) -> anyhow::Result<Self> {
-        let next = committed.unwrap_or(ends.low).max(ends.low);
-        let left = work(log, at, next, ends.high).with_context(|| format!("cannot count what is left of {at}"))?;
+    fn of(at: &TopicPartition, ends: Watermarks, committed: Option<i64>, left: Work) -> Self {
         let lag = lag(ends, committed);
-        Ok(Self { partition: at.partition, committed, lag, work_left: left.messages, exact: left.exact })
+        Self { partition: at.partition, committed, lag, work_left: left.messages, exact: left.exact }
     }
 }

@@ -9,6 +9,7 @@
 mod detector;
 mod observer;
 mod report;
+mod roc;
 mod sample;
 mod search;
 mod switched;

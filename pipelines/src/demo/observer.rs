@@ -10,6 +10,7 @@ use lunapark_schemas::{Message, Messages};
 use lunapark_topics::{Catalog, Limit, Log, LogError, Reader};
 use serde::Deserialize;
 
+use super::roc::Roc;
 use super::sample::Sample;
 use crate::clock;
 
@@ -25,7 +26,7 @@ pub struct Observer {
     messages: Messages,
     sample: Arc<Sample>,
     results: Arc<str>,
-    scores: Vec<(f32, bool)>,
+    roc: Roc,
     /// Signal and background per bin of the score.
     pub bins: [[u64; 2]; BINS],
     /// Dead letters by reason.
@@ -53,7 +54,7 @@ impl Observer {
             messages: Messages::new(),
             sample,
             results: catalog.inference_results.name().clone(),
-            scores: Vec::new(),
+            roc: Roc::new(),
             bins: [[0; 2]; BINS],
             dead: BTreeMap::new(),
             latency: latency.map_err(|e| LogError::new(lunapark_topics::LogErrorKind::Internal, e.to_string()))?,
@@ -82,13 +83,13 @@ impl Observer {
         let reply = message.value.and_then(|value| serde_json::from_slice::<Reply>(value).ok());
         let (Some(number), Some(&score)) = (number, reply.as_ref().and_then(|r| r.predictions.first())) else { return };
         let signal = self.sample.events[number % self.sample.events.len()].signal;
-        self.scores.push((score, signal));
+        self.roc.add(score, signal);
         self.bins[((score * BINS as f32) as usize).min(BINS - 1)][usize::from(!signal)] += 1;
     }
 
     /// Events with a score.
     pub fn scored(&self) -> u64 {
-        self.scores.len() as u64
+        self.roc.count()
     }
 
     /// Dead letters.
@@ -101,37 +102,13 @@ impl Observer {
         self.latency.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    /// Area under the ROC curve so far.
+    /// Area under the ROC curve so far, for a look ten times a second.
+    pub fn auc_so_far(&self) -> f64 {
+        self.roc.area_so_far()
+    }
+
+    /// Area under the ROC curve; exact for as many scores as the demo has in its short form.
     pub fn auc(&self) -> f64 {
-        auc(&self.scores)
-    }
-}
-
-/// Area under the ROC curve: the share of (signal, background) pairs in the right order, ties counting half
-/// (Mann–Whitney U, as scikit-learn's `roc_auc_score`). NaN where one kind is missing.
-pub fn auc(scores: &[(f32, bool)]) -> f64 {
-    let mut sorted = scores.to_vec();
-    sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let signal = sorted.iter().filter(|(_, signal)| *signal).count() as f64;
-    let background = sorted.len() as f64 - signal;
-    let (mut below, mut pairs) = (0.0, 0.0);
-    for tied in sorted.chunk_by(|a, b| a.0 == b.0) {
-        let s = tied.iter().filter(|(_, signal)| *signal).count() as f64;
-        let b = tied.len() as f64 - s;
-        pairs += s * (below + b / 2.0);
-        below += b;
-    }
-    pairs / (signal * background)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn auc_counts_pairs_and_halves_ties() {
-        assert_eq!(auc(&[(0.1, false), (0.4, false), (0.35, true), (0.8, true)]), 0.75);
-        assert_eq!(auc(&[(0.5, false), (0.5, true)]), 0.5);
-        assert!(auc(&[(0.5, true)]).is_nan());
+        self.roc.area()
     }
 }

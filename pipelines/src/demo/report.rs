@@ -1,5 +1,6 @@
 //! The demo's last word: the histogram, the account, and what to try next.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ struct Figures {
     results: u64,
     filtered: u64,
     dead: u64,
+    dead_by_reason: BTreeMap<String, u64>,
     lost: u64,
     duplicated: u64,
     proven: bool,
@@ -47,6 +49,7 @@ fn figures(played: &Played) -> Figures {
         results: audit.messages.results,
         filtered: audit.messages.filtered,
         dead: audit.messages.dead,
+        dead_by_reason: seen.dead.clone(),
         lost: audit.lost,
         duplicated: audit.duplicated,
         proven: audit.proven,

@@ -9,7 +9,7 @@ use lunapark_topics::{Catalog, Log};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::observer::auc;
+use super::roc::auc;
 use super::sample::Sample;
 use crate::audit::scan::Scan;
 

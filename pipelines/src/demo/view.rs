@@ -65,7 +65,7 @@ fn summary(seen: &Observer, elapsed: Duration, sent: u64) -> String {
         number(per_second as u64),
         seen.latency_ms(0.5),
         seen.latency_ms(0.99),
-        seen.auc(),
+        seen.auc_so_far(),
     )
 }
 

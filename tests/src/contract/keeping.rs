@@ -7,6 +7,7 @@ use lunapark_topics::{Cleanup, LogErrorKind, TopicSpec};
 
 use super::backends::Backend;
 use super::support::*;
+use crate::harness::TopicSettings;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -97,6 +98,58 @@ pub fn space_is_given_back(backend: &dyn Backend) {
     backend.maintain();
     assert!(file() < 16 << 20, "{} of {full} bytes are left", file());
     assert_eq!(numbers(&context.read(&keep, 100)), (0..100).collect::<Vec<_>>());
+}
+
+/// A broker begins to look for what is too old half a minute after its start, and then every five minutes by default,
+/// every five seconds as `deploy/servers/kafka` has it.
+const KAFKA_LOOKS: Duration = Duration::from_secs(90);
+/// A segment takes records of one minute: the ages of this file are further apart.
+const SEGMENT: (&str, &str) = ("segment.ms", "60000");
+
+/// Kafka takes away what a group has not read yet: the group goes on at the first record still there, and is told where
+/// that is.
+pub fn expires_under_a_group(backend: &dyn Backend) {
+    asked_retention_is_kept(backend);
+    let (context, settings) = (Context::new(backend), TopicSettings::of(&backend.address()));
+    let topic = context.name("t");
+    settings.create(&topic, 1, &[("retention.ms", "-1"), SEGMENT]);
+    until("the topic is there", || context.log.topic(&topic).ok());
+    write_aged(&context, &topic, &[4 * HOUR, 3 * HOUR, 2 * HOUR, Duration::ZERO, Duration::ZERO]);
+    let at = TopicPartition::new(topic.clone(), 0);
+    let spec = context.spec("member", &[&topic], &[]);
+    let mut member = context.join(&spec);
+    member.until_got(5);
+    member.stream.commit(&[at.at(1)]).expect("commit");
+    member.stream.close().expect("close");
+    drop(member);
+
+    settings.set(&topic, &[("retention.ms", &HOUR.as_millis().to_string()), SEGMENT]);
+    let ends = until_within(KAFKA_LOOKS, "the old segments go", || {
+        context.log.watermarks(&at).ok().filter(|ends| ends.low > 1)
+    });
+    assert_eq!((ends.low, ends.high), (3, 5), "whole segments go from the front, up to the first young one");
+    assert_eq!(
+        context.log.committed(&spec.group, std::slice::from_ref(&at)).unwrap(),
+        [Some(1)],
+        "the offset stays where it was"
+    );
+    let mut member = context.join(&spec);
+    member.until_owning(1);
+    assert_eq!(member.positions(), [at.at(3)], "the assignment says where it goes on");
+    until("the rest", || {
+        member.step();
+        (member.got.len() >= 2).then_some(())
+    });
+    assert_eq!(numbers(&member.got), [3, 4]);
+    member.commit();
+    assert_eq!(context.log.committed(&spec.group, std::slice::from_ref(&at)).unwrap(), [Some(5)]);
+    let mut got = Vec::new();
+    let mut reader = context.log.reader(&[at.at(0)]).unwrap();
+    until("the rest", || {
+        poll_into(&mut *reader, &mut got);
+        (got.len() >= 2).then_some(())
+    });
+    assert_eq!(numbers(&got), [3, 4], "who asks for less than the low watermark begins there");
 }
 
 pub fn asked_retention_is_kept(backend: &dyn Backend) {

@@ -65,7 +65,7 @@ impl Case {
 
 /// All cases.
 pub fn suite() -> Vec<Case> {
-    const CLEANS_UP: &str = "Kafka cleans up when its own, much slower settings say so";
+    const CLEANS_UP: &str = "Kafka cleans up by itself, when its own settings say so";
     vec![
         Case::both("ordering", records::ordering),
         Case::both("partitions_and_keys", records::partitions_and_keys),
@@ -100,7 +100,7 @@ pub fn suite() -> Vec<Case> {
         Case::both("topic_exists_or_differs", topics::exists_or_differs),
         Case::both("missing_topic_says_what_to_do", topics::missing_says_what_to_do),
         Case::both("deleted_topic_is_gone", topics::deleted_is_gone),
-        Case::embedded("retention", keeping::retention, CLEANS_UP, keeping::asked_retention_is_kept),
+        Case::embedded("retention", keeping::retention, CLEANS_UP, keeping::expires_under_a_group),
         Case::embedded("compaction", keeping::compaction, CLEANS_UP, keeping::asked_cleanup_is_kept),
         Case::embedded(
             "space_is_given_back",

@@ -129,13 +129,18 @@ pub fn numbers(got: &[Got]) -> Vec<usize> {
 }
 
 /// Asks until there is an answer.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, ask)
+}
+
+/// As [`until`], for what comes when the log thinks it right.
+pub fn until_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
+        assert!(Instant::now() < end, "{what} did not happen within {patience:?}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }

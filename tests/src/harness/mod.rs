@@ -5,6 +5,7 @@ mod http;
 mod place;
 mod proxy;
 mod records;
+mod settings;
 mod wait;
 
 pub use child::{Outcome, Running, Service};
@@ -12,4 +13,5 @@ pub use http::{Answer, get};
 pub use place::{Backend, Kafka, Workplace, quoted, variable};
 pub use proxy::{Proxy, Weather};
 pub use records::{Event, OwnedRecord, header_list};
+pub use settings::TopicSettings;
 pub use wait::until;

@@ -2,7 +2,7 @@
 //! answer; see `lunapark_tests::verifier`.
 //!
 //! Each test has a short form for every run and a long one (LUNAPARK_TEST_LONG=1) with the numbers that the project
-//! promises. LUNAPARK_TEST_SEED repeats a run's choices, LUNAPARK_TEST_LOG=debug has the services say more.
+//! promises, in times as in seconds: the short form runs beside whatever else a machine does. LUNAPARK_TEST_SEED repeats a run's choices, LUNAPARK_TEST_LOG=debug has the services say more.
 #![expect(clippy::print_stdout, reason = "the seed and the times measured are shown with --nocapture")]
 
 mod broker;
@@ -28,9 +28,14 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether the project's own numbers are asked for.
+fn long() -> bool {
+    std::env::var_os("LUNAPARK_TEST_LONG").is_some()
+}
+
 /// How often: the short number, or the promised one.
-fn times(short: usize, long: usize) -> usize {
-    if std::env::var_os("LUNAPARK_TEST_LONG").is_some() { long } else { short }
+fn times(short: usize, long_form: usize) -> usize {
+    if long() { long_form } else { short }
 }
 
 /// Lets a random time pass: faults come at any moment of the pipeline's work.

@@ -1,10 +1,10 @@
-//! Committing a transaction, and reading on meanwhile.
+//! Committing, and reading on meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::{Messages, Position};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer;
 
@@ -35,12 +35,26 @@ impl From<LogError> for FailedCommit {
 }
 
 /// Waits for every acknowledgement.
-pub(super) fn drained(sink: &mut Sink) -> Result<(), FailedCommit> {
+fn drained(sink: &mut Sink) -> Result<(), FailedCommit> {
     let refused = sink.drain(sink.timeout())?;
     match delivery_error(&refused) {
         None => Ok(()),
         Some(error) => Err(FailedCommit { error, refused, stuck: false }),
     }
+}
+
+/// At least once: offsets follow once everything that was sent before is acknowledged. What is read meanwhile lies behind
+/// them and is not sent yet.
+pub(super) fn commit_offsets(
+    sink: &mut Sink,
+    consumer: &BaseConsumer<MemberContext>,
+    group: &str,
+    next: &[Position],
+) -> Result<(), FailedCommit> {
+    drained(sink)?;
+    let action = format!("commit offsets of group `{group}`");
+    let failed = |e| log_error(&action, &e, consumer.context().events.last_error());
+    Ok(consumer.commit(&offset_list(next)?, CommitMode::Sync).map_err(failed)?)
 }
 
 pub(super) fn commit_transaction(

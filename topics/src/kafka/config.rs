@@ -179,6 +179,7 @@ impl KafkaOptions {
             Delivery::ExactlyOnce => self.transactional(&spec.member),
             Delivery::AtLeastOnce => self.producer(),
         };
+        // Who chooses it wants milliseconds; five of them would be seen. More, smaller requests are their price.
         if spec.delivery == Delivery::AtLeastOnce && !self.properties.contains_key("linger.ms") {
             config.set("linger.ms", "1");
         }

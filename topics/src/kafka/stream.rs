@@ -15,7 +15,7 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::Offset;
 
 use super::close::{CLOSE_POLL, CLOSES_WITHIN, close_consumer};
-use super::commit::{Done, FailedCommit, WhileCommitting, commit_transaction, drained};
+use super::commit::{Done, FailedCommit, WhileCommitting, commit_offsets, commit_transaction};
 use super::config::KafkaOptions;
 use super::context::{FailedDelivery, GroupEvent, MemberContext};
 use super::error::log_error;
@@ -252,21 +252,21 @@ impl KafkaStream {
         }
     }
 
-    fn commit_exactly_once(
+    fn commit_reading_on(
         &mut self,
         next: &[Position],
         meanwhile: &mut dyn FnMut(&mut dyn Ahead) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
-        if !self.in_transaction {
-            self.sink.begin()?;
-            self.in_transaction = true;
-        }
+        let (delivery, group) = (self.spec.delivery, &self.spec.group);
         let (sink, consumer, done) = (&mut self.sink, &self.consumer, AtomicBool::new(false));
         let mut ahead =
             WhileCommitting { member: Member { consumer, fetched: &mut self.fetched }, done: &done, down: false };
         let mut commit = || {
             let _done = Done(&done);
-            commit_transaction(sink, consumer, next)
+            match delivery {
+                Delivery::ExactlyOnce => commit_transaction(sink, consumer, next),
+                Delivery::AtLeastOnce => commit_offsets(sink, consumer, group, next),
+            }
         };
         // What was met is dealt with by the next poll: to read past it would leave a gap.
         let reading = self.met.is_none();
@@ -314,12 +314,13 @@ impl KafkaStream {
         self.refusals.extend(refused.iter().map(FailedDelivery::refusal));
     }
 
-    fn commit_at_least_once(&mut self, next: &[Position]) -> Result<(), LogError> {
-        drained(&mut self.sink).map_err(|failed| self.refuse(failed))?;
-        let offsets = offset_list(next)?;
-        self.consumer
-            .commit(&offsets, CommitMode::Sync)
-            .map_err(|e| self.error(&format!("commit offsets of group `{}`", self.spec.group), &e))
+    /// Begins a transaction where one is needed and none is open.
+    fn begin(&mut self) -> Result<(), LogError> {
+        if self.spec.delivery == Delivery::ExactlyOnce && !self.in_transaction {
+            self.sink.begin()?;
+            self.in_transaction = true;
+        }
+        Ok(())
     }
 }
 
@@ -365,10 +366,7 @@ impl Stream for KafkaStream {
     }
 
     fn produce(&mut self, record: &Record<'_>, source: Option<(i32, i64)>) -> Result<(), LogError> {
-        if self.spec.delivery == Delivery::ExactlyOnce && !self.in_transaction {
-            self.sink.begin()?;
-            self.in_transaction = true;
-        }
+        self.begin()?;
         let sent = self.sink.send(record, source.map_or(0, tag_of));
         if let (Err(error), Some(source)) = (&sent, source) {
             self.refused.extend((error.kind == Kind::TooLarge).then_some(source));
@@ -386,10 +384,8 @@ impl Stream for KafkaStream {
         meanwhile: &mut dyn FnMut(&mut dyn Ahead) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
         self.owned(next)?;
-        match self.spec.delivery {
-            Delivery::ExactlyOnce => self.commit_exactly_once(next, meanwhile),
-            Delivery::AtLeastOnce => self.commit_at_least_once(next),
-        }
+        self.begin()?;
+        self.commit_reading_on(next, meanwhile)
     }
 
     fn abort(&mut self, rewind: &[Position]) -> Result<(), LogError> {

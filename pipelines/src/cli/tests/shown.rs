@@ -1,5 +1,6 @@
 //! `topics`, `produce`, `consume`.
 
+use lunapark_schemas::{Headers, Record};
 use serde_json::Value;
 
 use super::{Fixture, parsed, printed, scorer};
@@ -50,6 +51,48 @@ fn work_left_is_counted_and_zero_when_caught_up() {
     assert_eq!((&group["group"], &group["work_left"]), (&"lab.score".into(), &3.into()));
     let text = topics(&fixture, false, &["describe", "lab.inference.events"]);
     assert!(text.contains("work left (messages)") && text.contains("lab.score"), "{text}");
+}
+
+/// Writes so many events, round the two partitions.
+fn fill(fixture: &Fixture, events: i32) {
+    let topic = fixture.context.catalog.inference_events.name();
+    let mut writer = fixture.context.log.writer().unwrap();
+    for number in 0..events {
+        let (partition, value, headers) = (Some(number % 2), Some(&b"{}"[..]), Headers::default());
+        writer.produce(&Record { topic, partition, key: None, value, headers, timestamp: None }).unwrap();
+    }
+    writer.flush(std::time::Duration::from_secs(60)).unwrap();
+}
+
+/// Work left of the scorer's group (each partition, all), as JSON has it, and whether it is exact; then the text.
+fn left(fixture: &Fixture) -> (Vec<u64>, bool, String) {
+    let args = ["describe", "lab.inference.events"];
+    let described: Value = serde_json::from_str(&topics(fixture, true, &args)).unwrap();
+    let group = &described["groups"][0];
+    let parts = group["partitions"].as_array().unwrap().iter().chain([group]);
+    let work: Vec<_> = parts.map(|part| part["work_left"].as_u64().unwrap()).collect();
+    (work, group["exact"].as_bool().unwrap(), topics(fixture, false, &args))
+}
+
+#[test]
+fn from_100_000_offsets_of_a_group_on_work_left_is_a_bound() {
+    let fixture = Fixture::new();
+    fixture.produce_words(&["a", "b", "c", "d"]);
+    scorer::score(&fixture);
+    fill(&fixture, 99_998);
+    let (work, exact, text) = left(&fixture);
+    assert_eq!((work, exact), (vec![49_999, 49_999, 99_998], true));
+    assert!(text.contains("99,998") && !text.contains('≤'), "{text}");
+    let (audit, _) = fixture.audit(&[]);
+    assert_eq!((&audit["pending"], &audit["pending_exact"]), (&99_998.into(), &true.into()), "{audit:#}");
+
+    // No partition has so many, the group has.
+    fill(&fixture, 2);
+    let (work, exact, text) = left(&fixture);
+    assert_eq!((work, exact), (vec![50_000, 50_000, 100_000], false));
+    assert!(text.contains("≤ 50,000") && text.contains("≤ 100,000"), "{text}");
+    let (audit, _) = fixture.audit(&[]);
+    assert_eq!((&audit["pending"], &audit["pending_exact"]), (&100_000.into(), &false.into()), "{audit:#}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the codecs as a whole; what one module does by itself is tested there.
 
+mod allocations;
 mod arrow;
 mod examples;
 mod formats;
