@@ -72,7 +72,7 @@ pub fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
 /// A record that is on its way to MongoDB when the stop comes may arrive.
 const COPY_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Keeps MongoDB's copy of the catalog, where one is wanted.
+/// Keeps MongoDB's copy of the catalog and of job history, where one is wanted.
 fn copy_catalog(config: &Config, service: &Service, stop: &Stop) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(projection) = Projection::of(config, service.log.clone(), &service.catalog) else { return Ok(None) };
     if config.create_topics {
