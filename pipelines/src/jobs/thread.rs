@@ -66,7 +66,7 @@ pub(super) struct JobThread<'a> {
     teller: Teller<'a>,
     pub(super) status: TrainingStatus,
     claim: Claim,
-    /// When this try took the task; and how long before, in milliseconds, the first one did.
+    /// When this try took the task, also in milliseconds since 1970; and how long before the first one did.
     started: Instant,
     taken_at: i64,
     earlier: Duration,

@@ -174,8 +174,7 @@ fn succeeded(status: &TrainingStatus, kept: Option<&std::path::Path>, out: &mut 
     Ok(())
 }
 
-/// What became of the rows of a data set. Where none is held out for early stopping, those that test also judge each
-/// epoch.
+/// What became of the rows of a data set. Where none is held out, those that test also judge each epoch.
 pub(in crate::cli) fn rows(data: &DatasetReport) -> String {
     let (train, test) = (data.samples_train, data.samples_test);
     let mut text = match data.samples_validation {
