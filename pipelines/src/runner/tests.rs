@@ -74,6 +74,10 @@ impl Operator for Moody<'_> {
         "moody"
     }
 
+    fn advice_on_size(&self) -> &'static str {
+        "say less"
+    }
+
     async fn process(&self, batch: &Batch) -> Result<Vec<Outcome<Echo>>, OperatorError> {
         let seen = self.text.seen.lock().unwrap().clone();
         let texts: Vec<String> = batch.members.iter().map(|m| seen[m.message].clone()).collect();
@@ -284,4 +288,7 @@ fn a_result_too_large_for_its_topic_becomes_a_dead_letter() {
     ran.ended.as_ref().unwrap();
     assert_eq!(ran.results().iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(ran.dead(), [("1".to_owned(), 1)]);
+    let dead = ran.records(ran.catalog.inference_events.dead().name());
+    let why = dead.iter().next().and_then(|letter| letter.headers.get_str(dead::MESSAGE).map(str::to_owned)).unwrap();
+    assert!(why.contains("takes 1048576; say less"), "{why}");
 }
