@@ -220,3 +220,23 @@ fn check_attributes(node: &Node<'_>) -> Result<(), ModelError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::tests::onnx::cases;
+
+    /// What is listed was compared with ONNX Runtime.
+    #[test]
+    fn every_operator_stands_in_a_fixture() {
+        let mut used = HashSet::new();
+        for case in cases() {
+            let bytes = case.bytes();
+            used.extend(Model::read(&bytes).unwrap().graph.nodes.iter().map(|node| node.op.to_owned()));
+        }
+        let unused: Vec<_> = OPERATORS.iter().filter(|operator| !used.contains(**operator)).collect();
+        assert!(unused.is_empty(), "{unused:?}");
+    }
+}
