@@ -97,6 +97,7 @@ pub fn suite() -> Vec<Case> {
         Case::both("stream_zombie_is_fenced", transactions::stream_zombie_is_fenced),
         Case::both("transaction_zombie_is_fenced", transactions::transaction_zombie_is_fenced),
         Case::both("at_least_once_is_visible_before_commit", transactions::at_least_once_is_visible_before_commit),
+        Case::both("reads_on_during_a_commit", transactions::reads_on_during_a_commit),
         Case::both("topic_exists_or_differs", topics::exists_or_differs),
         Case::both("missing_topic_says_what_to_do", topics::missing_says_what_to_do),
         Case::both("deleted_topic_is_gone", topics::deleted_is_gone),

@@ -196,13 +196,18 @@ impl Member {
         if let Polled::Assigned(positions) = &polled {
             self.next.extend(positions.iter().map(|position| (position.topic_partition(), position.offset)));
         }
+        self.take(&batch);
+        polled
+    }
+
+    /// Notes messages.
+    pub fn take(&mut self, batch: &Messages) {
         for message in batch.iter().map(Got::of) {
             let next = self.next.get_mut(&message.at).expect("messages come from assigned partitions");
             assert!(message.offset >= *next, "offsets rise");
             *next = message.offset + 1;
             self.got.push(message);
         }
-        polled
     }
 
     /// One poll, and what a well-behaved member does then: commit what it read, and give up what it must.

@@ -1,7 +1,9 @@
 //! All or nothing, and nobody but the newest.
 
+use std::time::Duration;
+
 use lunapark_schemas::{Messages, Record};
-use lunapark_topics::{Delivery, LogErrorKind};
+use lunapark_topics::{Delivery, LogErrorKind, StreamSpec};
 
 use super::backends::Backend;
 use super::support::*;
@@ -119,4 +121,51 @@ pub fn at_least_once_is_visible_before_commit(backend: &dyn Backend) {
     assert_eq!(committed(), [None]);
     member.commit();
     assert_eq!(committed(), [Some(10)]);
+}
+
+/// What is read while a commit is under way comes once, in order, is not part of that commit, and is read again after an
+/// abort.
+pub fn reads_on_during_a_commit(backend: &dyn Backend) {
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let context = Context::new(backend);
+        let (input, output) = (context.topic("in", 1), context.topic("out", 1));
+        context.fill(&input, 1, 0..100);
+        let spec = StreamSpec { delivery, ..context.spec("m", &[&input], &[&output]) };
+        let mut member = context.join(&spec);
+        member.until_got(100);
+        let at = start_of(&*context.log, &input)[0].topic_partition();
+        let committed = || context.log.committed(&spec.group, std::slice::from_ref(&at)).unwrap();
+
+        context.fill(&input, 1, 100..200);
+        let ahead = commit_reading_on(&mut member, &output);
+        assert_eq!(committed(), [Some(100)], "{delivery:?}");
+        member.take(&ahead);
+        member.until_got(200);
+        assert_eq!(numbers(&member.got), (0..200).collect::<Vec<_>>(), "{delivery:?}");
+
+        context.fill(&input, 1, 200..300);
+        commit_reading_on(&mut member, &output);
+        assert_eq!(committed(), [Some(200)], "{delivery:?}");
+        member.stream.abort(&[at.at(200)]).unwrap();
+        member.until_got(300);
+        assert_eq!(numbers(&member.got), (0..300).collect::<Vec<_>>(), "{delivery:?}");
+        context.read(&output, 2);
+    }
+}
+
+/// Commits a record and everything that was read; what came meanwhile.
+fn commit_reading_on(member: &mut Member, output: &str) -> Messages {
+    let (next, mut ahead) = (member.positions(), Messages::new());
+    let source = Some((0, next[0].offset - 1));
+    member.stream.produce(&Record { value: Some(b"1"), ..plain(output) }, source).unwrap();
+    let committed = member.stream.commit_while(&next, &mut |log| {
+        while log.committing() {
+            if log.poll(&mut ahead, ALL)? == 0 {
+                std::thread::park_timeout(Duration::from_micros(200));
+            }
+        }
+        Ok(())
+    });
+    committed.unwrap();
+    ahead
 }

@@ -57,6 +57,7 @@ cases! {
     stream_zombie_is_fenced
     transaction_zombie_is_fenced
     at_least_once_is_visible_before_commit
+    reads_on_during_a_commit
     topic_exists_or_differs
     missing_topic_says_what_to_do
     deleted_topic_is_gone
