@@ -263,8 +263,8 @@ mod tests {
             ("\"sasl.pasword\"", "did you mean `kafka.\"sasl.password\"`?"),
             ("bootstrp", "did you mean `kafka.bootstrap`?"),
             ("\"ssl.ca.locaton\"", "did you mean `kafka.\"ssl.ca.location\"`?"),
-            ("\"ssl.truststore.location\"", "CONFIGURATION.md"),
-            ("\"sasl.jaas.config\"", "CONFIGURATION.md"),
+            ("\"ssl.client.auth\"", "CONFIGURATION.md"),
+            ("\"max.block.ms\"", "CONFIGURATION.md"),
         ] {
             let error = load(&format!("[kafka]\n{key} = \"x\""), &[]).unwrap_err();
             assert!(error.contains(&key.replace('"', "")) && error.contains(hint), "{error}");
