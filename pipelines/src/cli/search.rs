@@ -1,5 +1,6 @@
 //! `lunapark search`: questions to a collection, from the terminal.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
@@ -180,7 +181,7 @@ impl Asking<'_> {
 
     fn many(&self, file: &PathBuf, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
         let queries = read_queries(file)?;
-        let mut notes = Vec::new();
+        let mut notes = BTreeSet::new();
         for queries in queries.chunks(MAX_QUERIES) {
             let texts = queries.iter().map(|query| query.text.clone()).collect();
             let k = if out.json { FOR_A_PROGRAM } else { SHOWN_OF_MANY };
@@ -191,15 +192,15 @@ impl Asking<'_> {
                     false => listed(out, query, &answer.results)?,
                 }
             }
-            notes = reply.notes;
+            notes.extend(reply.notes);
         }
         told(&notes);
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn told(notes: &[String]) {
-    notes.iter().for_each(|note| output::note(format_args!("note: {note}")));
+fn told<'a>(notes: impl IntoIterator<Item = &'a String>) {
+    notes.into_iter().for_each(|note| output::note(format_args!("note: {note}")));
 }
 
 /// What the numbers of --explain mean.
