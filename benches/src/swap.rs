@@ -166,8 +166,8 @@ fn look(committed: &Committed, stop: &AtomicBool) -> anyhow::Result<Vec<Look>> {
     Ok(looks)
 }
 
-/// The gaps of each partition. A cut is made between two transactions: the commit before it ends at its offset. That
-/// transaction is ended early on purpose, so the gap before it counts for neither side.
+/// The gaps of each partition. A cut is made between two transactions: the commit before it ends at its offset, and that
+/// transaction is ended early on purpose. Of the gaps before and after a cut the longer one counts for it.
 fn gaps(looks: &[Look], cuts: &[Vec<i64>]) -> Gaps {
     let mut gaps = Gaps::default();
     for partition in 0..PARTITIONS as usize {
@@ -176,11 +176,13 @@ fn gaps(looks: &[Look], cuts: &[Vec<i64>]) -> Gaps {
         commits.dedup_by_key(|(_, offset)| *offset);
         for pair in commits.windows(2) {
             let millis = (pair[1].0 - pair[0].0).as_secs_f64() * 1e3;
-            match [pair[0].1, pair[1].1].map(|offset| cuts.contains(&offset)) {
-                [true, _] => gaps.at_cuts.push(millis),
-                [false, true] => {}
-                [false, false] => gaps.elsewhere.push(millis),
+            if !pair.iter().any(|(_, offset)| cuts.contains(offset)) {
+                gaps.elsewhere.push(millis);
             }
+        }
+        for three in commits.windows(3).filter(|three| cuts.contains(&three[1].1)) {
+            let longer = (three[1].0 - three[0].0).max(three[2].0 - three[1].0);
+            gaps.at_cuts.push(longer.as_secs_f64() * 1e3);
         }
     }
     gaps.at_cuts.sort_by(f64::total_cmp);

@@ -9,6 +9,7 @@
 //!
 //! A passage has the words of its text, and those of its document's title where the text does not begin with that.
 
+use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 /// A word is cut behind so many bytes: what is longer is an encoded file, and would swell the dictionary.
@@ -54,10 +55,10 @@ fn plain_words(text: &str, each: &mut impl FnMut(&str)) {
 fn runs(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let start = rest.find(char::is_alphanumeric)?;
+        let start = rest.find(is_of_word)?;
         let begun = &rest[start..];
         let unspaced = begun.starts_with(is_unspaced);
-        let end = begun.find(|c: char| !c.is_alphanumeric() || is_unspaced(c) != unspaced);
+        let end = begun.find(|c: char| !is_of_word(c) || is_unspaced(c) != unspaced);
         let (run, after) = begun.split_at(end.unwrap_or(begun.len()));
         rest = after;
         Some(run)
@@ -77,6 +78,11 @@ fn pairs(run: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
     let ends = run.char_indices().map(|(at, c)| at + c.len_utf8());
     let second = usize::from(run.chars().nth(1).is_some());
     starts.zip(ends.skip(second)).map(|(start, end)| start..end)
+}
+
+/// A letter or digit; or a sign of a script without spaces that stands above or below one, as Thai tones do.
+fn is_of_word(c: char) -> bool {
+    c.is_alphanumeric() || (is_unspaced(c) && is_combining_mark(c))
 }
 
 fn is_unspaced(c: char) -> bool {

@@ -83,7 +83,9 @@ impl Ladder {
         let mut trial = serde_json::to_value(TrainingRequest { search: None, ..request.clone() }).map_err(wrong)?;
         parameters.iter().for_each(|(field, value)| set(&mut trial, field, value.clone()));
         let mut trial: TrainingRequest = serde_json::from_value(trial).map_err(wrong)?;
-        if trial.model_train.early_stopping.is_none() {
+        // All anomalies test: without them nothing would be judged but the likeness of normal rows.
+        let anomalies = Objective::of(request) == Some(Objective::AnomalyDetection);
+        if trial.model_train.early_stopping.is_none() && !anomalies {
             trial.dataset.validation_split.get_or_insert(VALIDATION_SPLIT);
         }
         Ok(trial)
@@ -261,6 +263,7 @@ mod tests {
         assert_eq!(trial(|request| request.dataset.validation_split = Some(0.3)), Some(0.3));
         // It holds rows out by itself.
         assert_eq!(trial(|request| request.model_train.early_stopping = Some(Default::default())), None);
+        assert_eq!(trial(|request| request.model.objective = "anomaly-detection".into()), None);
     }
 
     #[test]

@@ -174,6 +174,16 @@ impl<'a> Walk<'a> {
         if self.scope.from_beginning && before > 0 {
             self.chain.expired.insert(0, (0, before));
         }
+        self.before_start();
+    }
+
+    /// Where a part of the ledger is gone, an account before the start may have gone with it: nobody knows what became of
+    /// what is before.
+    fn before_start(&mut self) {
+        let (low, due) = (self.scope.low.max(0), self.due());
+        if low < due && !self.scope.from_beginning && self.scope.ledger_expired != i64::MIN {
+            self.chain.expired.insert(0, (low, due));
+        }
     }
 
     /// Offsets without account: a gap, unless the ledger of that time is gone.
@@ -203,6 +213,9 @@ impl<'a> Walk<'a> {
         let due = self.due();
         if self.last.is_none() && self.scope.from_beginning && due > 0 {
             self.chain.expired.push((0, due));
+        }
+        if self.last.is_none() {
+            self.before_start();
         }
         self.chain.end = self.last.map_or(due, |last| last.next);
         self.compare_committed();

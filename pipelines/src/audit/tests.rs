@@ -335,6 +335,17 @@ fn a_start_must_be_followed_by_its_chain() {
 }
 
 #[test]
+fn where_the_ledger_has_expired_nobody_knows_what_came_before_a_start() {
+    let mut history = three().started_behind(10, true);
+    (history.from_beginning, history.ledger_expired) = (false, i64::MIN);
+    assert!(history.chain(&mut Findings::default()).expired.is_empty());
+    history.ledger_expired = 0;
+    let mut findings = Findings::default();
+    assert_eq!(history.chain(&mut findings).expired, [(0, 10)]);
+    assert!(findings.is_empty());
+}
+
+#[test]
 fn a_group_that_has_started_and_read_nothing_yet_has_lost_nothing() {
     let mut history = History::new(&[]).started_behind(10, false);
     (history.from_beginning, history.committed) = (false, Some(10));

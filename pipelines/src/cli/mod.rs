@@ -136,12 +136,6 @@ fn try_main(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let config = Config::load(cli.config.as_deref(), std::env::vars())?;
     start_logging(&config, cli.verbose || matches!(cli.command, Command::Run(_)));
-    for name in &config.ignored {
-        tracing::warn!(
-            name,
-            "this environment variable is no setting and is left alone; `lunapark config` prints them"
-        );
-    }
     match &cli.command {
         Command::Config => {
             output::on_stdout(false, |out| Ok(out.bytes(config.shown.as_bytes()).map(|()| ExitCode::SUCCESS)?))

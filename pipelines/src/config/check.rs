@@ -98,7 +98,6 @@ pub(super) fn checked(document: &Table) -> Result<Config, ConfigError> {
         metrics_interval: Section::of(document, "metrics")?.at_least("interval", SHORTEST_PAUSE)?,
         log_level: Section::of(document, "log")?.text("level")?.to_owned(),
         shown: masked(document).to_string(),
-        ignored: Vec::new(),
     };
     cross_checks(&config, &Section::of(document, "kafka")?)?;
     Ok(config)
@@ -311,6 +310,11 @@ fn cross_checks(config: &Config, kafka: &Section<'_>) -> Result<(), ConfigError>
     if budget >= session {
         let what = format!("`score.drain_budget` ({budget:?}) must be below `kafka.session_timeout` ({session:?})");
         return Err(ConfigError(format!("{what}: work must end before the group gives the partitions away")));
+    }
+    if config.documents.batch_interval >= budget {
+        let (gather, budget) = (config.documents.batch_interval, humantime::format_duration(budget));
+        let what = format!("`documents.batch_interval` ({gather:?}) must be below `score.drain_budget` ({budget})");
+        return Err(ConfigError(format!("{what}: nothing is heard of the group meanwhile")));
     }
     if interval * 2 > transaction {
         let what = format!("`score.commit_interval` ({interval:?}) must be below half of `kafka.transaction_timeout`");

@@ -4,40 +4,40 @@ use lunapark_topics::kafka::KafkaOptions;
 use toml::{Table, Value};
 
 use super::ConfigError;
-use super::merge::{OPEN_SECTION, merge_open, near, unknown, unknown_property};
+use super::merge::{OPEN_SECTION, merge_open, unknown, unknown_property};
 
 /// What all our variables begin with.
 const PREFIX: &str = "LUNAPARK_";
-/// Variables of the same prefix that are not settings.
-const NOT_SETTINGS: [&str; 6] = [
+/// Variables of the same prefix that are not settings: of the program itself, its scripts and builds.
+const NOT_SETTINGS: [&str; 8] = [
     "LUNAPARK_CONFIG",
-    "LUNAPARK_SERVERS",
+    "LUNAPARK_COMMIT",
+    "LUNAPARK_CUDA",
     "LUNAPARK_INSTANCES",
     "LUNAPARK_KAFKA_HEAP",
     "LUNAPARK_KERNEL",
-    "LUNAPARK_TEST",
+    "LUNAPARK_PYTHON",
+    "LUNAPARK_SERVERS",
 ];
+/// What those of the tests begin with.
+const TESTS: [&str; 2] = ["LUNAPARK_TEST", "LUNAPARK_FUZZ"];
 /// Short for `LUNAPARK_EMBEDDED_DATA`.
 const DATA: &str = "LUNAPARK_DATA";
 
-/// Puts environment variables over `into`; the names of those that are no settings and are left alone.
-///
-/// What begins like a section, or nearly so, is a setting or a slip of the pen; anything else under our prefix may be
-/// somebody else's.
-pub fn environment(into: &mut Table, vars: impl Iterator<Item = (String, String)>) -> Result<Vec<String>, ConfigError> {
+/// Puts environment variables over `into`. Whatever else begins as they do is a slip of the pen, and refused, but for what
+/// Kubernetes says.
+pub fn environment(into: &mut Table, vars: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
     let known = variables(into, PREFIX.trim_end_matches('_'));
-    let ours = |name: &str| name.starts_with(PREFIX) && !NOT_SETTINGS.iter().any(|n| name.starts_with(n));
-    let mut ignored = Vec::new();
-    for (name, text) in vars.filter(|(name, _)| ours(name)) {
+    let others = |name: &str| NOT_SETTINGS.contains(&name) || TESTS.iter().any(|tests| name.starts_with(tests));
+    for (name, text) in vars.filter(|(name, _)| name.starts_with(PREFIX) && !others(name)) {
         let asked = if name == DATA { "LUNAPARK_EMBEDDED_DATA" } else { &name };
         match known.iter().find(|(variable, _)| variable == asked) {
             Some((_, path)) => set_text(into, path, &text, &name)?,
             None if of_kubernetes(&name, &text) => {}
-            None if begins_like_a_section(into, &name) => set_open(into, &name, &text, &known)?,
-            None => ignored.push(name),
+            None => set_open(into, &name, &text, &known)?,
         }
     }
-    Ok(ignored)
+    Ok(())
 }
 
 /// Kubernetes tells every pod of the Services in its namespace, in the form of Docker's links: of `lunapark-kafka` it says
@@ -50,13 +50,6 @@ fn of_kubernetes(name: &str, text: &str) -> bool {
         after.len() < port.len() && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| after.starts_with(protocol))
     });
     service || address || port || name.contains("_SERVICE_PORT_")
-}
-
-/// Whether the first word is a section or a key outside of any, give or take a letter or two.
-fn begins_like_a_section(table: &Table, name: &str) -> bool {
-    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
-    let word = rest.split('_').next().unwrap_or(rest).to_lowercase();
-    table.keys().map(String::as_str).chain(["data"]).any(|known| near(&word, known))
 }
 
 fn variables(table: &Table, prefix: &str) -> Vec<(String, Vec<String>)> {

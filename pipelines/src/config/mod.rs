@@ -62,8 +62,6 @@ pub struct Config {
     pub log_level: String,
     /// The merged document, secrets masked.
     pub shown: String,
-    /// Environment variables that begin as ours do, and are no settings.
-    pub ignored: Vec<String>,
 }
 
 impl fmt::Debug for Config {
@@ -225,8 +223,8 @@ impl Config {
     pub fn from_texts(text: &str, variables: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut merged = merge::defaults()?;
         merge::user(&mut merged, text)?;
-        let ignored = environment::environment(&mut merged, variables)?;
-        Ok(Self { ignored, ..check::checked(&merged)? })
+        environment::environment(&mut merged, variables)?;
+        check::checked(&merged)
     }
 }
 
@@ -289,11 +287,12 @@ mod tests {
             ("LUNAPARK_KAFKA_PORT_9092_TCP_PROTO", "tcp"),
             ("LUNAPARK_STORE_SERVICE_PORT", "7070"),
         ];
-        assert_eq!(load("", &services).unwrap().ignored, [""; 0]);
+        load("", &services).unwrap();
         let others = [("LUNAPARK_KERNEL", "avx2"), ("LUNAPARK_INSTANCES", "/x"), ("LUNAPARK_KAFKA_HEAP", "1g")];
-        assert_eq!(load("", &others).unwrap().ignored, [""; 0]);
-        // What nobody can name is told, and does no harm.
-        assert_eq!(load("", &[("LUNAPARK_VENUE", "Bologna")]).unwrap().ignored, ["LUNAPARK_VENUE"]);
+        load("", &others).unwrap();
+        for name in ["LUNAPARK_VENUE", "LUNAPARK_BOOTSTRAP", "LUNAPARK_INSTANCES_", "LUNAPARK_KAFKA_HEAPS"] {
+            assert!(load("", &[(name, "x")]).unwrap_err().contains(name));
+        }
     }
 
     #[test]

@@ -117,8 +117,10 @@ impl KafkaStream {
 
     /// Why nothing can be read. A group that has never let this member in will not either after a pause.
     fn unread(&self, error: &KafkaError) -> LogError {
+        let refused = error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed);
         let error = self.error(&format!("consume as group `{}`", self.spec.group), error);
-        match error.kind == Kind::Unauthorised && !self.admitted {
+        // Other refusals may be those of one broker that is being set up anew.
+        match refused && !self.admitted {
             true => LogError { kind: Kind::NotAdmitted, ..error },
             false => error,
         }

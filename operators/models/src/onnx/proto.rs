@@ -12,7 +12,7 @@ const MAX_NODES: usize = 1 << 16;
 /// Bytes of all weights in memory: more than a protobuf file holds.
 const MAX_BYTES: usize = 1 << 31;
 /// The same of any file, however small: many nodes may share one tensor (an unrolled layer's), and each has its own copy.
-const FREE_BYTES: usize = 1 << 26;
+const FREE_BYTES: usize = 1 << 28;
 /// The same for each byte of the file. Without a bound by the file's size, 500 nodes that share 4 MiB would take 2 GiB.
 const BYTES_PER_BYTE: usize = 64;
 

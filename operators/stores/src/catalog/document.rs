@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use lunapark_schemas::catalog::{CatalogRecord, ModelVersion, Reservation};
 use lunapark_schemas::training::{Parameters, TrainingStatus};
-use mongodb::bson::error::Result;
+use mongodb::bson::error::{Error, Result};
 use mongodb::bson::{self, Bson, Document, doc};
+use serde::ser::Error as _;
 use serde_json::Value;
 
 use super::search_text;
@@ -75,7 +76,8 @@ fn named<V>(list: Option<Bson>, value: impl Fn(&Bson) -> Option<V>) -> BTreeMap<
     list.as_ref().and_then(Bson::as_array).into_iter().flatten().filter_map(entry).collect()
 }
 
-/// The status of a task, under the task's name. Measures and parameters are lists, as metrics are.
+/// The status of a task, under the task's name. Measures and parameters are lists, as metrics are; the epochs are one JSON
+/// text, because a document of thousands of fields takes some servers seconds to read.
 pub(super) fn of_task(status: &TrainingStatus, rank: i64) -> Result<Document> {
     let mut document = doc! { "_id": &status.task_id };
     document.extend(bson::serialize_to_document(status)?);
@@ -84,18 +86,22 @@ pub(super) fn of_task(status: &TrainingStatus, rank: i64) -> Result<Document> {
         row.insert("parameters", of_parameters(&trial.parameters)?);
     }
     let (submitted, evaluation) = (&status.stats.submitted, of_metrics(&status.evaluation));
-    document.extend(doc! { "evaluation": evaluation, SUBMITTED: submitted, RANK: rank });
+    let history = serde_json::to_string(&status.history).map_err(Error::custom)?;
+    document.extend(doc! { "evaluation": evaluation, "history": history, SUBMITTED: submitted, RANK: rank });
     Ok(document)
 }
 
 pub(super) fn task(mut document: Document) -> Result<TrainingStatus> {
     let evaluation = metrics(document.remove("evaluation"));
+    let history = document.remove("history");
+    let history = history.as_ref().and_then(Bson::as_str).map_or(Ok(Vec::new()), serde_json::from_str);
+    let history = history.map_err(Error::custom)?;
     let parameters: Vec<Parameters> =
         leaderboard(&mut document).map(|row| named(row.insert("parameters", Document::new()), parameter)).collect();
     let mut status: TrainingStatus = bson::deserialize_from_document(document)?;
     let trials = status.search.iter_mut().flat_map(|search| &mut search.leaderboard);
     trials.zip(parameters).for_each(|(trial, parameters)| trial.parameters = parameters);
-    Ok(TrainingStatus { evaluation, ..status })
+    Ok(TrainingStatus { evaluation, history, ..status })
 }
 
 /// The trials of a search.

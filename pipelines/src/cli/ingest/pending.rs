@@ -2,17 +2,11 @@
 
 use std::collections::HashSet;
 
-use lunapark_schemas::{Message, TopicPartition};
+use lunapark_schemas::TopicPartition;
+use lunapark_schemas::documents::Ingest;
 use lunapark_topics::{Log, LogError};
-use serde::Deserialize;
 
 use crate::audit::scan::Scan;
-
-/// The name of a record that has no key.
-#[derive(Deserialize)]
-struct Named {
-    id: String,
-}
 
 /// Ids of the records that the group has not committed yet, of whatever collection.
 pub(super) fn pending(log: &dyn Log, group: &str, topic: &str) -> Result<HashSet<String>, LogError> {
@@ -25,15 +19,10 @@ pub(super) fn pending(log: &dyn Log, group: &str, topic: &str) -> Result<HashSet
         let from = next.unwrap_or(ends.low);
         if from < ends.high {
             Scan::open(log, at, from)?.until(ends.high, |message| {
-                ids.extend(id_of(message));
+                ids.extend(Ingest::id_of(message));
                 Ok::<(), LogError>(())
             })?;
         }
     }
     Ok(ids)
-}
-
-fn id_of(message: &Message<'_>) -> Option<String> {
-    let named = || serde_json::from_slice(message.value?).ok().map(|Named { id }| id);
-    message.key.map(|key| String::from_utf8_lossy(key).into_owned()).or_else(named)
 }
