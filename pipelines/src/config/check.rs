@@ -311,7 +311,7 @@ fn cross_checks(config: &Config, kafka: &Section<'_>) -> Result<(), ConfigError>
         let what = format!("`score.drain_budget` ({budget:?}) must be below `kafka.session_timeout` ({session:?})");
         return Err(ConfigError(format!("{what}: work must end before the group gives the partitions away")));
     }
-    if config.documents.batch_interval >= budget {
+    if config.documents.threads > 0 && config.documents.batch_interval >= budget {
         let (gather, budget) = (config.documents.batch_interval, humantime::format_duration(budget));
         let what = format!("`documents.batch_interval` ({gather:?}) must be below `score.drain_budget` ({budget})");
         return Err(ConfigError(format!("{what}: nothing is heard of the group meanwhile")));
