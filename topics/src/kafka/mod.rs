@@ -18,6 +18,7 @@ mod producer;
 mod properties;
 mod reader;
 mod stream;
+mod tags;
 #[cfg(test)]
 mod tests_refused;
 
