@@ -9,7 +9,7 @@ use lunapark_topics::{Log, LogError, LogErrorKind};
 
 use super::chain::Entry;
 use super::report::{FindingKind, Findings};
-use super::scan::Scan;
+use super::scan::{self, Scan};
 
 /// More ranges than this (about 50 MB) are merged with their forerunner where they chain, so that a year of 50 ms
 /// commits can be audited in bounded memory; findings then name the merged range.
@@ -194,14 +194,10 @@ fn note(names: &mut BTreeMap<String, BTreeSet<String>>, range: LedgerRange) {
 /// The dead letters of every topic that the ledger says were redriven.
 pub fn redriven(log: &dyn Log, ledger: &str) -> Result<BTreeSet<Position>, LogError> {
     let mut positions = BTreeSet::new();
-    for partition in 0..log.topic(ledger)?.partitions {
-        let at = TopicPartition::new(ledger, partition);
-        let end = log.watermarks(&at)?.high;
-        Scan::open(log, &at, 0)?.until(end, |message| {
-            positions.extend(redrive_of(message));
-            Ok::<(), LogError>(())
-        })?;
-    }
+    scan::whole(log, ledger, |message| {
+        positions.extend(redrive_of(message));
+        Ok::<(), LogError>(())
+    })?;
     Ok(positions)
 }
 

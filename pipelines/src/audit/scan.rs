@@ -91,6 +91,20 @@ impl Scan {
     }
 }
 
+/// Visits every message that is in a topic now, partition by partition.
+pub fn whole<E: From<LogError>>(
+    log: &dyn Log,
+    topic: &str,
+    mut visit: impl FnMut(&Message<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    for partition in 0..log.topic(topic)?.partitions {
+        let at = TopicPartition::new(topic, partition);
+        let end = log.watermarks(&at)?.high;
+        Scan::open(log, &at, 0)?.until(end, &mut visit)?;
+    }
+    Ok(())
+}
+
 /// Looking again after less than this only heats the machine.
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::{empty, suggestion};
 use crate::audit::report::AuditReport;
-use crate::audit::scan::Scan;
+use crate::audit::scan;
 use crate::audit::{AuditRequest, audit};
 use crate::cli::output::{self, Output, number};
 use crate::cli::search::passage;
@@ -220,14 +220,10 @@ fn records(log: &dyn Log, topic: &str) -> anyhow::Result<i64> {
 /// All records of a topic.
 fn read<E: DeserializeOwned>(log: &dyn Log, topic: &str) -> anyhow::Result<Vec<E>> {
     let mut found = Vec::new();
-    for partition in 0..log.topic(topic)?.partitions {
-        let at = TopicPartition::new(topic, partition);
-        let end = log.watermarks(&at)?.high;
-        Scan::open(log, &at, 0)?.until(end, |message| {
-            found.push(serde_json::from_slice(message.value.unwrap_or_default())?);
-            Ok::<_, anyhow::Error>(())
-        })?;
-    }
+    scan::whole(log, topic, |message| {
+        found.push(serde_json::from_slice(message.value.unwrap_or_default())?);
+        Ok::<_, anyhow::Error>(())
+    })?;
     Ok(found)
 }
 

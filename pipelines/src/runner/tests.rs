@@ -103,19 +103,9 @@ struct Ran {
 
 /// Runs the pipeline over these messages until all have ended, or it stops by itself.
 fn run(texts: &[&str], holds: u32, change: impl FnOnce(&mut Settings)) -> Ran {
-    let dir = tempfile::tempdir().unwrap();
-    let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
     let catalog = catalog();
-    for spec in catalog.specs() {
-        log.create_topic(&spec).unwrap();
-    }
-    let mut writer = log.writer().unwrap();
-    for text in texts {
-        let (topic, value) = (catalog.inference_events.name(), Some(text.as_bytes()));
-        let headers = Default::default();
-        writer.produce(&Record { topic, partition: Some(0), key: None, value, headers, timestamp: None }).unwrap();
-    }
-    writer.flush(Duration::from_secs(10)).unwrap();
+    let (dir, log) = new_log(&catalog);
+    write(&*log, &catalog, texts);
     let text = Text { seen: Mutex::default() };
     let operator = Moody { text: &text, holds: Mutex::new(holds) };
     let metrics = Arc::new(PipelineMetrics::new("p", "i").unwrap());
@@ -143,6 +133,27 @@ fn run(texts: &[&str], holds: u32, change: impl FnOnce(&mut Settings)) -> Ran {
         worker.join().unwrap()
     });
     Ran { log, catalog, ended, _dir: dir }
+}
+
+/// A log of its own, with the catalog's topics.
+pub(super) fn new_log(catalog: &Catalog) -> (tempfile::TempDir, Arc<dyn Log>) {
+    let dir = tempfile::tempdir().unwrap();
+    let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
+    for spec in catalog.specs() {
+        log.create_topic(&spec).unwrap();
+    }
+    (dir, log)
+}
+
+/// Writes events, one for each text.
+pub(super) fn write(log: &dyn Log, catalog: &Catalog, texts: &[&str]) {
+    let mut writer = log.writer().unwrap();
+    for text in texts {
+        let (topic, value) = (catalog.inference_events.name(), Some(text.as_bytes()));
+        let headers = Default::default();
+        writer.produce(&Record { topic, partition: Some(0), key: None, value, headers, timestamp: None }).unwrap();
+    }
+    writer.flush(Duration::from_secs(10)).unwrap();
 }
 
 pub(super) fn catalog() -> Catalog {

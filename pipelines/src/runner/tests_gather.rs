@@ -4,22 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lunapark_schemas::ledger::LedgerRecord;
-use lunapark_schemas::{Messages, Record, TopicPartition};
-use lunapark_topics::embedded::{self, EmbeddedOptions};
-use lunapark_topics::{Catalog, Limit, Log, Writer};
+use lunapark_schemas::{Messages, TopicPartition};
+use lunapark_topics::{Catalog, Limit, Log};
 
-use super::tests::{Moody, Text, catalog, settings, spec};
+use super::tests::{Moody, Text, catalog, new_log, settings, spec, write};
 use super::{StreamThread, supervise};
 use crate::health::Health;
 use crate::metrics::PipelineMetrics;
 use crate::stop::Stop;
-
-fn send(writer: &mut dyn Writer, catalog: &Catalog, text: &str) {
-    let (topic, value) = (catalog.inference_events.name(), Some(text.as_bytes()));
-    let headers = Default::default();
-    writer.produce(&Record { topic, partition: Some(0), key: None, value, headers, timestamp: None }).unwrap();
-    writer.flush(Duration::from_secs(10)).unwrap();
-}
 
 /// First and next offset of each range of the ledger.
 fn ranges(log: &dyn Log, catalog: &Catalog) -> Vec<(i64, i64)> {
@@ -36,14 +28,9 @@ fn ranges(log: &dyn Log, catalog: &Catalog) -> Vec<(i64, i64)> {
 
 #[test]
 fn what_comes_soon_after_a_small_batch_is_one_batch() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
     let catalog = catalog();
-    for spec in catalog.specs() {
-        log.create_topic(&spec).unwrap();
-    }
-    let mut writer = log.writer().unwrap();
-    send(&mut *writer, &catalog, "a");
+    let (_dir, log) = new_log(&catalog);
+    write(&*log, &catalog, &["a"]);
     let text = Text { seen: Mutex::default() };
     let operator = Moody { text: &text, holds: Mutex::new(0) };
     let metrics = Arc::new(PipelineMetrics::new("p", "i").unwrap());
@@ -71,7 +58,7 @@ fn what_comes_soon_after_a_small_batch_is_one_batch() {
         let worker = scope.spawn(|| supervise(&thread, &stop));
         wait(1);
         for text in ["b", "c", "d"] {
-            send(&mut *writer, &catalog, text);
+            write(&*log, &catalog, &[text]);
         }
         wait(4);
         stop.request();

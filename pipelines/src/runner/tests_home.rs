@@ -8,12 +8,12 @@ use lunapark_schemas::headers::{REKEYED, SOURCE, dead};
 use lunapark_schemas::ledger::LedgerRecord;
 use lunapark_schemas::{HeadersBuf, Message, Messages, Record, Rejection, TopicPartition};
 use lunapark_topics::catalog::CatalogOptions;
-use lunapark_topics::embedded::{self, EmbeddedOptions};
+
 use lunapark_topics::log::Start;
 use lunapark_topics::partitioner::partition_of;
 use lunapark_topics::{Catalog, Delivery, Limit, Log, StreamSpec};
 
-use super::tests::{Echo, Moody, Text, settings};
+use super::tests::{Echo, Moody, Text, new_log, settings};
 use super::{Homes, RunError, StreamThread, supervise};
 use crate::health::Health;
 use crate::metrics::PipelineMetrics;
@@ -54,8 +54,6 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let log = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
         let catalog = Catalog::new(&CatalogOptions {
             prefix: String::new(),
             partitions: PARTITIONS,
@@ -66,10 +64,8 @@ impl Place {
             max_message_bytes: 1 << 20,
             replication: 1,
         });
-        for spec in catalog.specs() {
-            log.create_topic(&spec).unwrap();
-        }
-        Self { log, catalog, _dir: dir }
+        let (_dir, log) = new_log(&catalog);
+        Self { log, catalog, _dir }
     }
 
     fn send(&self, partition: i32, value: &str, headers: &HeadersBuf) {

@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lunapark_schemas::{Record, TopicPartition};
-use lunapark_topics::embedded::{self, EmbeddedOptions};
+use lunapark_schemas::TopicPartition;
 use lunapark_topics::log::Start;
 use lunapark_topics::{Catalog, Delivery, Log, StreamSpec};
 
-use super::tests::{Moody, Text, catalog, settings, spec};
+use super::tests::{Moody, Text, catalog, new_log, settings, spec, write};
 use super::{StreamThread, supervise};
 use crate::audit::report::AuditReport;
 use crate::audit::{AuditRequest, audit};
@@ -24,23 +23,13 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let log: Arc<dyn Log> = embedded::open(dir.path(), &EmbeddedOptions::default()).unwrap();
         let catalog = catalog();
-        for spec in catalog.specs() {
-            log.create_topic(&spec).unwrap();
-        }
-        Self { log, catalog, _dir: dir }
+        let (_dir, log) = new_log(&catalog);
+        Self { log, catalog, _dir }
     }
 
     fn produce(&self, texts: &[&str]) {
-        let mut writer = self.log.writer().unwrap();
-        for text in texts {
-            let (topic, value) = (self.catalog.inference_events.name(), Some(text.as_bytes()));
-            let headers = Default::default();
-            writer.produce(&Record { topic, partition: Some(0), key: None, value, headers, timestamp: None }).unwrap();
-        }
-        writer.flush(Duration::from_secs(10)).unwrap();
+        write(&*self.log, &self.catalog, texts);
     }
 
     fn committed(&self) -> Option<i64> {

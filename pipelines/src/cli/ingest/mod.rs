@@ -120,7 +120,7 @@ pub fn run(context: &Context, config: &Config, args: &Args) -> anyhow::Result<Ex
     }
     let (mut report, letters) = sender.finish(plan.skipped)?;
     if args.wait {
-        wait::wait(context, config, args.timeout)?;
+        wait::wait(context, args.timeout)?;
         letters.since(&*context.log, &mut report)?;
         report.waited = true;
     }

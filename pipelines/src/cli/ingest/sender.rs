@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use lunapark_documents::{Columns, Kind, Limits, Source, TableFormat, front_matter, is_front_matter_open};
-use lunapark_index::{About, Reader, Snapshot};
+use lunapark_index::{About, Reader, Snapshot, exists};
 use lunapark_schemas::documents::{COLLECTION, DOCUMENT, IngestRecord, METADATA, URI};
 use lunapark_schemas::headers::{CE_CORRELATIONID, CONTENT_TYPE};
 use lunapark_schemas::{HeadersBuf, Record};
@@ -80,10 +80,12 @@ impl<'a> Sender<'a> {
         let max_bytes = context.log.topic(&topic)?.max_message_bytes;
         let writer = context.log.writer().context("cannot open a producer")?;
         let log = &*context.log;
-        let group = format!("{}{}", context.catalog.prefix(), config.documents.name);
-        // Before the collection is looked at: what is indexed in between is in both.
-        let pending = if args.all { HashSet::new() } else { pending(log, &group, &topic)? };
-        let known = if args.all { None } else { known(config, &args.collection)? };
+        let (pending, known) = match args.all || !is_made(config, &args.collection)? {
+            // Everything is sent, so nobody need read what is on the topic.
+            true => (HashSet::new(), None),
+            // Read before the collection: what is indexed in between is in both.
+            false => (pending(log, &context.group_of_documents, &topic)?, known(config, &args.collection)?),
+        };
         let catalog = &context.catalog;
         let letters = Letters::open(log, catalog.documents_ingest.dead().name(), catalog.ledger.name())?;
         let bar = output::progress(Some(0), "{spinner} {pos} of {len} looked at, {msg} sent");
@@ -464,6 +466,10 @@ fn within(bytes: Option<u64>, most: u64, what: &str) -> Result<(), String> {
         Some(bytes) => Err(format!("{} bytes, and at most {} {what}", number(bytes), number(most))),
         None => Ok(()),
     }
+}
+
+fn is_made(config: &Config, collection: &str) -> anyhow::Result<bool> {
+    Ok(exists(&knowledge::store(config)?, collection)?)
 }
 
 /// The collection as it is now; none where there is no such collection yet.

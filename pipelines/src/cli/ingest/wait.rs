@@ -6,14 +6,14 @@ use anyhow::bail;
 
 use crate::cli::settled::wait_settled;
 use crate::cli::{Context, output};
-use crate::config::Config;
 
 /// Until the pipeline has committed what is on the topic now.
-pub(super) fn wait(context: &Context, config: &Config, patience: Duration) -> anyhow::Result<()> {
+pub(super) fn wait(context: &Context, patience: Duration) -> anyhow::Result<()> {
     let topic = context.catalog.documents_ingest.name();
-    let group = format!("{}{}", context.catalog.prefix(), config.documents.name);
     let bar = output::progress(None, "{spinner} {msg} documents left to index");
-    let settled = wait_settled(&*context.log, &group, topic, patience, &mut |left| bar.set_message(left.to_string()))?;
+    let settled = wait_settled(&*context.log, &context.group_of_documents, topic, patience, &mut |left| {
+        bar.set_message(left.to_string())
+    })?;
     bar.finish_and_clear();
     match settled {
         Ok(()) => Ok(()),

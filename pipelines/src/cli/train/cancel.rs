@@ -5,19 +5,18 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use lunapark_knowledge::search::among;
-use lunapark_schemas::TopicPartition;
 use lunapark_schemas::control::ControlRecord;
 use lunapark_topics::LogError;
 
 use super::{list, send};
-use crate::audit::scan::Scan;
+use crate::audit::scan;
 use crate::cli::Context;
 use crate::cli::output::{Output, printable};
 use crate::jobs::task_of;
 
 pub(super) fn execute(context: &Context, task: &str, out: &mut Output<'_>) -> anyhow::Result<ExitCode> {
     if let Some(status) = list::ended(context, task)? {
-        let how = format!("{:?}", status.task_status).to_lowercase();
+        let how = list::word(status.task_status);
         bail!("{} has ended before, as {how}: there is nothing to cancel", printable(task.as_bytes()));
     }
     let requested = requested(context)?;
@@ -43,17 +42,12 @@ fn send(context: &Context, task: &str) -> anyhow::Result<()> {
 }
 
 /// Every task that somebody has asked for, as far as the requests are still there.
-fn requested(context: &Context) -> anyhow::Result<BTreeSet<String>> {
-    let topic = context.catalog.training_requests.name();
+fn requested(context: &Context) -> Result<BTreeSet<String>, LogError> {
     let mut tasks = BTreeSet::new();
-    for partition in 0..context.log.topic(topic)?.partitions {
-        let at = TopicPartition::new(topic.clone(), partition);
-        let end = context.log.watermarks(&at)?.high;
-        Scan::open(&*context.log, &at, 0)?.until(end, |message| {
-            tasks.extend(task_of(message));
-            Ok::<(), LogError>(())
-        })?;
-    }
+    scan::whole(&*context.log, context.catalog.training_requests.name(), |message| {
+        tasks.extend(task_of(message));
+        Ok::<(), LogError>(())
+    })?;
     Ok(tasks)
 }
 

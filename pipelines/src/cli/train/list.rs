@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use lunapark_schemas::TopicPartition;
 use lunapark_schemas::training::{TaskStatus, TrainingStatus};
 use lunapark_stores::catalog::{Catalog as _, CatalogError, TaskFilter};
 use lunapark_topics::LogError;
 
-use crate::audit::scan::Scan;
+use crate::audit::scan;
 use crate::catalog::TopicCatalog;
 use crate::cli::Context;
 use crate::cli::output::{Output, Table, printable};
@@ -68,21 +67,17 @@ fn catalog(context: &Context) -> TopicCatalog {
 /// Whether any worker has said a word of this task, or of a trial of this name.
 pub(super) fn is_known(context: &Context, task_id: &str) -> Result<bool, LogError> {
     let mut known = false;
-    each(context, |status| known |= status.task_id == task_id)?;
+    scan::whole(&*context.log, context.catalog.training_status.name(), |message| {
+        let status = message.value.and_then(|value| serde_json::from_slice::<TrainingStatus>(value).ok());
+        known |= status.is_some_and(|status| status.task_id == task_id);
+        Ok::<(), LogError>(())
+    })?;
     Ok(known)
 }
 
-fn each(context: &Context, mut visit: impl FnMut(TrainingStatus)) -> Result<(), LogError> {
-    let topic = context.catalog.training_status.name();
-    for partition in 0..context.log.topic(topic)?.partitions {
-        let at = TopicPartition::new(topic.clone(), partition);
-        let end = context.log.watermarks(&at)?.high;
-        Scan::open(&*context.log, &at, 0)?.until(end, |message| {
-            message.value.and_then(|value| serde_json::from_slice(value).ok()).into_iter().for_each(&mut visit);
-            Ok::<(), LogError>(())
-        })?;
-    }
-    Ok(())
+/// Where a task stands, in a word.
+pub(super) fn word(status: TaskStatus) -> String {
+    format!("{status:?}").to_lowercase()
 }
 
 fn status(task: &TrainingStatus) -> String {
@@ -93,5 +88,5 @@ fn status(task: &TrainingStatus) -> String {
     let search = task.search.as_ref().filter(|_| task.task_status == TaskStatus::Running);
     let rung = search.map(|search| format!(" rung {}/{}", search.rung, search.rungs));
     let more = percent.or(place).or(rung).unwrap_or_default();
-    format!("{}{more}", format!("{:?}", task.task_status).to_lowercase())
+    format!("{}{more}", word(task.task_status))
 }
