@@ -86,7 +86,7 @@ pub fn compact(
     let merged = merge(&history, &snapshot, range.clone(), compaction)?;
     let old = &snapshot.manifest().segments[range];
     for _ in 0..MAX_TRIES {
-        let manifest = history.newest()?.ok_or_else(|| history.missing())?;
+        let manifest = history.unheld(history.newest()?.ok_or_else(|| history.missing())?)?;
         let Some(segments) = replaced(&manifest.segments, old, merged.as_ref()) else { return Ok(None) };
         let mut next = manifest.successor(Reason::Compacted, name(instance), now());
         next.segments = segments;

@@ -21,6 +21,11 @@ use crate::{IndexError, Reason, WriterName};
 /// First pause before a put whose answer was lost is made again.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 
+/// How long writers wait for a rebuild that holds them: it may have died.
+pub(crate) const HOLD: Duration = Duration::from_secs(10);
+/// Between two looks whether it is done.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// The manifests of one collection.
 #[derive(Clone)]
 pub(crate) struct History {
@@ -103,6 +108,18 @@ impl History {
         Ok(is_other.then_some(manifest))
     }
 
+    /// The newest manifest once no rebuild holds its writers; this one, where the rebuild takes longer than [`HOLD`].
+    pub(crate) fn unheld(&self, mut newest: Manifest) -> Result<Manifest, IndexError> {
+        let seen = Instant::now();
+        while newest.is_held() && seen.elapsed() < HOLD {
+            wait(LOOK);
+            if let Some(newer) = self.newest_after(&Version::of(&newest))? {
+                newest = newer;
+            }
+        }
+        Ok(newest)
+    }
+
     fn is_known(&self, seen: &Version, listed: &Listed) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().is_some_and(|(version, then)| version == seen && then == listed)
@@ -160,7 +177,7 @@ impl History {
         let covered = manifest.next.iter().all(|(partition, next)| newest.next_of(*partition) >= *next);
         Ok(match manifest.reason {
             _ if newest.number < manifest.number => false,
-            Reason::Changed | Reason::Created => covered,
+            Reason::Changed | Reason::Created | Reason::Held => covered,
             Reason::Reindexed => newest.settings == manifest.settings,
             Reason::Compacted => manifest.segments.iter().any(|entry| newest.segments.contains(entry)),
         })

@@ -15,6 +15,8 @@ use lunapark_stores::digest_of;
 use serde::{Deserialize, Serialize};
 
 use crate::answers::Answers;
+use crate::clock::now;
+use crate::history::HOLD;
 use crate::{IndexError, Settings};
 
 /// The format that this binary writes, and the only one that it reads.
@@ -36,6 +38,8 @@ pub enum Reason {
     Compacted,
     /// The same documents, cut or embedded in another way.
     Reindexed,
+    /// Nothing was changed: a rebuild that came second too often asks the writers to let it go first.
+    Held,
 }
 
 /// Who wrote a manifest.
@@ -119,6 +123,11 @@ impl Manifest {
     /// Its successor, with what is to be changed left as it is.
     pub(crate) fn successor(&self, reason: Reason, writer: WriterName, created: i64) -> Self {
         Self { number: self.number + 1, reason, writer, created, ..self.clone() }
+    }
+
+    /// Whether a rebuild asks writers to wait, and may still be alive. Clocks that differ cost time or fairness alone.
+    pub(crate) fn is_held(&self) -> bool {
+        self.reason == Reason::Held && now().saturating_sub(self.created) < HOLD.as_millis() as i64
     }
 
     /// The next offset of a partition; 0 where nothing of it has been seen.

@@ -12,6 +12,10 @@
 //! made of the segments. From then on vectors of the old settings are refused to writers ([`Settings::accept`]), and so is
 //! what was cut by other sizes ([`Beside`](crate::Beside)); the older versions stay readable until they are swept.
 //!
+//! Where writers were first again and again, a version that changes nothing asks them to wait ([`Reason::Held`]): putting it
+//! takes no longer than putting one of theirs, and what is still to be made is little by then. They wait for
+//! [`HOLD`](crate::history::HOLD) at most.
+//!
 //! Until the swap no manifest names the new segments: a draft does, which is written again with each of them and every few
 //! minutes while the next one is made, so that a sweep spares them however long the rebuild takes.
 
@@ -34,6 +38,8 @@ use crate::{IndexError, Settings, names, reader};
 
 /// How often writers may be first. Each round makes only what came meanwhile, so the next one is shorter.
 const MAX_ROUNDS: u32 = 64;
+/// From this round on writers are asked to wait.
+const HOLD_FROM: u32 = 8;
 /// How long a put whose answer was lost is made again.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// See the writer's.
@@ -69,7 +75,7 @@ pub trait Remake {
 
 /// Gives a collection other settings; none where its vectors have these already.
 ///
-/// It fails where writers put versions faster than their changes are made anew: run it again when there is less to do.
+/// Writers that put versions faster than their changes are made anew are asked to wait for some seconds.
 pub fn rebuild<R: Remake>(
     store: &Arc<ArtifactStore>,
     collection: &str,
@@ -118,7 +124,10 @@ struct Stale {
 impl Rebuild<'_> {
     fn run<R: Remake>(&mut self, remake: &mut R) -> Result<Manifest, R::Error> {
         let mut before: Option<Arc<Snapshot>> = None;
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
+            if round >= HOLD_FROM {
+                self.hold()?;
+            }
             let live = self.live(before.as_deref())?;
             self.catch_up(&live, remake)?;
             if let Some(manifest) = self.swap(live.manifest())? {
@@ -127,6 +136,18 @@ impl Rebuild<'_> {
             before = Some(live);
         }
         Err(IndexError::Contended { collection: self.history.collection.clone(), tries: MAX_ROUNDS }.into())
+    }
+
+    /// Asks writers to wait until this rebuild is in its place, or dead.
+    fn hold(&self) -> Result<(), IndexError> {
+        for _ in 0..MAX_ROUNDS {
+            let newest = self.history.newest()?.ok_or_else(|| self.history.missing())?;
+            let held = newest.successor(Reason::Held, name(self.instance), now());
+            if newest.is_held() || self.history.put(&held, PATIENCE)? == Put::Ours {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The newest version, which must still be the one that is rebuilt.

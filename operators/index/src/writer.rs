@@ -130,6 +130,7 @@ impl Writer {
         for tries in 0..MAX_TRIES {
             let watch = Watch::start();
             self.refresh()?;
+            self.let_rebuild_first()?;
             self.check(&made_with, beside)?;
             let (before, fresh) = (self.current.next.clone(), fresh(batch, &self.current));
             let answers = beside.answers.new_in(&batch.read, |partition| self.current.next_of(partition));
@@ -147,6 +148,13 @@ impl Writer {
             back_off(tries);
         }
         Err(IndexError::Contended { collection: self.history.collection.clone(), tries: MAX_TRIES })
+    }
+
+    fn let_rebuild_first(&mut self) -> Result<(), IndexError> {
+        if self.current.is_held() {
+            self.current = self.history.unheld(self.current.clone())?;
+        }
+        Ok(())
     }
 
     /// It may have been dropped and made anew with another model, or reindexed; and it must be of the topic that is read.

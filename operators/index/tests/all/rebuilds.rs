@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant, SystemTime};
 
 use lunapark_index::{
@@ -164,6 +165,52 @@ fn a_collection_that_changes_meanwhile_is_what_the_new_settings_make_of_its_fina
         assert!(rebuild(&store, "c", &other(), "reindexer", &mut Meanwhile::new(|_| Ok(()))).unwrap().is_none());
     }
     assert!(rounds_in_all > 60, "hardly anything changed meanwhile: {rounds_in_all} rounds");
+}
+
+/// Without a word to it the writer would always be first: it puts a version whenever a document is made anew.
+#[test]
+fn a_writer_that_never_rests_lets_a_rebuild_go_first() {
+    let (store, mut dice) = (memory(), Dice(80));
+    let mut live = writer(&store, &settings()).unwrap();
+    let mut all = some(&mut dice, 0);
+    apply(&mut live, &all);
+    let (asked, asks) = sync_channel::<()>(0);
+    let writing = std::thread::spawn(move || {
+        while asks.recv().is_ok() {
+            let more = some(&mut dice, all.len() as i64);
+            let put = live.apply(&batch(all.len() as i64..all.len() as i64 + more.len() as i64, more.clone()));
+            if put.is_err() {
+                break;
+            }
+            all.extend(more);
+        }
+        (all, dice)
+    });
+    let rounds = std::cell::Cell::new(0);
+    let number = |store: &Arc<ArtifactStore>| open(store).snapshot().manifest().number;
+    let mut remake = Meanwhile::new(|_| {
+        rounds.set(rounds.get() + 1);
+        let before = number(&store);
+        let held = || open(&store).snapshot().manifest().reason == Reason::Held;
+        if !held() {
+            asked.send(()).unwrap();
+            while number(&store) == before {
+                std::thread::yield_now();
+            }
+        } else {
+            // It waits with the next batch in its hands.
+            let _ = asked.try_send(());
+        }
+        Ok(())
+    });
+    let manifest = rebuild(&store, "c", &other(), "reindexer", &mut remake).unwrap().unwrap();
+    assert_eq!(manifest.reason, Reason::Reindexed);
+    assert!(rounds.get() >= 8, "{}", rounds.get());
+    drop(remake);
+    drop(asked);
+    let (all, mut dice) = writing.join().unwrap();
+    assert_eq!(manifest.next_of(0), all.len() as i64);
+    same(&store, &made_anew(&all), &mut dice);
 }
 
 #[test]
