@@ -146,13 +146,24 @@ fn dots(layer: &Layer, rows: Rows<'_>, out: &mut [f32]) {
 
 #[target_feature(enable = "neon")]
 fn dot(row: &[f32], weights: &[f32]) -> f32 {
+    let (whole, row_rest) = row.as_chunks();
+    let (whole_weights, weights_rest) = weights.as_chunks();
     let mut sums = [vdupq_n_f32(0.0); COLUMN];
-    for (row, weights) in row.chunks(LANES).zip(weights.chunks(LANES)) {
-        for (sum, (x, weight)) in sums.iter_mut().zip(padded(row).into_iter().zip(padded(weights))) {
-            *sum = vfmaq_f32(*sum, x, weight);
-        }
+    whole.iter().zip(whole_weights).for_each(|(x, weights)| add_products(&mut sums, x, weights));
+    if !row_rest.is_empty() {
+        add_products(&mut sums, &padded(row_rest), &padded(weights_rest));
     }
     total(sums)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_products(sums: &mut [float32x4_t; COLUMN], x: &[f32; LANES], weights: &[f32; LANES]) {
+    // SAFETY: both are arrays of sixteen.
+    let (x, weights) = unsafe { (load::<COLUMN>(x.as_ptr()), load::<COLUMN>(weights.as_ptr())) };
+    for (sum, (x, weight)) in sums.iter_mut().zip(x.into_iter().zip(weights)) {
+        *sum = vfmaq_f32(*sum, x, weight);
+    }
 }
 
 /// The sum of sixteen partial sums, by halves as [`sum_by_halves`](super::layer::sum_by_halves) adds them.
@@ -164,18 +175,10 @@ fn total(sums: [float32x4_t; COLUMN]) -> f32 {
     vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
 }
 
-/// Up to sixteen values, zeros behind them.
+/// Fewer than sixteen values, zeros behind them.
 #[inline]
-#[target_feature(enable = "neon")]
-fn padded(values: &[f32]) -> [float32x4_t; COLUMN] {
+fn padded(values: &[f32]) -> [f32; LANES] {
     let mut lanes = [0.0; LANES];
-    let values = match values.first_chunk::<LANES>() {
-        Some(whole) => whole,
-        None => {
-            lanes[..values.len()].copy_from_slice(values);
-            &lanes
-        }
-    };
-    // SAFETY: an array of sixteen.
-    unsafe { load(values.as_ptr()) }
+    lanes[..values.len()].copy_from_slice(values);
+    lanes
 }
