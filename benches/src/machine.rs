@@ -23,6 +23,10 @@ fn kernel_instructions() -> &'static str {
             return "avx2";
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        return "neon";
+    }
     "portable"
 }
 

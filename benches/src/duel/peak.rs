@@ -38,11 +38,20 @@ fn chains() -> usize {
     scalar()
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+/// The same.
+#[cfg(target_arch = "aarch64")]
+fn chains() -> usize {
+    // SAFETY: every machine of this kind that has an operating system has NEON.
+    unsafe { neon() };
+    4
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn chains() -> usize {
     scalar()
 }
 
+#[cfg(not(target_arch = "aarch64"))]
 fn scalar() -> usize {
     let (x, y) = (black_box(1.000_000_1_f32), black_box(1e-9_f32));
     let mut sums = [0.0_f32; CHAINS];
@@ -83,4 +92,19 @@ mod x86 {
         }
         black_box(sums);
     }
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn neon() {
+    use std::arch::aarch64::*;
+
+    let (x, y) = (black_box(vdupq_n_f32(1.000_000_1)), black_box(vdupq_n_f32(1e-9)));
+    let mut sums = [vdupq_n_f32(0.0); CHAINS];
+    for _ in 0..STEPS {
+        for sum in &mut sums {
+            *sum = vfmaq_f32(*sum, x, y);
+        }
+    }
+    black_box(sums);
 }

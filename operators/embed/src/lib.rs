@@ -23,12 +23,12 @@
 //! `config.rs` says what it knows of the network, `modules.rs` of what is around it, `weights.rs` of the tensors.
 //!
 //! A text's vector has the same bits alone and in any batch: each number of a product is one chain of
-//! multiply-adds, whatever rows are beside it, and attention sees nothing but its own text. AVX-512 and AVX2 give the
-//! same bits; a machine without fused multiply-add rounds differently.
+//! multiply-adds, whatever rows are beside it, and attention sees nothing but its own text. AVX-512, AVX2 and NEON give
+//! the same bits; a machine without fused multiply-add rounds differently.
 //!
 //! [`Precision::Bf16`] rounds what goes into the products of the linear layers, where the CPU multiplies bfloat16
-//! (AVX512-BF16); sums, attention and everything else stay in 32-bit floats. Kernels for AMX tiles and for NEON, and encoders
-//! on a GPU, are not implemented.
+//! (AVX512-BF16); sums, attention and everything else stay in 32-bit floats. Kernels for AMX tiles, and encoders on a GPU,
+//! are not implemented.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attention;

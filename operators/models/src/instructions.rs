@@ -2,8 +2,8 @@
 
 use crate::ModelError;
 
-/// Names an instruction set (`avx512`, `avx2`, `portable`) in the place of the fastest one, for tests and measurements.
-/// It is read when a model is loaded.
+/// Names an instruction set (`avx512`, `avx2`, `neon`, `portable`) in the place of the fastest one, for tests and
+/// measurements. It is read when a model is loaded.
 const VARIABLE: &str = "LUNAPARK_KERNEL";
 
 /// What the environment names.

@@ -68,7 +68,7 @@ pub struct Summary {
     /// What is particular to this sort of model.
     #[serde(flatten)]
     pub details: Details,
-    /// What scores it: on the CPU the instruction set, `avx512`, `avx2` or `portable`; on a device `candle`.
+    /// What scores it: on the CPU the instruction set, `avx512`, `avx2`, `neon` or `portable`; on a device `candle`.
     pub kernel: &'static str,
     /// Bytes that the loaded model holds.
     pub memory_bytes: usize,

@@ -82,6 +82,7 @@ fn unsafe_code_is_in_the_kernels_and_at_librdkafkas_door_alone() {
     let allowed = [
         "operators/documents/src/pdf/pdfium.rs",
         "operators/embed/src/kernel/avx",
+        "operators/embed/src/kernel/neon.rs",
         "operators/index/src/search/kernel_",
         "operators/models/src/lanes/kernel_",
         "operators/models/src/mlp/kernel_",

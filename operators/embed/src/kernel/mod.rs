@@ -5,6 +5,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod product;
 mod rows;
 #[cfg(test)]
@@ -17,13 +19,15 @@ use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use avx512::Avx512;
 pub(crate) use math::Map;
+#[cfg(target_arch = "aarch64")]
+use neon::Neon;
 pub(crate) use product::{BLOCK_ROWS, Panels, Product, Rows};
 pub(crate) use rows::{AddNorm, Distances, Pair, Softmax};
 pub(crate) use vector::LANES;
 use vector::{Plain, Vector};
 
-/// Names an instruction set (`avx512`, `avx2`, `portable`) in the place of the fastest one, for tests and measurements.
-/// It is read when a model is loaded; scoring models obey the same variable.
+/// Names an instruction set (`avx512`, `avx2`, `neon`, `portable`) in the place of the fastest one, for tests and
+/// measurements. It is read when a model is loaded; scoring models obey the same variable.
 const VARIABLE: &str = "LUNAPARK_KERNEL";
 
 /// A piece of work for a kernel.
@@ -54,21 +58,21 @@ pub(crate) enum Set {
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     Plain,
 }
 
 impl Set {
     /// All that this machine has, the fastest first.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn available() -> Vec<Self> {
-        let avx512 = Avx512::detect().map(Set::Avx512);
-        avx512.into_iter().chain(Avx2::detect().map(Set::Avx2)).chain([Set::Plain]).collect()
-    }
-
-    /// All that this machine has, the fastest first.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn available() -> Vec<Self> {
-        vec![Set::Plain]
+        #[cfg(target_arch = "x86_64")]
+        let vector = Avx512::detect().map(Set::Avx512).into_iter().chain(Avx2::detect().map(Set::Avx2));
+        #[cfg(target_arch = "aarch64")]
+        let vector = Neon::detect().map(Set::Neon).into_iter();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let vector = std::iter::empty();
+        vector.chain([Set::Plain]).collect()
     }
 
     /// The fastest one, or the one that the environment names.
@@ -92,6 +96,8 @@ impl Set {
             Set::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => "neon",
             Set::Plain => "portable",
         }
     }
@@ -103,6 +109,8 @@ impl Set {
             Set::Avx512(set) => set.has_bf16(),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => false,
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => false,
             Set::Plain => false,
         }
     }
@@ -114,6 +122,8 @@ impl Set {
             Set::Avx512(_) => 2 * LANES,
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => LANES,
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => LANES,
             Set::Plain => LANES,
         }
     }
@@ -124,6 +134,8 @@ impl Set {
             Set::Avx512(set) => set.run(task),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(set) => set.run(task),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(set) => set.run(task),
             Set::Plain => task.run::<Plain>(),
         }
     }

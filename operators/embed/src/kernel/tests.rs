@@ -52,6 +52,32 @@ fn a_row_has_the_same_bits_in_any_company() {
     }
 }
 
+/// What products, softmax and layer normalisation make of noise, as bits.
+fn answers(set: Set) -> Vec<u32> {
+    let (count, depth, columns) = (25, 300, 40);
+    let (values, weights) = (noise(count * depth, 10), noise(columns * depth, 11));
+    let bias = noise(columns, 12);
+    let maps = [Map::Identity, Map::Gelu, Map::TanhGelu, Map::Relu];
+    let products = maps.map(|map| product(set, &values, &weights, &bias, depth, map)).concat();
+    let mut scores = noise(25 * 48, 13);
+    set.run(Task::Softmax(Softmax { scores: &mut scores, stride: 48, keys: 37, distances: None }));
+    let (mut rows, added) = (noise(7 * 43, 14), noise(7 * 43, 15));
+    let (gain, shift) = (&noise(43, 16)[..], &noise(43, 17)[..]);
+    set.run(Task::AddNorm(AddNorm { rows: &mut rows, added: &added, gain, shift, epsilon: 1e-12 }));
+    products.iter().chain(&scores).chain(&rows).map(|number| number.to_bits()).collect()
+}
+
+#[test]
+fn all_processors_that_fuse_give_the_same_bits() {
+    let fuses = |set: &Set| *set != Set::Plain || cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+    for set in Set::available().into_iter().filter(fuses) {
+        // FNV-1a.
+        let step = |hash: u64, bits: u32| (hash ^ u64::from(bits)).wrapping_mul(0x0000_0100_0000_01b3);
+        let found = answers(set).into_iter().fold(0xcbf2_9ce4_8422_2325, step);
+        assert_eq!(found, 0xe98a_9774_5501_4016, "{} answers {found:#x}", set.name());
+    }
+}
+
 fn paired_product(set: Set, values: &[f32], weights: &[f32], depth: usize) -> Vec<f32> {
     let panels = Panels::pack_pairs(weights, depth, set.panel());
     let mut pairs = vec![f32::NAN; values.len() / 2];

@@ -3,6 +3,8 @@
 //! Rows are read once for all questions: a tile of rows and questions keeps its sums in registers. The sums of different
 //! instruction sets differ in their last bits, so they only choose candidates; scores are computed anew from those.
 
+#[cfg(target_arch = "aarch64")]
+use super::kernel_neon::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::kernel_x86::{Avx2, Avx512};
 
@@ -13,6 +15,8 @@ pub(crate) enum Kernel {
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     Portable,
 }
 
@@ -25,6 +29,8 @@ impl Kernel {
             all.extend(Avx512::detect().map(Kernel::Avx512));
             all.extend(Avx2::detect().map(Kernel::Avx2));
         }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(Neon::detect().map(Kernel::Neon));
         all.push(Kernel::Portable);
         all
     }
@@ -45,6 +51,8 @@ impl Kernel {
             Kernel::Avx512(kernel) => kernel.products(rows, questions, dimension, out),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2(kernel) => kernel.products(rows, questions, dimension, out),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon(kernel) => kernel.products(rows, questions, dimension, out),
             Kernel::Portable => portable(rows, questions, dimension, out),
         }
     }

@@ -1,6 +1,7 @@
 //! Inner products of rows and questions in 8-bit numbers, with the fastest instructions that the machine has.
 //!
-//! Sums of whole numbers are the same in every order: all machines find the same lists and candidates.
+//! Sums of whole numbers are the same in every order: all machines find the same lists and candidates. There is no kernel
+//! for NEON: its products of bytes need both of one sign, and what widens them the compiler writes as well.
 
 #[cfg(target_arch = "x86_64")]
 use super::kernel_vnni::Vnni;

@@ -21,6 +21,8 @@ mod fuse;
 mod hits;
 mod kernel;
 mod kernel_codes;
+#[cfg(target_arch = "aarch64")]
+mod kernel_neon;
 #[cfg(target_arch = "x86_64")]
 mod kernel_vnni;
 #[cfg(target_arch = "x86_64")]
@@ -31,6 +33,8 @@ mod settle;
 #[cfg(test)]
 pub(crate) mod tests;
 mod threads;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod tiles;
 
 use std::sync::Arc;
 

@@ -10,6 +10,8 @@ mod groups;
 mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
+#[cfg(target_arch = "aarch64")]
+mod kernel_neon;
 mod math;
 mod matrix;
 mod moves;
@@ -30,6 +32,8 @@ pub(crate) use groups::{LayerNorm, Reduce, Reduction, Softmax};
 use kernel_avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use kernel_avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+use kernel_neon::Neon;
 pub(crate) use math::{Join, Map};
 pub(crate) use matrix::{Matrix, Products, Reach};
 pub(crate) use moves::Moves;
@@ -55,21 +59,21 @@ enum Set {
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     Plain,
 }
 
 impl Set {
     /// All that this machine has, the fastest first.
-    #[cfg(target_arch = "x86_64")]
     fn available() -> Vec<Self> {
-        let avx512 = Avx512::detect().map(Set::Avx512);
-        avx512.into_iter().chain(Avx2::detect().map(Set::Avx2)).chain([Set::Plain]).collect()
-    }
-
-    /// All that this machine has, the fastest first.
-    #[cfg(not(target_arch = "x86_64"))]
-    fn available() -> Vec<Self> {
-        vec![Set::Plain]
+        #[cfg(target_arch = "x86_64")]
+        let vector = Avx512::detect().map(Set::Avx512).into_iter().chain(Avx2::detect().map(Set::Avx2));
+        #[cfg(target_arch = "aarch64")]
+        let vector = Neon::detect().map(Set::Neon).into_iter();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let vector = std::iter::empty();
+        vector.chain([Set::Plain]).collect()
     }
 
     fn name(self) -> &'static str {
@@ -78,6 +82,8 @@ impl Set {
             Set::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => "neon",
             Set::Plain => "portable",
         }
     }
@@ -88,6 +94,8 @@ impl Set {
             Set::Avx512(set) => set.run(engine, task),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(set) => set.run(engine, task),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(set) => set.run(engine, task),
             Set::Plain => engine.run::<Plain>(task),
         }
     }

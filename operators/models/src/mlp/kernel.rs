@@ -2,9 +2,11 @@
 //!
 //! Each output is one chain of multiply-adds over the inputs in order, starting from the bias (or, in a layer of few
 //! outputs, sixteen such chains added by halves), whatever the number of rows: so a row's answer does not depend on
-//! its neighbours. AVX-512 and AVX2 fuse each multiply-add and give the same bits; so does the portable kernel where
-//! the target has a fused multiply-add, elsewhere it rounds twice and stays within 1e-5.
+//! its neighbours. AVX-512, AVX2 and NEON fuse each multiply-add and give the same bits; so does the portable kernel
+//! where the target has a fused multiply-add, elsewhere it rounds twice and stays within 1e-5.
 
+#[cfg(target_arch = "aarch64")]
+use super::kernel_neon::Neon;
 use super::layer::{Layer, Rows};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +20,8 @@ pub(super) enum Kernel {
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     Portable,
 }
 
@@ -29,17 +33,14 @@ impl Kernel {
     }
 
     /// All that this machine has, the fastest first.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn available() -> impl Iterator<Item = Self> {
-        let avx512 = Avx512::detect().map(Kernel::Avx512);
-        let avx2 = Avx2::detect().map(Kernel::Avx2);
-        avx512.into_iter().chain(avx2).chain([Kernel::Portable])
-    }
-
-    /// All that this machine has, the fastest first.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn available() -> impl Iterator<Item = Self> {
-        std::iter::once(Kernel::Portable)
+        #[cfg(target_arch = "x86_64")]
+        let vector = Avx512::detect().map(Kernel::Avx512).into_iter().chain(Avx2::detect().map(Kernel::Avx2));
+        #[cfg(target_arch = "aarch64")]
+        let vector = Neon::detect().map(Kernel::Neon).into_iter();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let vector = std::iter::empty();
+        vector.chain([Kernel::Portable])
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -48,6 +49,8 @@ impl Kernel {
             Kernel::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon(_) => "neon",
             Kernel::Portable => "portable",
         }
     }
@@ -59,6 +62,8 @@ impl Kernel {
             Kernel::Avx512(kernel) => kernel.run(layer, rows, out),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2(kernel) => kernel.run(layer, rows, out),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon(kernel) => kernel.run(layer, rows, out),
             Kernel::Portable => portable::run(layer, rows, out),
         }
     }

@@ -6,6 +6,7 @@ use super::activation::Activation;
 use super::kernel::Kernel;
 use super::layer::Layer;
 use super::network::{Network, Standardize};
+use crate::tests::digest;
 
 const ACTIVATIONS: [Activation; 5] =
     [Activation::Identity, Activation::Relu, Activation::Sigmoid, Activation::Tanh, Activation::Gelu];
@@ -91,6 +92,47 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
+/// Whether it rounds a multiply-add once.
+fn fuses(kernel: Kernel) -> bool {
+    kernel.name() != "portable" || cfg!(any(target_feature = "fma", target_arch = "aarch64"))
+}
+
+/// Networks of every activation, and as many rows as tiles have, more and fewer.
+fn cases() -> impl Iterator<Item = (Case, Vec<f32>)> {
+    (0..40).map(|at| {
+        let widths = [1 + at * 7 % 37, 5 + at * 11 % 83, 16 + at * 5 % 49, 1 + at % 19];
+        let case = case(&widths, &[at % 5, (at + 1) % 5, (at + 3) % 5], at % 2 == 0, at as u64);
+        let rows = noise(at as u64 + 1_000, (1 + at % 23) * case.inputs);
+        (case, rows)
+    })
+}
+
+#[test]
+fn all_processors_give_the_same_bits() {
+    for kernel in Kernel::available().filter(|&kernel| fuses(kernel)) {
+        let found = digest(cases().flat_map(|(case, rows)| bits(&answer(&case, kernel, &rows))));
+        assert_eq!(found, 0x2255_4af7_5f0b_2b68, "{kernel:?} answers {found:#x}");
+    }
+}
+
+#[test]
+fn relu_keeps_what_is_no_number_and_the_sign_of_zero() {
+    let values = [f32::NAN, -0.0, 0.0, -1.5, 2.5, f32::NEG_INFINITY, f32::INFINITY, -1e-45];
+    let expected = [f32::NAN, -0.0, 0.0, 0.0, 2.5, 0.0, f32::INFINITY, 0.0];
+    let layer = Layer::new(1, vec![-0.0; values.len()], values.to_vec(), Activation::Relu);
+    let network = Network::new(None, vec![layer]);
+    for kernel in Kernel::available() {
+        for count in [1, 2, 7] {
+            let mut answers = vec![1.0; count * values.len()];
+            network.answer(kernel, &vec![1.0; count], &mut answers);
+            for row in answers.chunks_exact(values.len()) {
+                let same = |(&a, &b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+                assert!(row.iter().zip(&expected).all(same), "{kernel:?} {row:?}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -117,9 +159,9 @@ proptest! {
                     prop_assert!(error <= 1e-5 * exact.abs().max(1.0), "{kernel:?}: {ours} for {exact}");
                 }
             }
-            if kernel.name() != "portable" {
+            if fuses(kernel) {
                 let fused = fused.get_or_insert_with(|| bits(&all));
-                prop_assert_eq!(&*fused, &bits(&all), "AVX-512 and AVX2 give the same bits");
+                prop_assert_eq!(&*fused, &bits(&all), "{:?}: what fuses gives the same bits", kernel);
             }
         }
     }

@@ -72,6 +72,12 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
+/// FNV-1a of numbers' bits: what another machine must answer too.
+pub(crate) fn digest(bits: impl IntoIterator<Item = u32>) -> u64 {
+    let step = |hash: u64, bits| (hash ^ u64::from(bits)).wrapping_mul(0x0000_0100_0000_01b3);
+    bits.into_iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
 fn loaded(bytes: &[u8], name: &str) -> Loaded {
     load(bytes, name, None).unwrap()
 }

@@ -1,5 +1,7 @@
 //! Which instruction set evaluates a forest.
 
+#[cfg(target_arch = "aarch64")]
+use super::kernel_neon::Neon;
 use super::kernel_portable::Portable;
 use super::lower::Lowered;
 use super::number::Number;
@@ -18,22 +20,21 @@ pub(super) enum Set {
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     Portable(Portable),
 }
 
 impl Set {
     /// All that this machine has, the fastest first.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn available() -> impl Iterator<Item = Self> {
-        let avx512 = Avx512::detect().map(Set::Avx512);
-        let avx2 = Avx2::detect().map(Set::Avx2);
-        avx512.into_iter().chain(avx2).chain([Set::Portable(Portable)])
-    }
-
-    /// All that this machine has, the fastest first.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn available() -> impl Iterator<Item = Self> {
-        std::iter::once(Set::Portable(Portable))
+        #[cfg(target_arch = "x86_64")]
+        let vector = Avx512::detect().map(Set::Avx512).into_iter().chain(Avx2::detect().map(Set::Avx2));
+        #[cfg(target_arch = "aarch64")]
+        let vector = Neon::detect().map(Set::Neon).into_iter();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let vector = std::iter::empty();
+        vector.chain([Set::Portable(Portable)])
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -42,6 +43,8 @@ impl Set {
             Set::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => "neon",
             Set::Portable(_) => "portable",
         }
     }
@@ -53,6 +56,8 @@ impl Set {
             Set::Avx512(set) => set.margins(forest, rows, margins),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(set) => set.margins(forest, rows, margins),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(set) => set.margins(forest, rows, margins),
             Set::Portable(set) => set.margins(forest, rows, margins),
         }
     }

@@ -11,6 +11,8 @@ mod kernel;
 mod kernel_avx2;
 #[cfg(target_arch = "x86_64")]
 mod kernel_avx512;
+#[cfg(target_arch = "aarch64")]
+mod kernel_neon;
 mod kernel_portable;
 mod lines;
 mod literal;

@@ -47,6 +47,7 @@ impl<T: Number> Search<T> {
         &self.tree
     }
 
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn levels(&self) -> u32 {
         self.levels

@@ -1,14 +1,16 @@
 //! The arithmetic of a step, by instruction set.
 //!
-//! Each sum of a product is one chain of multiply-adds in order of the depth, so AVX-512 and AVX2 give the same bits;
-//! the portable kernel rounds twice where the target has no fused multiply-add.
+//! Each sum of a product is one chain of multiply-adds in order of the depth, so AVX-512, AVX2 and NEON give the
+//! same bits; the portable kernel rounds twice where the target has no fused multiply-add.
 
 mod elementwise;
 mod portable;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod vector;
 
 pub(crate) use elementwise::{Activation, AdamW};
+#[cfg(target_arch = "aarch64")]
+use vector::neon;
 #[cfg(target_arch = "x86_64")]
 use vector::{avx2, avx512};
 
@@ -59,6 +61,8 @@ pub(crate) enum Kernel {
     Avx512(avx512::Proof),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Proof),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Proof),
     Portable,
 }
 
@@ -70,6 +74,8 @@ macro_rules! dispatch {
             Kernel::Avx512(proof) => proof.$function($($argument),*),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2(proof) => proof.$function($($argument),*),
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon(proof) => proof.$function($($argument),*),
             Kernel::Portable => portable::$function($($argument),*),
         }
     };
@@ -86,7 +92,9 @@ impl Kernel {
         #[cfg(target_arch = "x86_64")]
         let vector =
             avx512::Proof::detect().map(Kernel::Avx512).into_iter().chain(avx2::Proof::detect().map(Kernel::Avx2));
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let vector = neon::Proof::detect().map(Kernel::Neon).into_iter();
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let vector = std::iter::empty();
         vector.chain([Kernel::Portable])
     }
@@ -97,6 +105,8 @@ impl Kernel {
             Kernel::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon(_) => "neon",
             Kernel::Portable => "portable",
         }
     }
@@ -166,7 +176,7 @@ mod tests {
                         let exact = f64::from(first) + (0..depth).map(term).sum::<f64>();
                         assert!((f64::from(found) - exact).abs() < 2e-5, "{kernel:?} {rows}x{depth}x{columns}");
                     }
-                    if kernel != Kernel::Portable {
+                    if kernel != Kernel::Portable || cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
                         let bits: Vec<_> = out.iter().map(|x| x.to_bits()).collect();
                         assert_eq!(*fused.get_or_insert_with(|| bits.clone()), bits, "{kernel:?}");
                     }

@@ -1,12 +1,13 @@
-//! The kernels of x86-64: tiles whose sums stay in registers over the whole depth.
+//! The kernels of x86-64 and aarch64: tiles whose sums stay in registers over the whole depth.
 #![expect(unsafe_code, reason = "vector loads and stores, and calls into code compiled for an instruction set")]
 
 /// A kernel of one instruction set: its features, its registers and how many rows a tile of two registers has.
 macro_rules! kernel {
-    ($module:ident, $features:literal, [$($feature:tt),*], $lanes:literal, [$($rows:literal),*], $most:literal,
-     $zero:ident, $load:ident, $store:ident, $splat:ident, $multiply_add:ident, $vector:ident) => {
+    ($module:ident, $arch:ident, $detected:ident, $features:literal, [$($feature:tt),*], $lanes:literal,
+     [$($rows:literal),*], $most:literal, $zero:path, $load:ident, $store:ident, $splat:ident, $multiply_add:path,
+     $vector:ident) => {
         pub(super) mod $module {
-            use std::arch::x86_64::*;
+            use std::arch::$arch::*;
 
             use super::super::elementwise::{self, Activation, AdamW};
             use super::super::{Product, Start};
@@ -20,7 +21,7 @@ macro_rules! kernel {
 
             impl Proof {
                 pub(crate) fn detect() -> Option<Self> {
-                    ($(is_x86_feature_detected!($feature))&&*).then_some(Self(()))
+                    ($(std::arch::$detected!($feature))&&*).then_some(Self(()))
                 }
 
                 pub(crate) fn product(self, product: Product<'_>, out: &mut [f32]) {
@@ -175,8 +176,11 @@ macro_rules! kernel {
     };
 }
 
+#[cfg(target_arch = "x86_64")]
 kernel!(
     avx512,
+    x86_64,
+    is_x86_feature_detected,
     "avx512f",
     ["avx512f"],
     16,
@@ -189,8 +193,11 @@ kernel!(
     _mm512_fmadd_ps,
     __m512
 );
+#[cfg(target_arch = "x86_64")]
 kernel!(
     avx2,
+    x86_64,
+    is_x86_feature_detected,
     "avx2,fma",
     ["avx2", "fma"],
     8,
@@ -203,3 +210,38 @@ kernel!(
     _mm256_fmadd_ps,
     __m256
 );
+#[cfg(target_arch = "aarch64")]
+kernel!(
+    neon,
+    aarch64,
+    is_aarch64_feature_detected,
+    "neon",
+    ["neon"],
+    4,
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    12,
+    super::arm::zero,
+    vld1q_f32,
+    vst1q_f32,
+    vdupq_n_f32,
+    super::arm::multiply_add,
+    float32x4_t
+);
+
+/// What x86 has instructions for, in the same order.
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::*;
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn zero() -> float32x4_t {
+        vdupq_n_f32(0.0)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn multiply_add(x: float32x4_t, by: float32x4_t, plus: float32x4_t) -> float32x4_t {
+        vfmaq_f32(plus, x, by)
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Check, State};
 
-/// Instruction sets that kernels here use, what for, and whether this machine has them.
+/// Instruction sets that kernels here use, and whether this machine has them.
 #[cfg(target_arch = "x86_64")]
 fn features() -> Vec<(&'static str, bool)> {
     vec![
@@ -16,8 +16,14 @@ fn features() -> Vec<(&'static str, bool)> {
     ]
 }
 
+/// Instruction sets that kernels here use, and whether this machine has them.
+#[cfg(target_arch = "aarch64")]
+fn features() -> Vec<(&'static str, bool)> {
+    vec![("NEON", std::arch::is_aarch64_feature_detected!("neon"))]
+}
+
 /// Kernels for other processors are portable ones.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn features() -> Vec<(&'static str, bool)> {
     Vec::new()
 }
