@@ -140,23 +140,26 @@ fn mixed(abstracts: &[&str]) -> Vec<String> {
     (0..COMPARED).map(of).collect()
 }
 
+/// What this CPU's tiles did.
+fn tiles() -> String {
+    match (has_amx(), lunapark_embed::amx()) {
+        (true, Ok(())) => "This CPU has AMX tiles: torch and Lunapark compute bf16 with them.".to_owned(),
+        (true, Err(why)) => format!("Torch computes bf16 with this CPU's AMX tiles, Lunapark does **not**: {why}."),
+        (false, _) => {
+            "This CPU has no AMX tiles: the bar of bf16, 1.5 × torch's on AMX, was **not measured**, and Lunapark's kernel \
+             for them **not run**: both sides compute bf16 with AVX512-BF16 where it is there."
+                .to_owned()
+        }
+    }
+}
+
 fn notes() -> Vec<String> {
-    let amx = match has_amx() {
-        true => {
-            "This CPU has AMX tiles: torch computes bf16 with them, Lunapark, whose kernel for them is **not implemented**, with \
-             AVX512-BF16."
-        }
-        false => {
-            "This CPU has no AMX tiles: the bar of bf16, 1.5 × torch's on AMX, was **not measured**. Lunapark's kernel for them is **not \
-             implemented**: it computes bf16 with AVX512-BF16."
-        }
-    };
     vec![
         "Tokens a second of each side. Lunapark's figures hold the tokenizer's work; the rivals get tokens, sorted by \
          length, 32 texts at a time, padded to the longest of them. ONNX Runtime runs the graph that torch exports, fused \
          by its own optimizer for BERT; torch runs transformers' model with its fused attention."
             .to_owned(),
-        amx.to_owned(),
+        tiles(),
     ]
 }
 

@@ -26,9 +26,11 @@
 //! multiply-adds, whatever rows are beside it, and attention sees nothing but its own text. AVX-512, AVX2 and NEON give
 //! the same bits; a machine without fused multiply-add rounds differently.
 //!
-//! [`Precision::Bf16`] rounds what goes into the products of the linear layers, where the CPU multiplies bfloat16
-//! (AVX512-BF16); sums, attention and everything else stay in 32-bit floats. Kernels for AMX tiles, and encoders on a GPU,
-//! are not implemented.
+//! [`Precision::Bf16`] rounds what goes into products, where the CPU multiplies bfloat16: on AMX tiles ([`amx`] says
+//! whether, or why not) into all of them, with AVX512-BF16 into those of the linear layers. Sums and everything else
+//! stay in 32-bit floats. The kernel for tiles is written to Intel's manual, and tests run its instructions on a model
+//! of it; its authors had no CPU with AMX to run or measure it on. A unit that does not multiply whole numbers exactly
+//! is not used.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attention;
@@ -54,6 +56,7 @@ pub use config::Architecture;
 pub use encoder::{Embeddings, Encoder, EncoderOptions, Precision, PrecisionChoice};
 pub use error::{EmbedError, EmbedErrorKind};
 pub use files::{Folder, ModelFiles};
+pub use kernel::{NoTiles, amx};
 pub use modules::{Pooling, Similarity};
 pub use prefixes::{Prefixes, Role};
 pub use tokenizer::TextTokenizer;

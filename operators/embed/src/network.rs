@@ -3,14 +3,21 @@
 use crate::EmbedError;
 use crate::config::{Architecture, Config, MAX_DISTANCE};
 use crate::encoder::Precision;
-use crate::kernel::{Panels, Set};
+use crate::kernel::{Panels, Set, TileWeights, Unit};
 use crate::weights::Tensors;
 
 /// A linear layer.
 #[derive(Debug)]
 pub(crate) struct Linear {
-    pub panels: Panels,
+    pub weights: Weights,
     pub bias: Vec<f32>,
+}
+
+/// A matrix, as what multiplies by it takes it.
+#[derive(Debug)]
+pub(crate) enum Weights {
+    Panels(Panels),
+    Tiles(Unit, TileWeights),
 }
 
 /// A layer normalisation.
@@ -67,13 +74,15 @@ const MPNET: Names = Names {
 };
 
 impl Network {
-    /// The precision is that of the linear layers' products; attention, softmax and norms are in 32-bit floats.
+    /// The precision is that of the linear layers' products, and on tiles of the attention's; softmax and norms are in
+    /// 32-bit floats.
     pub(crate) fn build(
         config: Config,
         mut tensors: Tensors<'_>,
         set: Set,
         precision: Precision,
     ) -> Result<Self, EmbedError> {
+        let set = if precision == Precision::F32 { set.vectors() } else { set };
         tensors.locate("embeddings.word_embeddings.weight");
         let reader = Reader { tensors, config: &config, set, precision };
         let words = reader.tensors.table("embeddings.word_embeddings.weight", config.hidden)?;
@@ -110,13 +119,14 @@ impl Reader<'_> {
 
     fn linear(&self, name: &str, from: usize, to: usize) -> Result<Linear, EmbedError> {
         let (weight, bias) = self.weight_and_bias(name, from, to)?;
-        Ok(Linear { panels: self.pack(&weight, from), bias })
+        Ok(Linear { weights: self.pack(&weight, from), bias })
     }
 
-    fn pack(&self, weights: &[f32], depth: usize) -> Panels {
-        match self.precision {
-            Precision::F32 => Panels::pack(weights, depth, self.set.panel()),
-            Precision::Bf16 => Panels::pack_pairs(weights, depth, self.set.panel()),
+    fn pack(&self, weights: &[f32], depth: usize) -> Weights {
+        match (self.precision, self.set) {
+            (Precision::F32, set) => Weights::Panels(Panels::pack(weights, depth, set.panel())),
+            (Precision::Bf16, Set::Tiles(unit)) => Weights::Tiles(unit, TileWeights::pack(weights, depth)),
+            (Precision::Bf16, set) => Weights::Panels(Panels::pack_pairs(weights, depth, set.panel())),
         }
     }
 
@@ -162,7 +172,7 @@ impl Reader<'_> {
             weights.extend(more);
             bias.extend(more_bias);
         }
-        Ok(Linear { panels: self.pack(&weights, hidden), bias })
+        Ok(Linear { weights: self.pack(&weights, hidden), bias })
     }
 
     fn distances(&self, positions: usize) -> Result<Vec<Vec<f32>>, EmbedError> {

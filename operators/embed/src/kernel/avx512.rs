@@ -42,10 +42,10 @@ fn run_bf16(task: Task<'_>) {
     task.run::<Sixteen<true>>();
 }
 
-/// It is made and used only below [`run`], and with `BF16` below [`run_bf16`], so each instruction is one that the
-/// machine has.
+/// It is made and used only below [`run`], and with `BF16` below [`run_bf16`] and its like for tiles, so each instruction
+/// is one that the machine has.
 #[derive(Clone, Copy)]
-struct Sixteen<const BF16: bool>(__m512);
+pub(super) struct Sixteen<const BF16: bool>(__m512);
 
 impl<const BF16: bool> Vector for Sixteen<BF16> {
     // 24 of the 32 registers are sums.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Numbers between -1 and 1 that look like noise.
-fn noise(count: usize, seed: u32) -> Vec<f32> {
+pub(super) fn noise(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -97,7 +97,7 @@ fn paired_product(set: Set, values: &[f32], weights: &[f32], depth: usize) -> Ve
 }
 
 /// A number rounded to eight bits, by another way than the kernels go.
-fn rounded(number: f32) -> f64 {
+pub(super) fn rounded(number: f32) -> f64 {
     let step = 2f64.powi(f64::from(number.abs()).log2().floor() as i32 - 7);
     (f64::from(number) / step).round_ties_even() * step
 }
@@ -177,4 +177,11 @@ fn an_instruction_set_that_is_not_here_is_refused_with_those_that_are() {
     assert_eq!(Set::choose(Some("portable")).unwrap(), Set::Plain);
     let error = Set::choose(Some("mmx")).unwrap_err().to_string();
     assert!(error.contains("LUNAPARK_KERNEL is \"mmx\"") && error.contains("portable"), "{error}");
+}
+
+#[test]
+fn a_matrix_unit_that_is_not_here_is_refused_with_the_reason() {
+    let Err(reason) = amx() else { return assert_eq!(Set::choose(Some("amx")).unwrap().name(), "amx") };
+    let error = Set::choose(Some("amx")).unwrap_err().to_string();
+    assert!(error.contains("LUNAPARK_KERNEL is \"amx\"") && error.contains(&reason.to_string()), "{error}");
 }

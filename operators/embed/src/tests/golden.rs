@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::kernel::Set;
+use crate::kernel::{Set, Unit};
 use crate::{Embeddings, Folder, Precision, Prefixes, Role, Similarity};
 
 #[derive(Deserialize)]
@@ -150,7 +150,8 @@ fn the_digest_is_of_the_weights_tokenizer_and_settings() {
 fn the_precision_is_what_the_machine_has_kernels_for() {
     for set in Set::available() {
         let on = |precision| Encoder::load_on(set, &files("bert"), &EncoderOptions { precision, ..exact() });
-        assert_eq!(on(PrecisionChoice::F32).unwrap().precision(), Precision::F32);
+        let exact = on(PrecisionChoice::F32).unwrap();
+        assert_eq!((exact.precision(), exact.kernel()), (Precision::F32, set.vectors().name()));
         let auto = on(PrecisionChoice::Auto).unwrap().precision();
         if set.has_bf16() {
             assert_eq!((auto, on(PrecisionChoice::Bf16).unwrap().precision()), (Precision::Bf16, Precision::Bf16));
@@ -164,7 +165,8 @@ fn the_precision_is_what_the_machine_has_kernels_for() {
 
 #[test]
 fn bf16_is_near_and_has_the_same_bits_in_any_batch() {
-    for set in Set::available().into_iter().filter(|set| set.has_bf16()) {
+    let there = Set::available().into_iter().filter(|set| set.has_bf16());
+    for set in there.chain([Set::Tiles(Unit::Soft)]) {
         for name in MODELS {
             let expected = expected(name);
             let options = EncoderOptions { precision: PrecisionChoice::Bf16, threads: 1, ..exact() };
@@ -173,7 +175,7 @@ fn bf16_is_near_and_has_the_same_bits_in_any_batch() {
             let together = encoder.embed(&texts, Role::Query).unwrap();
             for (at, answer) in expected.query.iter().enumerate() {
                 let cosine = cosine(together.row(at), &answer.vector);
-                assert!(cosine >= 0.9999, "{name}: cosine {cosine} for {:?}", answer.text);
+                assert!(cosine >= 0.9999, "{name} on {}: cosine {cosine} for {:?}", encoder.kernel(), answer.text);
                 assert_eq!(encoder.embed(&[texts[at]], Role::Query).unwrap().row(0), together.row(at), "{name}");
             }
         }

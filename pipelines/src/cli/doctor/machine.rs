@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use lunapark_embed::NoTiles;
+
 use super::{Check, State};
 
 /// Instruction sets that kernels here use, and whether this machine has them.
@@ -49,12 +51,13 @@ pub(super) fn cpu() -> Check {
     Check::new("cpu", State::Ok, found, fix)
 }
 
-/// Matrix tiles, as Linux tells of them: the compiler's own test for them is not stable yet.
+/// Matrix tiles, where the CPU has them.
 fn tiles() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let flags = text.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':').map(|(_, flags)| flags))?;
-    let tiles: Vec<_> = flags.split_whitespace().filter(|flag| flag.starts_with("amx_")).collect();
-    (!tiles.is_empty()).then(|| format!("AMX is there ({}), no kernel uses it", tiles.join(", ").replace('_', "-")))
+    match lunapark_embed::amx() {
+        Ok(()) => Some("AMX tiles: used by text encoders in bf16".to_owned()),
+        Err(NoTiles::Absent) => None,
+        Err(why) => Some(why.to_string()),
+    }
 }
 
 /// Where the settings came from.
