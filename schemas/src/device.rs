@@ -58,7 +58,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(device));
             assert_eq!(device.to_string(), text);
         }
-        for text in ["", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "cuda:256", "cuda:99999999999", "CPU"] {
+        for text in ["", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "cuda:256", "cuda:99999999999", "CPU"]
+        {
             let error = text.parse::<Device>().unwrap_err();
             assert!(error.contains(&format!("`{text}`")) && error.contains("cuda:0"), "{error}");
         }

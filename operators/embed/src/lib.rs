@@ -27,12 +27,16 @@
 //! same bits; a machine without fused multiply-add rounds differently.
 //!
 //! [`Precision::Bf16`] rounds what goes into the products of the linear layers, where the CPU multiplies bfloat16
-//! (AVX512-BF16); sums, attention and everything else stay in 32-bit floats. Kernels for AMX tiles and for NEON, and encoders
-//! on a GPU, are not implemented.
+//! (AVX512-BF16); sums, attention and everything else stay in 32-bit floats. Kernels for AMX tiles and for NEON are not
+//! implemented.
+//!
+//! With the feature `cuda` a network runs on an NVIDIA GPU where [`EncoderOptions::device`] says so (`device/`), in 32-bit
+//! floats, packed as above; a text's vector is then the same to 1e-6 in any batch, and within a cosine of 0.99999 of the CPU's.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attention;
 mod config;
+mod device;
 mod digest;
 mod encoder;
 mod error;
