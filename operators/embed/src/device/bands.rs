@@ -60,7 +60,10 @@ impl Band {
     /// The row of each text's first token.
     pub(super) fn firsts(&self) -> Vec<u32> {
         let mut next = self.start;
-        let first = |length: &usize| std::mem::replace(&mut next, next + length) as u32;
+        let first = |&length: &usize| {
+            next += length;
+            (next - length) as u32
+        };
         self.lengths.iter().map(first).collect()
     }
 
