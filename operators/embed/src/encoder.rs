@@ -77,7 +77,7 @@ pub struct Encoder {
 
 /// Where the network is.
 #[derive(Debug)]
-enum Place {
+pub(crate) enum Place {
     Cpu(Box<Network>),
     Device(OnDevice),
 }
@@ -109,6 +109,19 @@ impl Encoder {
     }
 
     pub(crate) fn load_on(set: Set, files: &dyn ModelFiles, options: &EncoderOptions) -> Result<Self, EmbedError> {
+        Self::load_by(set, files, options, |trial| match options.device {
+            Device::Cpu => Ok(Place::Cpu(Box::new(trial.network))),
+            device => device::place(device, trial).map(Place::Device),
+        })
+    }
+
+    /// The same, with a network that `put` puts in its place.
+    pub(crate) fn load_by(
+        set: Set,
+        files: &dyn ModelFiles,
+        options: &EncoderOptions,
+        put: impl FnOnce(Trial) -> Result<Place, EmbedError>,
+    ) -> Result<Self, EmbedError> {
         let modules = Modules::read(files)?;
         let name = files::inside(&modules.folder, CONFIG);
         let config = Config::parse(&name, &files::required(files, &name)?)?;
@@ -140,21 +153,9 @@ impl Encoder {
             threads => threads,
         };
         let (Modules { pooling, normalize, .. }, similarity) = (modules, Similarity::read(files)?);
-        let (dimension, place) = (network.config.hidden, Place::Cpu(Box::new(network)));
-        let encoder = Self { place, dimension, tokenizer, pooling, normalize, similarity, max_tokens, threads, digest };
-        match options.device {
-            Device::Cpu => Ok(encoder),
-            device => encoder.moved(|trial| device::place(device, trial)),
-        }
-    }
-
-    /// The same with its network elsewhere, which `put` has tried there.
-    pub(crate) fn moved(mut self, put: impl FnOnce(Trial) -> Result<OnDevice, EmbedError>) -> Result<Self, EmbedError> {
-        if let Place::Cpu(network) = self.place {
-            let trial = Trial { network: *network, pooling: self.pooling, max_tokens: self.max_tokens };
-            self.place = Place::Device(put(trial)?);
-        }
-        Ok(self)
+        let dimension = network.config.hidden;
+        let place = put(Trial { network, pooling, max_tokens })?;
+        Ok(Self { place, dimension, tokenizer, pooling, normalize, similarity, max_tokens, threads, digest })
     }
 
     /// Numbers of a vector.

@@ -45,7 +45,7 @@ pub(crate) use model::{OnDevice, place};
 /// What to do where an encoder cannot run on a device.
 pub(crate) const ON_THE_CPU: &str = "set `documents.device` to \"cpu\"";
 
-/// A network that is to go to a device; the CPU's answers are what it is held against.
+/// A network that may go to a device, where the CPU's answers are what it is held against.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "candle"), expect(dead_code, reason = "no device takes it"))]
 pub(crate) struct Trial {

@@ -10,6 +10,8 @@ use super::super::Trial;
 use super::super::backend::Backend;
 use super::super::model::{check, place_on};
 use super::super::owner::Owner;
+use crate::encoder::Place;
+use crate::kernel::Set;
 use crate::tests::golden::{assert_close, expected, texts};
 use crate::tests::{MODELS, cosine, exact, files};
 use crate::{EmbedErrorKind, Encoder, Precision, Role};
@@ -31,12 +33,13 @@ impl Ground {
         Self { device, owner }
     }
 
-    fn put(&self, encoder: Encoder) -> Encoder {
-        encoder.moved(|trial| place_on(&self.owner, self.device, trial)).unwrap()
+    fn put(&self, files: &HashMap<String, Vec<u8>>) -> Encoder {
+        let put = |trial| place_on(&self.owner, self.device, trial).map(Place::Device);
+        Encoder::load_by(Set::chosen().unwrap(), files, &exact(), put).unwrap()
     }
 
     fn encoder(&self, model: &str) -> Encoder {
-        self.put(own(&files(model)))
+        self.put(&files(model))
     }
 }
 
@@ -123,7 +126,7 @@ fn every_pooling_and_activation_answers_as_on_the_cpu(ground: &Ground) {
                 files.insert("config.json".to_owned(), config.to_string().into_bytes());
                 let pooling = json!({ (format!("pooling_mode_{mode}")): true }).to_string();
                 files.insert("1_Pooling/config.json".to_owned(), pooling.into_bytes());
-                assert_alike(name, &own(&files), &ground.put(own(&files)));
+                assert_alike(name, &own(&files), &ground.put(&files));
             }
         }
     }
@@ -159,7 +162,7 @@ fn what_is_odd_answers_as_on_the_cpu(ground: &Ground) {
     let mut tokenizer: serde_json::Value = serde_json::from_slice(&files["tokenizer.json"]).unwrap();
     tokenizer["post_processor"] = serde_json::Value::Null;
     files.insert("tokenizer.json".to_owned(), tokenizer.to_string().into_bytes());
-    let (own, placed) = (own(&files), ground.put(own(&files)));
+    let (own, placed) = (own(&files), ground.put(&files));
     for texts in [&["", "heat transfer", ""][..], &[""]] {
         let (own, placed) = (own.embed(texts, Role::Passage).unwrap(), placed.embed(texts, Role::Passage).unwrap());
         assert_eq!(own.tokens[0], 0);
