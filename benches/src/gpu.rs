@@ -1,5 +1,8 @@
-//! Networks on a device against this machine's own kernel, in batches of several sizes.
+//! Networks and text encoders on a device against this machine's own kernels, in batches of several sizes.
 
+mod texts;
+
+use std::path::PathBuf;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -28,6 +31,9 @@ pub struct Args {
     /// Milliseconds of each of the three windows of a figure.
     #[arg(long, default_value_t = 500)]
     millis: u64,
+    /// A text encoder in sentence-transformers layout, to be measured as well, in tokens a second.
+    #[arg(long, value_name = "FOLDER")]
+    encoder: Option<PathBuf>,
 }
 
 /// Measures every network at every batch; without the device there is an error that says so.
@@ -41,10 +47,14 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         let bits = if device.same_bits_in_any_batch() { "the same in any batch" } else { "by its batch" };
         for rows in BATCHES {
             let batch = rows_of(&*cpu, rows)?;
-            let (slow, fast) = both(args, &*cpu, &*device, &batch)?;
+            let infer = |model: &dyn Model| Ok(model.infer(&batch)?.num_rows());
+            let (slow, fast) = both(args, &|| infer(&*cpu), &|| infer(&*device))?;
             let cells = [name.clone(), number(rows as f64), number(slow), number(fast)];
             table.row([&cells[..], &[format!("{:.2}", fast / slow), bits.to_owned()]].concat());
         }
+    }
+    if let Some(folder) = &args.encoder {
+        texts::measure(args, folder, &mut table)?;
     }
     let (device, threads) = (args.device, args.threads);
     Ok(Report {
@@ -53,17 +63,21 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         table,
         bars: Vec::new(),
         notes: vec![
-            "Rows go to the device and answers come back in each call; up to 16,384 rows run as one batch.".into(),
+            "Rows go to the device and answers come back in each call; up to 16,384 rows, or tokens, run as one batch."
+                .into(),
         ],
     })
 }
 
+/// One call of a side, which tells its rows.
+type Call<'a> = &'a (dyn Fn() -> anyhow::Result<usize> + Sync);
+
 /// Rows per second of both sides.
-fn both(args: &Args, cpu: &dyn Model, device: &dyn Model, batch: &RecordBatch) -> anyhow::Result<(f64, f64)> {
+fn both(args: &Args, cpu: Call<'_>, device: Call<'_>) -> anyhow::Result<(f64, f64)> {
     let mut rates = [Vec::new(), Vec::new()];
     for _ in 0..3 {
-        for (model, rates) in [cpu, device].into_iter().zip(&mut rates) {
-            rates.push(rate(args, model, batch)?);
+        for (call, rates) in [cpu, device].into_iter().zip(&mut rates) {
+            rates.push(rate(args, call)?);
         }
     }
     let [cpu, device] = rates.map(|mut rates| {
@@ -73,18 +87,17 @@ fn both(args: &Args, cpu: &dyn Model, device: &dyn Model, batch: &RecordBatch) -
     Ok((cpu, device))
 }
 
-fn rate(args: &Args, model: &dyn Model, batch: &RecordBatch) -> anyhow::Result<f64> {
+fn rate(args: &Args, call: Call<'_>) -> anyhow::Result<f64> {
     let (window, start) = (Duration::from_millis(args.millis), Barrier::new(args.threads.into()));
     let work = || -> anyhow::Result<f64> {
-        let warmed = model.infer(batch);
+        let warmed = call();
         start.wait();
         warmed?;
-        let (began, mut calls) = (Instant::now(), 0_u32);
-        while calls == 0 || began.elapsed() < window {
-            model.infer(batch)?;
-            calls += 1;
+        let (began, mut rows) = (Instant::now(), 0);
+        while rows == 0 || began.elapsed() < window {
+            rows += call()?;
         }
-        Ok(f64::from(calls) * batch.num_rows() as f64 / began.elapsed().as_secs_f64())
+        Ok(rows as f64 / began.elapsed().as_secs_f64())
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(work)).collect();
@@ -156,7 +169,7 @@ mod tests {
     #[test]
     #[cfg(not(feature = "cuda"))]
     fn without_the_device_there_is_an_error() {
-        let args = Args { device: Device::Cuda(0), threads: 1, millis: 1 };
+        let args = Args { device: Device::Cuda(0), threads: 1, millis: 1, encoder: None };
         let error = format!("{:#}", run(&args).err().unwrap());
         assert!(error.contains("nothing was measured") && error.contains("built without CUDA"), "{error}");
     }

@@ -88,7 +88,7 @@ enum Command {
     DuelSearch(search::Args),
     /// Lunapark's tree layouts against each other.
     Layouts(duel::Args),
-    /// Perceptrons on a GPU against the CPU's kernel.
+    /// Perceptrons, and a text encoder, on a GPU against the CPU's kernels.
     Gpu(gpu::Args),
     /// Training: samples a second against torch's fused AdamW.
     Train(train::Args),

@@ -329,6 +329,7 @@ pub fn encoder(config: &Config, store: Option<&ArtifactStore>) -> Result<(Encode
     };
     let options = EncoderOptions {
         precision,
+        device: documents.device,
         threads: documents.encoder_threads,
         name: Some(name.clone()),
         ..EncoderOptions::default()

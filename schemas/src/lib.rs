@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod control;
 pub mod cuts;
+pub mod device;
 pub mod documents;
 pub mod event;
 pub mod headers;
@@ -25,6 +26,7 @@ pub mod share;
 pub mod signature;
 pub mod training;
 
+pub use device::Device;
 pub use event::Event;
 pub use headers::{Headers, HeadersBuf};
 pub use messages::{Message, Messages, Record};

@@ -104,6 +104,19 @@ impl Config {
     pub(crate) fn first_position(&self) -> usize {
         self.padding.map_or(0, |padding| padding as usize + 1)
     }
+
+    /// The position of each token of a text; padding tokens are not counted where there are any.
+    pub(crate) fn places<'a>(&self, text: &'a [u32]) -> impl Iterator<Item = usize> + use<'a> {
+        let (padding, mut counted) = (self.padding, 0);
+        text.iter().map(move |&token| {
+            counted += usize::from(padding != Some(token));
+            match padding {
+                None => counted - 1,
+                Some(padding) if token == padding => padding as usize,
+                Some(padding) => padding as usize + counted,
+            }
+        })
+    }
 }
 
 impl Raw {

@@ -2,9 +2,11 @@
 
 use std::thread::available_parallelism;
 
+use lunapark_schemas::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::device::{self, ON_THE_CPU, OnDevice, Trial};
 use crate::digest::Settings;
 use crate::forward::Room;
 use crate::groups::Groups;
@@ -48,7 +50,10 @@ pub enum PrecisionChoice {
 pub struct EncoderOptions {
     /// The precision of the products.
     pub precision: PrecisionChoice,
-    /// Threads that one call may use; 0 for all that the machine has.
+    /// Where the network runs; one that is not there is an error.
+    pub device: Device,
+    /// Threads that one call may use; 0 for all that the machine has. Texts become tokens on them also where a device
+    /// does the rest.
     pub threads: usize,
     /// In the place of the prefixes that the model's files give.
     pub prefixes: Option<Prefixes>,
@@ -59,7 +64,8 @@ pub struct EncoderOptions {
 /// A text encoder, ready to run.
 #[derive(Debug)]
 pub struct Encoder {
-    network: Network,
+    place: Place,
+    dimension: usize,
     tokenizer: TextTokenizer,
     pooling: Pooling,
     normalize: bool,
@@ -67,6 +73,13 @@ pub struct Encoder {
     max_tokens: usize,
     threads: usize,
     digest: String,
+}
+
+/// Where the network is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Cpu(Box<Network>),
+    Device(OnDevice),
 }
 
 /// Vectors of some texts.
@@ -96,6 +109,19 @@ impl Encoder {
     }
 
     pub(crate) fn load_on(set: Set, files: &dyn ModelFiles, options: &EncoderOptions) -> Result<Self, EmbedError> {
+        Self::load_by(set, files, options, |trial| match options.device {
+            Device::Cpu => Ok(Place::Cpu(Box::new(trial.network))),
+            device => device::place(device, trial).map(Place::Device),
+        })
+    }
+
+    /// The same, with a network that `put` puts in its place.
+    pub(crate) fn load_by(
+        set: Set,
+        files: &dyn ModelFiles,
+        options: &EncoderOptions,
+        put: impl FnOnce(Trial) -> Result<Place, EmbedError>,
+    ) -> Result<Self, EmbedError> {
         let modules = Modules::read(files)?;
         let name = files::inside(&modules.folder, CONFIG);
         let config = Config::parse(&name, &files::required(files, &name)?)?;
@@ -106,7 +132,10 @@ impl Encoder {
         let tokenizer_bytes = files::required(files, &tokenizer_file)?;
         let tokenizer = TextTokenizer::parse(&tokenizer_file, &tokenizer_bytes, prefixes.clone())?;
         let weights = WeightFiles::read(files, &modules.folder)?;
-        let precision = precision(options.precision, set, &config)?;
+        let precision = match options.device {
+            Device::Cpu => precision(options.precision, set, &config)?,
+            device => on_device(options.precision, device)?,
+        };
         let network = Network::build(config, weights.open()?, set, precision)?;
         check_vocabulary(&tokenizer_file, &tokenizer, &network)?;
         let max_tokens = modules::max_tokens(files, &modules.folder, network.positions())?;
@@ -124,12 +153,14 @@ impl Encoder {
             threads => threads,
         };
         let (Modules { pooling, normalize, .. }, similarity) = (modules, Similarity::read(files)?);
-        Ok(Self { network, tokenizer, pooling, normalize, similarity, max_tokens, threads, digest })
+        let dimension = network.config.hidden;
+        let place = put(Trial { network, pooling, max_tokens })?;
+        Ok(Self { place, dimension, tokenizer, pooling, normalize, similarity, max_tokens, threads, digest })
     }
 
     /// Numbers of a vector.
     pub fn dimension(&self) -> usize {
-        self.network.config.hidden
+        self.dimension
     }
 
     /// The most tokens of a text, special tokens and prefix included.
@@ -154,12 +185,26 @@ impl Encoder {
 
     /// The precision that it runs in.
     pub fn precision(&self) -> Precision {
-        self.network.precision
+        match &self.place {
+            Place::Cpu(network) => network.precision,
+            Place::Device(_) => Precision::F32,
+        }
     }
 
-    /// The instruction set that it runs on.
+    /// Where its network runs.
+    pub fn device(&self) -> Device {
+        match &self.place {
+            Place::Cpu(_) => Device::Cpu,
+            Place::Device(placed) => placed.device(),
+        }
+    }
+
+    /// What it runs by: the instruction set on the CPU, `candle` on a device.
     pub fn kernel(&self) -> &'static str {
-        self.network.set.name()
+        match &self.place {
+            Place::Cpu(network) => network.set.name(),
+            Place::Device(_) => "candle",
+        }
     }
 
     /// The tokenizer, which counts as the encoder does.
@@ -172,43 +217,34 @@ impl Encoder {
         spread(self.threads, pieces.into_iter(), |_: &mut (), piece| work(piece))
     }
 
-    /// The vectors of texts. A text's vector has the same bits alone and in any company.
+    /// The vectors of texts. On the CPU a text's vector has the same bits alone and in any company. On a device, which
+    /// chooses its products by their shape, its numbers are the same to 1e-6 of its length.
     pub fn embed(&self, texts: &[&str], role: Role) -> Result<Embeddings, EmbedError> {
         let tokenize = |_: &mut (), text: usize| self.tokenizer.tokens(texts[text], role, self.max_tokens);
         let tokens: Vec<Tokens> =
             spread(self.threads, 0..texts.len(), tokenize).into_iter().collect::<Result<_, _>>()?;
-        let lengths: Vec<usize> = tokens.iter().map(|text| text.ids.len()).collect();
-        let groups = Groups::of(&lengths, self.threads);
-        let run = |room: &mut Room, part: usize| self.vectors(&tokens, &groups.order[groups.parts[part].clone()], room);
-        let dimension = self.dimension();
-        let mut values = vec![0.0; texts.len() * dimension];
-        for (part, vectors) in groups.parts.iter().zip(spread(self.threads, 0..groups.parts.len(), run)) {
-            for (&text, vector) in groups.order[part.clone()].iter().zip(vectors.chunks_exact(dimension)) {
-                values[text * dimension..][..dimension].copy_from_slice(vector);
-            }
+        let ids: Vec<&[u32]> = tokens.iter().map(|text| &text.ids[..]).collect();
+        let mut values = match &self.place {
+            Place::Cpu(network) => self.packed(network, &ids),
+            Place::Device(placed) => placed.vectors(&ids)?,
+        };
+        if self.normalize {
+            values.chunks_exact_mut(self.dimension).for_each(normalize);
         }
         Ok(Embeddings {
-            dimension,
+            dimension: self.dimension,
             values,
-            tokens: lengths,
+            tokens: ids.iter().map(|text| text.len()).collect(),
             truncated: tokens.iter().map(|text| text.truncated).collect(),
         })
     }
 
-    /// The vectors of a group.
-    fn vectors(&self, tokens: &[Tokens], group: &[usize], room: &mut Room) -> Vec<f32> {
-        let texts: Vec<&[u32]> = group.iter().map(|&text| &tokens[text].ids[..]).collect();
-        let mut rows = self.network.forward(&texts, room);
-        let mut vectors = vec![0.0; texts.len() * self.dimension()];
-        for (text, vector) in texts.iter().zip(vectors.chunks_exact_mut(self.dimension())) {
-            let (own, others) = rows.split_at(text.len() * self.dimension());
-            rows = others;
-            self.pooling.run(own, vector);
-            if self.normalize {
-                normalize(vector);
-            }
-        }
-        vectors
+    /// The vectors of texts by this machine's own kernels, not normalised.
+    fn packed(&self, network: &Network, texts: &[&[u32]]) -> Vec<f32> {
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let groups = Groups::of(&lengths, self.threads);
+        let run = |room: &mut Room, part: usize| network.pooled(&groups.texts(part, texts), self.pooling, room);
+        groups.gathered(self.dimension, spread(self.threads, 0..groups.parts.len(), run))
     }
 }
 
@@ -222,6 +258,17 @@ fn precision(choice: PrecisionChoice, set: Set, config: &Config) -> Result<Preci
         PrecisionChoice::Bf16 => Err(EmbedError::machine(
             "the precision is \"bf16\", for which there is no kernel on this machine",
             "choose \"f32\", or \"auto\" for the fastest that there is",
+        )),
+    }
+}
+
+/// Devices compute in 32-bit floats.
+fn on_device(choice: PrecisionChoice, device: Device) -> Result<Precision, EmbedError> {
+    match choice {
+        PrecisionChoice::Auto | PrecisionChoice::F32 => Ok(Precision::F32),
+        PrecisionChoice::Bf16 => Err(EmbedError::machine(
+            format!("the precision is \"bf16\", and {device} runs encoders in 32-bit floats alone"),
+            format!("choose \"f32\" or \"auto\", or {ON_THE_CPU}"),
         )),
     }
 }

@@ -29,6 +29,8 @@ pub enum EmbedErrorKind {
     Text,
     /// The machine cannot do what was asked for.
     Machine,
+    /// A device is not there, or does not answer: another time it may.
+    Device,
 }
 
 fn prefix(file: &str) -> String {
@@ -67,5 +69,9 @@ impl EmbedError {
 
     pub(crate) fn machine(what: impl Into<String>, advice: impl Into<String>) -> Self {
         Self::new(EmbedErrorKind::Machine, "", what, advice)
+    }
+
+    pub(crate) fn device(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::new(EmbedErrorKind::Device, "", what, advice)
     }
 }

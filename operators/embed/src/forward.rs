@@ -1,5 +1,6 @@
 //! The forward pass of a group: all tokens of its texts in one matrix, without padding.
 
+use crate::Pooling;
 use crate::attention::{self, Head};
 use crate::kernel::{
     AddNorm, BLOCK_ROWS, Map, Out, Pair, Product, Rows, Set, TILE_ROWS, Task, TileProduct, TileRows, ToTiles,
@@ -30,6 +31,19 @@ struct Rounded {
 }
 
 impl Network {
+    /// The vectors of texts, pooled and not normalised.
+    pub(crate) fn pooled(&self, texts: &[&[u32]], pooling: Pooling, room: &mut Room) -> Vec<f32> {
+        let width = self.config.hidden;
+        let mut rows = self.forward(texts, room);
+        let mut vectors = vec![0.0; texts.len() * width];
+        for (text, vector) in texts.iter().zip(vectors.chunks_exact_mut(width)) {
+            let (own, others) = rows.split_at(text.len() * width);
+            rows = others;
+            pooling.run(own, vector);
+        }
+        vectors
+    }
+
     /// The last layer's vectors of all tokens, text after text.
     pub(crate) fn forward<'a>(&self, texts: &[&[u32]], room: &'a mut Room) -> &'a [f32] {
         let tokens: usize = texts.iter().map(|text| text.len()).sum();
@@ -57,15 +71,7 @@ impl Network {
         hidden.clear();
         positions.clear();
         for text in texts {
-            let mut counted = 0;
-            for &token in *text {
-                let padding = self.config.padding;
-                counted += usize::from(padding != Some(token));
-                let position = match padding {
-                    None => counted - 1,
-                    Some(padding) if token == padding => padding as usize,
-                    Some(padding) => padding as usize + counted,
-                };
+            for (&token, position) in text.iter().zip(self.config.places(text)) {
                 hidden.extend_from_slice(&self.words[token as usize * width..][..width]);
                 positions.extend_from_slice(&self.positions[position * width..][..width]);
             }

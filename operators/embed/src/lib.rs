@@ -31,10 +31,14 @@
 //! stay in 32-bit floats. The kernel for tiles is written to Intel's manual, and tests run its instructions on a model
 //! of it; its authors had no CPU with AMX to run or measure it on. A unit that does not multiply whole numbers exactly
 //! is not used.
+//!
+//! With the feature `cuda` a network runs on an NVIDIA GPU where [`EncoderOptions::device`] says so (`device/`), in 32-bit
+//! floats, packed as above; a text's vector is then the same to 1e-6 in any batch, and within a cosine of 0.99999 of the CPU's.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod attention;
 mod config;
+mod device;
 mod digest;
 mod encoder;
 mod error;

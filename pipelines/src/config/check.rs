@@ -193,6 +193,7 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
         threads: section.number("threads", 0)?,
         encoder: section.text("encoder")?.to_owned(),
         precision: section.choice("precision", &precisions)?.to_owned(),
+        device: encoder_device(section)?,
         encoder_threads: section.number("encoder_threads", 1)?,
         child_tokens: section.number("child_tokens", 8)?,
         child_overlap: section.number("child_overlap", 0)?,
@@ -212,6 +213,11 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
         compact_bytes: section.number("compact_bytes", 1 << 20)?,
         keep_versions: section.at_least("keep_versions", KEPT_AT_LEAST)?,
     })
+}
+
+fn encoder_device(section: &Section<'_>) -> Result<Device, ConfigError> {
+    let device = section.text("device")?.parse();
+    device.map_err(|error: String| section.refuse("device", &format!("is refused: {error}")))
 }
 
 /// A writer that was held up for minutes finds out whether its version counts by those that came after it: they must still

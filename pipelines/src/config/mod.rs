@@ -140,6 +140,8 @@ pub struct DocumentsConfig {
     pub encoder: String,
     /// Precision of the encoder: `auto`, `f32` or `bf16`.
     pub precision: String,
+    /// Where the encoder runs.
+    pub device: Device,
     /// Threads of the encoder.
     pub encoder_threads: usize,
     /// Tokens of a child, special tokens included.
@@ -383,6 +385,7 @@ mod tests {
             ("[catalog]\nmongodb = \"http://host\"", "catalog.mongodb"),
             ("[train]\nmax_crashes = 0", "train.max_crashes"),
             ("[documents]\npdfium = \"\"", "documents.pdfium"),
+            ("[documents]\ndevice = \"gpu\"", "documents.device"),
             ("[documents]\nthreads = 1\nencoder = \"\"", "documents.encoder"),
         ] {
             let error = load(text, &[]).unwrap_err();

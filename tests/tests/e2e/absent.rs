@@ -51,8 +51,8 @@ fn only_topics_knows_kafka() {
 }
 
 #[test]
-fn only_the_owner_of_a_device_knows_candle() {
-    assert_absent(&ALL, "candle_core", &["operators/models/src/device/"]);
+fn only_the_owners_of_devices_know_candle() {
+    assert_absent(&ALL, "candle_core", &["operators/embed/src/device/", "operators/models/src/device/"]);
 }
 
 #[test]

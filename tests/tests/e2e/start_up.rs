@@ -1,5 +1,6 @@
 //! What is wrong at start is said within seconds, with what to do, and ends the process.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lunapark_tests::harness::{Backend, Workplace, quoted};
@@ -100,6 +101,11 @@ fn a_device_that_is_not_there_is_an_error_and_never_a_run_on_the_cpu() {
     let check = place.cli(&["model", "check", network, "--no-speed", "--device", "cuda:3"]).failed();
     check.says(&["cuda:3", "built without CUDA", "--device cpu"]);
     place.cli(&["model", "check", network, "--no-speed", "--device", "cpu"]).ok();
+    let encoder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operators/embed/tests/fixtures/bert");
+    let encoder = quoted(&encoder.canonicalize().unwrap().display().to_string());
+    let embed =
+        [("documents.threads", "1"), ("documents.encoder", encoder.as_str()), ("documents.device", "\"cuda:0\"")];
+    place.run_to_end(&embed).failed().says(&["bert", "cuda:0", "built without CUDA", "`documents.device`"]);
 }
 
 #[test]

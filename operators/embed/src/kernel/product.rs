@@ -64,6 +64,20 @@ impl Panels {
             values[at * self.width..][..number.len()].copy_from_slice(number);
         }
     }
+
+    /// Row after row, each with the numbers of all columns at one depth, as a device takes them.
+    #[cfg(feature = "candle")]
+    pub(crate) fn unpacked(&self) -> Vec<f32> {
+        let mut rows = vec![0.0; self.depth * self.columns];
+        for (panel, values) in self.values.chunks_exact((self.width * self.depth).max(1)).enumerate() {
+            let first = panel * self.width;
+            let count = self.width.min(self.columns - first);
+            for (row, values) in rows.chunks_exact_mut(self.columns).zip(values.chunks_exact(self.width)) {
+                row[first..first + count].copy_from_slice(&values[..count]);
+            }
+        }
+        rows
+    }
 }
 
 /// Rows that lie `stride` apart.

@@ -7,29 +7,29 @@ use crate::kernel::{Set, Unit};
 use crate::{Embeddings, Folder, Precision, Prefixes, Role, Similarity};
 
 #[derive(Deserialize)]
-struct Expected {
+pub(crate) struct Expected {
     max_tokens: usize,
-    query: Vec<Answer>,
-    passage: Vec<Answer>,
+    pub(crate) query: Vec<Answer>,
+    pub(crate) passage: Vec<Answer>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    text: String,
+pub(crate) struct Answer {
+    pub(crate) text: String,
     count: usize,
     truncated: bool,
-    vector: Vec<f32>,
+    pub(crate) vector: Vec<f32>,
 }
 
-fn expected(model: &str) -> Expected {
+pub(crate) fn expected(model: &str) -> Expected {
     serde_json::from_slice(&std::fs::read(folder(model).join("expected.json")).unwrap()).unwrap()
 }
 
-fn texts(answers: &[Answer]) -> Vec<&str> {
+pub(crate) fn texts(answers: &[Answer]) -> Vec<&str> {
     answers.iter().map(|answer| answer.text.as_str()).collect()
 }
 
-fn assert_close(name: &str, answers: &[Answer], embeddings: &Embeddings) {
+pub(crate) fn assert_close(name: &str, answers: &[Answer], embeddings: &Embeddings) {
     for (at, answer) in answers.iter().enumerate() {
         let cosine = cosine(embeddings.row(at), &answer.vector);
         assert!(cosine >= 0.99999, "{name}: cosine {cosine} for {:?}", answer.text);

@@ -31,7 +31,7 @@ use said::Said;
 use crate::codec::{Json, JsonCodec};
 use crate::collections::{Collections, Found};
 use crate::content::Sources;
-use crate::{later, passages};
+use crate::{later, passages, unembedded};
 
 /// What a human has to mend is looked at again after so long; nothing is lost meanwhile.
 const MENDED: Duration = Duration::from_secs(10);
@@ -183,7 +183,7 @@ impl Ingestor {
             .flat_map(|prepared| prepared.cut.texts(&prepared.extracted))
             .collect();
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        self.encoder.embed(&texts, Role::Passage).map_err(|error| OperatorError::fatal(error.to_string()))
+        self.encoder.embed(&texts, Role::Passage).map_err(|error| unembedded(&error))
     }
 
     /// What each row is answered if it is new.

@@ -23,7 +23,7 @@ use rows::requests_of;
 
 use crate::codec::{Json, JsonCodec};
 use crate::collections::Collections;
-use crate::later;
+use crate::{later, unembedded};
 
 /// Hits that are looked up at a time: the texts of all that a request may ask for would be half a gigabyte.
 const HITS_AT_ONCE: usize = 4096;
@@ -147,7 +147,7 @@ impl Searcher {
         // Who asks by meaning is refused by the encoder's digest, or its lack.
         let Some(encoder) = &self.encoder else { return Ok(vec![Embedding::default(); texts.len()]) };
         let embedded = encoder.embed(texts, Role::Query);
-        let embedded = embedded.map_err(|error| OperatorError::fatal(error.to_string()))?;
+        let embedded = embedded.map_err(|error| unembedded(&error))?;
         let count = |text: &&str| encoder.tokenizer().count(text, Role::Query);
         let embedding = |(row, text): (usize, &&str)| {
             let cut = embedded.truncated[row].then(|| count(text)).transpose();

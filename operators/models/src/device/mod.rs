@@ -23,10 +23,7 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::Serialize;
+pub use lunapark_schemas::Device;
 
 use crate::{Format, ModelError};
 
@@ -36,49 +33,6 @@ pub(crate) use absent::place;
 pub(crate) use model::place;
 #[cfg(feature = "candle")]
 pub(crate) use plan::{Dense, Plan};
-
-/// Where a model runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(into = "String")]
-pub enum Device {
-    /// The machine's processor.
-    #[default]
-    Cpu,
-    /// The NVIDIA GPU of this number.
-    Cuda(usize),
-}
-
-/// More than any machine has; a larger number is a slip of the pen.
-const MAX_INDEX: usize = 255;
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let index = |text: &str| text.parse().ok().filter(|index| *index <= MAX_INDEX);
-        let is_number = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
-        match text.strip_prefix("cuda:").filter(is_number).and_then(index) {
-            Some(index) => Ok(Device::Cuda(index)),
-            None if text == "cpu" => Ok(Device::Cpu),
-            None => Err(format!("there is no device `{}`: write cpu, or cuda:0, cuda:1 …", text.escape_debug())),
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Device::Cpu => f.write_str("cpu"),
-            Device::Cuda(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
-
-impl From<Device> for String {
-    fn from(device: Device) -> Self {
-        device.to_string()
-    }
-}
 
 /// What to do where a model cannot run on a device.
 const ON_THE_CPU: &str = "set its `device` to \"cpu\" (`--device cpu`)";

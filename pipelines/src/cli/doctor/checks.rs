@@ -97,13 +97,16 @@ fn encoder(config: &Config) -> Check {
     let opened = knowledge::store_if_made(config).ok().flatten();
     match knowledge::encoder(config, opened.as_ref()) {
         Ok((encoder, model)) => {
+            let place = match encoder.device() {
+                Device::Cpu => encoder.kernel().to_owned(),
+                device => device.to_string(),
+            };
             let found = format!(
-                "{name}: {model}#{}{}, {} numbers, up to {} tokens, on {}",
+                "{name}: {model}#{}{}, {} numbers, up to {} tokens, on {place}",
                 &encoder.digest()[..8],
                 bytes(name, opened.as_ref()),
                 encoder.dimension(),
                 encoder.max_tokens(),
-                encoder.kernel()
             );
             Check::ok(what, found)
         }
@@ -153,13 +156,13 @@ fn pdf(config: &Config) -> Check {
 
 fn gpu() -> Check {
     if !cfg!(feature = "cuda") {
-        let fix = "networks of dense layers run on NVIDIA GPUs in a binary that `deploy/cuda` builds";
+        let fix = "networks of dense layers and text encoders run on NVIDIA GPUs in a binary that `deploy/cuda` builds";
         return Check::new("GPU", State::Off, "this binary is built without CUDA", fix);
     }
     let loaded =
         models::load_on(Device::Cuda(0), "builtin:higgs-mlp", None, &lunapark_stores::S3Options::default().into());
     match loaded {
-        Ok(_) => Check::ok("GPU", "cuda:0 scores networks"),
+        Ok(_) => Check::ok("GPU", "cuda:0 scores networks; text encoders run there with documents.device"),
         Err(error) => Check::new("GPU", State::Missing, error, "install the NVIDIA driver (580 or later)"),
     }
 }
