@@ -23,7 +23,7 @@ use rows::requests_of;
 
 use crate::codec::{Json, JsonCodec};
 use crate::collections::Collections;
-use crate::later;
+use crate::{Older, later};
 
 /// Hits that are looked up at a time: the texts of all that a request may ask for would be half a gigabyte.
 const HITS_AT_ONCE: usize = 4096;
@@ -203,6 +203,9 @@ impl Searcher {
         if let Some(filter) = &search.filter {
             notes.extend(notes::notes(snapshot, filter)?);
         }
+        // An older version that is asked for by its number stays what it is.
+        let older = request.as_of.is_none().then(|| Older::of(snapshot.manifest()).to(request.decided_by()));
+        notes.extend(older.and_then(|older| older.told(&request.collection)));
         Ok(SearchReply {
             id: request.id.clone(),
             collection: request.collection.clone(),
