@@ -224,8 +224,10 @@ impl Searcher {
         questions: &[Question],
     ) -> Result<Vec<Answer>, SearchError> {
         let (mut answers, mut bytes) = (Vec::with_capacity(questions.len()), 0);
+        // Which documents count is settled once for all slices.
+        let prepared = snapshot.prepare(search)?;
         for some in questions.chunks((HITS_AT_ONCE / search.k.max(1)).max(1)) {
-            for (question, found) in some.iter().zip(snapshot.search(search, some)?) {
+            for (question, found) in some.iter().zip(prepared.ask(some)?) {
                 let results = found.into_iter().map(|found| hit(snapshot, found)).collect::<Result<_, _>>()?;
                 let answer = Answer { query: question.text.clone(), results };
                 bytes += least_bytes(&answer);
