@@ -455,8 +455,8 @@ mod tests {
     fn what_an_older_rule_made_is_told_with_the_command_that_mends_it() {
         type Told = fn(&Arc<ArtifactStore>, &mut Output<'_>) -> anyhow::Result<()>;
         let commands: [Told; 3] = [
-            |store, out| overview::all(store, out, out.json).map(drop),
-            |store, out| show(store, "papers", out, out.json).map(drop),
+            |store, out| overview::all(store, out, false).map(drop),
+            |store, out| show(store, "papers", out, false).map(drop),
             |store, out| tell_checked("papers", &Checked::of(store, "papers")?, out),
         ];
         for (rule, times) in [(PASSAGE_RULE - 1, 1), (PASSAGE_RULE, 0)] {
