@@ -10,7 +10,7 @@ use lunapark_index::{Bm25, Chunking, Compaction, IndexError, Metric, Settings, S
 use lunapark_knowledge::ingest::Ingestor;
 use lunapark_knowledge::reindex::Reindexer;
 use lunapark_knowledge::search::Searcher;
-use lunapark_knowledge::{Collections, SourceError, Sources};
+use lunapark_knowledge::{Collections, PASSAGE_RULE, SourceError, Sources};
 use lunapark_stores::{Address, ArtifactStore, S3Options, StoreError};
 use lunapark_topics::{Catalog, Log, LogError};
 
@@ -301,6 +301,7 @@ fn settings(documents: &DocumentsConfig, encoder: &Encoder, model: String) -> Se
         },
         metric: metric(encoder),
         bm25: Bm25::default(),
+        passage_rule: PASSAGE_RULE,
     }
 }
 

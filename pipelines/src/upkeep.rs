@@ -155,6 +155,7 @@ mod tests {
             chunking: Chunking { child_tokens: 32, child_overlap: 8, parent_tokens: 48 },
             metric: Metric::InnerProduct,
             bm25: Bm25::default(),
+            passage_rule: 1,
         }
     }
 

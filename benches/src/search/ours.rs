@@ -27,6 +27,7 @@ fn settings() -> Settings {
         chunking: Chunking { child_tokens: 256, child_overlap: 32, parent_tokens: 500 },
         metric: Metric::InnerProduct,
         bm25: Bm25::default(),
+        passage_rule: 1,
     }
 }
 

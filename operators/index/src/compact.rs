@@ -7,7 +7,8 @@
 //!
 //! The merged segments follow one another and the new one stands in their place, so the order of changes holds and
 //! writers need not stop: whoever is first puts its manifest, the other one begins again on top. A deletion is dropped
-//! when nothing older is left that it could hide. One compactor per collection: a second one does no harm, but its work
+//! when nothing older is left that it could hide. A segment whose words were cut by an older rule is merged whatever its
+//! size, be it alone: so an older collection comes up to date. One compactor per collection: a second one does no harm, but its work
 //! is thrown away. The old segments stay for the old manifests until [`sweep`](crate::sweep).
 
 use std::collections::BTreeMap;
@@ -104,11 +105,14 @@ fn stands(history: &History, next: &Manifest, merged: &Option<SegmentEntry>) -> 
 
 /// The newest run of segments that is due.
 fn due(snapshot: &Snapshot, compaction: &Compaction) -> Option<Range<usize>> {
-    let worth = |range: &Range<usize>| range.len() > 1 || range.clone().any(|at| hidden(snapshot, at, compaction));
+    let entries = &snapshot.manifest().segments;
+    let alone = |at: usize| hidden(snapshot, at, compaction) || entries[at].has_older_words();
+    let worth = |range: &Range<usize>| range.len() > 1 || range.clone().any(alone);
     (1..=snapshot.segments.len()).rev().map(|end| run(snapshot, compaction, end)).find(worth)
 }
 
-/// The longest run before `end` whose oldest segment is small beside the others, or has too much hidden.
+/// The longest run before `end` whose oldest segment is small beside the others, has too much hidden, or words by an older
+/// rule.
 fn run(snapshot: &Snapshot, compaction: &Compaction, end: usize) -> Range<usize> {
     let entries = &snapshot.manifest().segments;
     let (mut start, mut bytes) = (end, 0_u64);
@@ -119,7 +123,7 @@ fn run(snapshot: &Snapshot, compaction: &Compaction, end: usize) -> Range<usize>
         if bytes > compaction.max_bytes {
             break;
         }
-        if small || hidden(snapshot, at, compaction) {
+        if small || hidden(snapshot, at, compaction) || entry.has_older_words() {
             start = at;
         }
     }

@@ -60,7 +60,7 @@ pub use filter::{Asked, FieldKind, Filter};
 pub use manifest::{Manifest, Reason, SegmentEntry, WriterName};
 pub use reader::Reader;
 pub use rebuild::{Remake, rebuild};
-pub use search::{ChildHit, Fusion, Hit, Mode, ParentHit, Question, Recall, Scored, Search, Unit};
+pub use search::{ChildHit, Fusion, Hit, Mode, ParentHit, Prepared, Question, Recall, Scored, Search, Unit};
 pub use settings::{Bm25, Chunking, MAX_DIMENSION, Metric, Settings};
 pub use snapshot::{About, Counts, Last, Snapshot};
 pub use sweep::{Sweep, Swept, sweep};

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::answers::Answers;
 use crate::clock::now;
 use crate::history::HOLD;
+use crate::settings::{first_rule, is_first_rule};
+use crate::words::WORD_RULE;
 use crate::{IndexError, Settings};
 
 /// The format that this binary writes, and the only one that it reads.
@@ -72,6 +74,9 @@ pub struct SegmentEntry {
     pub parents: u32,
     /// Children, each with a vector.
     pub children: u32,
+    /// By which rule its words were cut; the first one where nothing is said.
+    #[serde(default = "first_rule", skip_serializing_if = "is_first_rule")]
+    pub word_rule: u32,
 }
 
 /// A collection as of one version.
@@ -135,6 +140,12 @@ impl Manifest {
         self.next.get(&partition).copied().unwrap_or(0)
     }
 
+    /// True where words of a segment were cut by an older rule than this version's: what questions name may not be found
+    /// there until a compaction writes it again.
+    pub fn has_older_words(&self) -> bool {
+        self.segments.iter().any(SegmentEntry::has_older_words)
+    }
+
     /// Refuses offsets of another topic than this; where either is not known, nothing is said against it.
     pub fn check_topic(&self, collection: &str, topic: Option<&str>) -> Result<(), IndexError> {
         match (&self.topic, topic) {
@@ -193,6 +204,11 @@ impl Manifest {
 }
 
 impl SegmentEntry {
+    /// Deletions have no words.
+    pub(crate) fn has_older_words(&self) -> bool {
+        self.parents > 0 && self.word_rule < WORD_RULE
+    }
+
     fn is_sound(&self) -> bool {
         let plain = |text: &str| {
             !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -209,4 +225,21 @@ const DIGEST_CHARACTERS: usize = 64;
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (digest, rest) = bytes.strip_prefix(START.as_bytes())?.split_at_checked(DIGEST_CHARACTERS)?;
     Some((digest, rest.strip_prefix(MIDDLE.as_bytes())?.strip_suffix(b"}")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_says_no_rule_has_the_words_of_the_first() {
+        let older =
+            r#"{"name":"a","sha256":"b","footer":1,"bytes":2,"documents":1,"deletions":0,"parents":1,"children":1}"#;
+        let read: SegmentEntry = serde_json::from_str(older).unwrap();
+        assert!(read.word_rule == 1 && read.has_older_words());
+        assert_eq!(serde_json::to_string(&read).unwrap(), older, "its manifests stay what they are");
+        assert!(!SegmentEntry { parents: 0, ..read.clone() }.has_older_words(), "deletions have no words");
+        let new = SegmentEntry { word_rule: WORD_RULE, ..read };
+        assert!(!new.has_older_words() && serde_json::to_string(&new).unwrap().contains("\"word_rule\":2"));
+    }
 }

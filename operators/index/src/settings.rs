@@ -78,6 +78,19 @@ pub struct Settings {
     pub metric: Metric,
     /// The constants of BM25.
     pub bm25: Bm25,
+    /// By which rule of its maker a passage's vector was made of its text and title; the first one where nothing is said.
+    #[serde(default = "first_rule", skip_serializing_if = "is_first_rule")]
+    pub passage_rule: u32,
+}
+
+/// What was written before rules had numbers.
+pub(crate) fn first_rule() -> u32 {
+    1
+}
+
+/// Written as it was then.
+pub(crate) fn is_first_rule(rule: &u32) -> bool {
+    *rule == first_rule()
 }
 
 impl Settings {
@@ -112,8 +125,8 @@ impl Settings {
     /// True where documents that are made with these settings are those of a collection that has the others.
     pub(crate) fn makes_the_same(&self, given: &Settings) -> bool {
         let of = |settings: &Settings| {
-            let Settings { model_digest, dimension, precision, chunking, metric, .. } = settings;
-            (model_digest.clone(), *dimension, precision.clone(), *chunking, *metric)
+            let Settings { model_digest, dimension, precision, chunking, metric, passage_rule, .. } = settings;
+            (model_digest.clone(), *dimension, precision.clone(), *chunking, *metric, *passage_rule)
         };
         of(self) == of(given)
     }

@@ -2,7 +2,7 @@
 //!
 //! A version is removed when the next one is older than the time to keep; the newest one never. A segment goes when no
 //! kept manifest names it *and* it is older than a writer may take between its segment and its manifest: a writer that
-//! takes longer looks afterwards whether its manifest stands.
+//! takes longer looks afterwards whether its manifest stands. What is old is so by the store's clock, not by this machine's.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use lunapark_stores::{ArtifactStore, Listed};
 
 use crate::history::History;
 use crate::manifest::Manifest;
-use crate::{IndexError, clock, names, rebuild};
+use crate::{IndexError, names, rebuild};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,8 @@ impl Swept {
 /// Removes what is too old.
 pub fn sweep(store: &Arc<ArtifactStore>, collection: &str, sweep: &Sweep) -> Result<Swept, IndexError> {
     let history = History::new(Arc::clone(store), collection)?;
-    let now = clock::now();
+    // By the store's clock, as the times of its objects are.
+    let now = store.now();
     // Before the manifests: a segment that is put after this is not looked at, and the segments of a draft that is gone
     // are in a manifest.
     let segments = store.list_named(&names::segments(collection))?;

@@ -12,6 +12,9 @@
 use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
+/// Which rule this is: raised with each change of what words a passage has. The first one knew no titles, and no pairs of
+/// characters in scripts without spaces.
+pub(crate) const WORD_RULE: u32 = 2;
 /// A word is cut behind so many bytes: what is longer is an encoded file, and would swell the dictionary.
 const MAX_WORD_BYTES: usize = 64;
 /// Letters of scripts without spaces between words: Thai and Lao, Myanmar, Khmer, kana, Han; each from, and to.

@@ -14,6 +14,7 @@ mod codec;
 mod collections;
 mod content;
 pub mod ingest;
+mod older;
 mod passages;
 pub mod reindex;
 pub mod search;
@@ -21,6 +22,8 @@ pub mod search;
 pub use codec::{Json, JsonCodec, Rows};
 pub use collections::{Collections, Teller};
 pub use content::{SourceError, Sources};
+pub use older::Older;
+pub use passages::PASSAGE_RULE;
 
 use std::time::Duration;
 

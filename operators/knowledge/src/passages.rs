@@ -7,6 +7,8 @@ use lunapark_documents::{ChunkError, ChunkOptions, Extracted, Kind, Section, Tok
 use lunapark_embed::{Encoder, Role};
 use lunapark_index::{Child, Document, Mark, Parent, title_beside};
 
+/// Which rule makes a passage's vector of its text and title: raised with each change. The first one knew no titles.
+pub const PASSAGE_RULE: u32 = 2;
 /// At most this part of a child is its document's title.
 const TITLE_SHARE: usize = 4;
 

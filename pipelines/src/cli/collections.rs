@@ -10,6 +10,7 @@ use lunapark_index::{
     Compaction, Counts, IndexError, Reader, Settings, Sweep, Swept, Verified, compact, drop_collection, exists, list,
     newest, sweep, verify,
 };
+use lunapark_knowledge::Older;
 use lunapark_knowledge::search::among;
 use lunapark_stores::ArtifactStore;
 use lunapark_topics::Catalog;
@@ -45,7 +46,7 @@ enum Command {
     Show(Named),
     /// Merge segments, and remove old versions with what only they need
     ///
-    /// One merge reads segments of up to 1 GiB together and holds about three times as much in memory; --whole knows no bound.
+    /// Segments whose words were cut by an older rule are written again, whatever their number. One merge reads segments of up to 1 GiB together and holds about three times as much in memory; --whole knows no bound.
     #[command(after_help = "Examples:\n  lunapark collections compact papers\n  \
                             lunapark collections compact papers --whole --keep 1h")]
     Compact(Compact),
@@ -107,6 +108,8 @@ struct Shown {
     versions: Vec<u64>,
     /// Next offset of each partition of documents.ingest.
     next: std::collections::BTreeMap<i32, i64>,
+    /// What of it was made by an older rule, and the command that mends it.
+    older: Option<String>,
 }
 
 /// Runs the command.
@@ -156,6 +159,7 @@ fn shown(store: &Arc<ArtifactStore>, name: &str) -> anyhow::Result<Shown> {
         settings: snapshot.settings().clone(),
         versions: reader.versions()?,
         next: snapshot.manifest().next.clone(),
+        older: Older::of(snapshot.manifest()).told(name),
     })
 }
 
@@ -205,7 +209,12 @@ fn show(store: &Arc<ArtifactStore>, name: &str, out: &mut Output<'_>, json: bool
     row("next offsets", next.join(", "));
     out.table(&table)?;
     explain_hidden([counts], out)?;
+    tell_older(name, found.older.as_deref(), out)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell_older(name: &str, older: Option<&str>, out: &mut Output<'_>) -> anyhow::Result<()> {
+    older.map_or(Ok(()), |older| Ok(out.line(format_args!("\n{name}: {older}"))?))
 }
 
 #[derive(Debug, Serialize)]
@@ -280,6 +289,22 @@ fn compare_offsets(config: &Config, store: &Arc<ArtifactStore>, name: &str) -> a
     Ok(history.refuse(name, &manifest).map(|other| other.to_string()))
 }
 
+/// What was found, and what is sound but older.
+#[derive(Debug, Serialize)]
+struct Checked {
+    #[serde(flatten)]
+    verified: Verified,
+    older: Option<String>,
+}
+
+impl Checked {
+    fn of(store: &Arc<ArtifactStore>, name: &str) -> anyhow::Result<Self> {
+        let verified = verify(store, name)?;
+        let manifest = verified.version.map(|_| newest(store, name)).transpose()?;
+        Ok(Self { verified, older: manifest.and_then(|manifest| Older::of(&manifest).told(name)) })
+    }
+}
+
 fn check(
     config: &Config,
     store: &Arc<ArtifactStore>,
@@ -287,20 +312,25 @@ fn check(
     out: &mut Output<'_>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut verified = verify(store, name)?;
+    let mut checked = Checked::of(store, name)?;
+    let verified = &mut checked.verified;
     // Without a version there are no offsets.
     match verified.version.map(|_| compare_offsets(config, store, name)).transpose() {
         Ok(ahead) => verified.problems.extend(ahead.flatten()),
         Err(error) => output::note(format_args!("its offsets are not compared with the topic's: {error:#}")),
     }
     let sound = verified.problems.is_empty();
-    if json {
-        out.document(&verified)?;
-    } else {
-        out.line(verdict(name, &verified))?;
-        verified.problems.iter().try_for_each(|problem| out.line(format_args!("  {problem}")))?;
+    match json {
+        true => out.document(&checked)?,
+        false => tell_checked(name, &checked, out)?,
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell_checked(name: &str, Checked { verified, older }: &Checked, out: &mut Output<'_>) -> anyhow::Result<()> {
+    out.line(verdict(name, verified))?;
+    verified.problems.iter().try_for_each(|problem| out.line(format_args!("  {problem}")))?;
+    tell_older(name, older.as_deref(), out)
 }
 
 fn verdict(name: &str, verified: &Verified) -> String {
@@ -341,6 +371,7 @@ fn remove(store: &Arc<ArtifactStore>, args: &Drop, out: &mut Output<'_>) -> anyh
 #[cfg(test)]
 mod tests {
     use lunapark_index::{Bm25, Chunking, Metric, Writer};
+    use lunapark_knowledge::PASSAGE_RULE;
     use serde_json::Value;
     use tempfile::TempDir;
 
@@ -348,6 +379,10 @@ mod tests {
 
     /// A store in a folder, with collections in which there is nothing.
     fn store(names: &[&str]) -> (TempDir, Arc<ArtifactStore>) {
+        made_by(PASSAGE_RULE, names)
+    }
+
+    fn made_by(passage_rule: u32, names: &[&str]) -> (TempDir, Arc<ArtifactStore>) {
         let folder = TempDir::new().unwrap();
         let store = Arc::new(ArtifactStore::open(folder.path().to_str().unwrap(), &Default::default()).unwrap());
         let settings = Settings {
@@ -358,6 +393,7 @@ mod tests {
             chunking: Chunking { child_tokens: 256, child_overlap: 32, parent_tokens: 500 },
             metric: Metric::InnerProduct,
             bm25: Bm25::default(),
+            passage_rule,
         };
         names.iter().for_each(|name| drop(Writer::open(store.clone(), name, &settings, "one").unwrap()));
         (folder, store)
@@ -413,6 +449,31 @@ mod tests {
         let all: Value = serde_json::from_str(&listed(true).0).unwrap();
         assert_eq!((&all[0]["name"], &all[1]["name"], code), (&"notes".into(), &"papers".into(), ExitCode::FAILURE));
         assert!(all[0]["error"].is_string() && all[1]["error"].is_null(), "{all:#}");
+    }
+
+    #[test]
+    fn what_an_older_rule_made_is_told_with_the_command_that_mends_it() {
+        type Told = fn(&Arc<ArtifactStore>, &mut Output<'_>) -> anyhow::Result<()>;
+        let commands: [Told; 3] = [
+            |store, out| overview::all(store, out, false).map(drop),
+            |store, out| show(store, "papers", out, false).map(drop),
+            |store, out| tell_checked("papers", &Checked::of(store, "papers")?, out),
+        ];
+        for (rule, times) in [(PASSAGE_RULE - 1, 1), (PASSAGE_RULE, 0)] {
+            let (_folder, store) = made_by(rule, &["papers"]);
+            for command in commands {
+                let text = printed(false, |out| command(&store, out).map(|()| ExitCode::SUCCESS)).unwrap();
+                assert_eq!(
+                    text.matches("papers: some passages were embedded by an older rule").count(),
+                    times,
+                    "{text}"
+                );
+                assert_eq!(text.matches("`lunapark collections reindex papers`").count(), times, "{text}");
+            }
+            let shown = printed(true, |out| show(&store, "papers", out, true)).unwrap();
+            let shown: Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(shown["older"].is_string(), times == 1, "{shown}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use lunapark_schemas::headers::dead;
-use lunapark_schemas::{Message, Position, TopicPartition};
+use lunapark_schemas::{Message, Position};
 use lunapark_topics::{Log, LogError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use super::output::{self, Output, Table, hex_dump, number, printable, size};
 use super::redrive;
 use super::time;
 use crate::audit::ledger::redriven_so_far;
-use crate::audit::scan::Scan;
+use crate::audit::scan::{self, Scan};
 use crate::audit::source::Source;
 pub(super) use selection::{Looked, Selection};
 
@@ -105,32 +105,28 @@ pub fn each_letter(
     topic: &str,
     mut visit: impl FnMut(&Message<'_>) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<ControlFlow<()>> {
-    let partitions = log.topic(topic).with_context(|| format!("cannot read the dead letters in {topic}"))?.partitions;
-    for partition in 0..partitions {
-        let at = TopicPartition::new(topic, partition);
-        let end = log.watermarks(&at)?.high;
-        let read = Scan::open(log, &at, 0)?.until(end, |message| match visit(message)? {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Halt::Enough),
-        });
-        match read {
-            Ok(()) => {}
-            Err(Halt::Enough) => return Ok(ControlFlow::Break(())),
-            Err(Halt::Failed(error)) => return Err(error),
-        }
+    let read = scan::whole(log, topic, |message| match visit(message)? {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Halt::Enough),
+    });
+    match read {
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(Halt::Enough) => Ok(ControlFlow::Break(())),
+        Err(Halt::Unread(error)) => Err(error).with_context(|| format!("cannot read the dead letters in {topic}")),
+        Err(Halt::Failed(error)) => Err(error),
     }
-    Ok(ControlFlow::Continue(()))
 }
 
 /// Why a scan ends before its end.
 enum Halt {
     Enough,
+    Unread(LogError),
     Failed(anyhow::Error),
 }
 
 impl From<LogError> for Halt {
     fn from(error: LogError) -> Self {
-        Self::Failed(error.into())
+        Self::Unread(error)
     }
 }
 

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use lunapark_schemas::Message;
 use lunapark_schemas::headers::{MODEL, SOURCE};
-use lunapark_schemas::{Message, TopicPartition};
 use lunapark_topics::{Catalog, Log};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::roc::auc;
 use super::sample::Sample;
-use crate::audit::scan::Scan;
+use crate::audit::scan;
 
 /// Scores and truths by topic and model.
 type Scores = BTreeMap<(String, String), Vec<(f32, bool)>>;
@@ -39,17 +39,13 @@ impl Switched {
     ) -> anyhow::Result<Self> {
         let mut switched = Self { scores: BTreeMap::new(), obeyed: true };
         for (topic, shadow) in [(catalog.inference_results.name(), false), (catalog.inference_shadow.name(), true)] {
-            for partition in 0..log.topic(topic)?.partitions {
-                let at = TopicPartition::new(topic.clone(), partition);
-                let cut = cut.get(&partition).copied().unwrap_or(i64::MAX);
-                let end = log.watermarks(&at)?.high;
-                Scan::open(log, &at, 0)?.until(end, |message| {
-                    let by = switched.take(message, sample)?;
-                    let due = shadow || offset_of(message)? >= cut;
-                    switched.obeyed &= due == (by == promoted);
-                    Ok::<(), anyhow::Error>(())
-                })?;
-            }
+            scan::whole(log, topic, |message| {
+                let cut = cut.get(&message.partition).copied().unwrap_or(i64::MAX);
+                let by = switched.take(message, sample)?;
+                let due = shadow || offset_of(message)? >= cut;
+                switched.obeyed &= due == (by == promoted);
+                Ok::<(), anyhow::Error>(())
+            })?;
         }
         Ok(switched)
     }

@@ -36,9 +36,12 @@ impl Repository {
         }
     }
 
-    /// As `documents.encoder` names it.
+    /// As `documents.encoder` names it: with the revision where one was asked for.
     pub fn address(&self) -> String {
-        format!("{HUB}{}/{}", self.owner, self.name)
+        match self.revision.as_str() {
+            MAIN => format!("{HUB}{}", self.path()),
+            revision => format!("{HUB}{}@{revision}", self.path()),
+        }
     }
 
     /// `owner/name`.
@@ -126,7 +129,8 @@ mod tests {
     fn repositories_are_read_and_nonsense_is_refused() {
         let read = |text: &str| Repository::parse(text).map(|found| (found.address(), found.revision)).ok();
         assert_eq!(read("hf://intfloat/e5-base"), Some(("hf://intfloat/e5-base".into(), "main".into())));
-        assert_eq!(read("hf://a/b@v1.0"), Some(("hf://a/b".into(), "v1.0".into())));
+        assert_eq!(read("hf://a/b@v1.0"), Some(("hf://a/b@v1.0".into(), "v1.0".into())));
+        assert_eq!(read("hf://a/b@main"), Some(("hf://a/b".into(), "main".into())));
         for bad in ["hf://a", "hf://a/b/c", "hf://../b", "hf://a/..", "hf://a/b@../c", "a/b", "hf://a/b@"] {
             assert_eq!(read(bad), None, "{bad}");
         }

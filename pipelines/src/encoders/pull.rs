@@ -8,9 +8,9 @@ use lunapark_stores::fetch::{Download, FetchError, Wanted};
 use lunapark_stores::{ArtifactStore, StoreError, digest_of, fetch};
 
 use super::card::{self, Card};
-use super::hub::{self, MAIN, MAX_FILE_BYTES, Repository};
+use super::hub::{self, Listing, MAIN, MAX_FILE_BYTES, Repository};
 use super::known::Known;
-use super::{FileOf, HUB, KNOWN, Net, pypi};
+use super::{FileOf, HUB, KNOWN, Net, is, pypi};
 
 /// Hears how far it is.
 pub trait Watch {
@@ -55,6 +55,22 @@ pub enum PullError {
     /// A download cannot be read again.
     #[error("the downloaded file: {0}")]
     Read(#[from] std::io::Error),
+    /// Another revision is there, which collections may need.
+    #[error(
+        "{name} is in the store as of revision {has}, and the hub has {newer} now: what collections were embedded with is not \
+         replaced unasked. `lunapark models pull hf://{path}@{newer}` puts the newer one beside it; with --replace it takes its \
+         place, and `lunapark collections reindex` embeds collections with it"
+    )]
+    Newer {
+        /// As it is named.
+        name: String,
+        /// Its repository.
+        path: String,
+        /// The revision that is there.
+        has: String,
+        /// That of the hub.
+        newer: String,
+    },
     /// The object store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,6 +82,11 @@ pub enum PullError {
         /// What is wrong.
         error: EmbedError,
     },
+}
+
+/// The commit that a card is of.
+fn revision_of(card: &Card) -> String {
+    card.source.rsplit_once('@').map_or(MAIN, |(_, commit)| commit).to_owned()
 }
 
 fn names() -> String {
@@ -82,6 +103,8 @@ pub struct Pull<'a> {
     pub net: &'a Net,
     /// Who hears how far it is.
     pub watch: &'a mut dyn Watch,
+    /// Puts a newer revision in the place of the one that is there.
+    pub replace: bool,
 }
 
 /// What was pulled.
@@ -128,19 +151,43 @@ impl Pull<'_> {
 
     /// A repository without known digests: those of the weights are the hub's, the others those that came.
     fn repository(&mut self, repository: &Repository) -> Result<Pulled, PullError> {
-        let (name, path) = (repository.address(), repository.path());
         let listing = hub::list(self.net, repository)?;
-        let source = format!("{path}@{}", listing.commit);
-        if let Some(card) = self.whole(&name)?.filter(|card| card.source == source) {
-            return self.done(card, false);
+        match Card::find(self.store, &repository.address())? {
+            None => self.revision(repository, &listing),
+            Some(card) => self.known_repository(repository, &listing, card),
         }
+    }
+
+    /// A repository of which a revision is there already.
+    fn known_repository(
+        &mut self,
+        repository: &Repository,
+        listing: &Listing,
+        card: Card,
+    ) -> Result<Pulled, PullError> {
+        let (has, path) = (revision_of(&card), repository.path());
+        let is_other = has != listing.commit && !self.replace;
+        if self.is_whole(&card)? {
+            if has == listing.commit || is_other && self.is_same(&path, listing, &card)? {
+                return self.done(card, false);
+            }
+            if is_other {
+                return Err(PullError::Newer { name: card.name, path, has, newer: listing.commit.clone() });
+            }
+        } else if is_other {
+            // What is damaged is mended by its own revision.
+            let own = Repository { revision: has, ..repository.clone() };
+            return self.revision(repository, &hub::list(self.net, &own)?);
+        }
+        self.revision(repository, listing)
+    }
+
+    /// Pulls the files of a revision.
+    fn revision(&mut self, repository: &Repository, listing: &Listing) -> Result<Pulled, PullError> {
+        let (name, path) = (repository.address(), repository.path());
         let mut arrived = Vec::new();
-        for (file, (bytes, sha256)) in &listing.files {
-            let url = hub::file(self.net, &path, &listing.commit, file)?;
-            self.watch.begin(&format!("{file} from {url}"), *bytes);
-            let bearer = self.net.token.as_deref();
-            let wanted = Wanted { url: &url, bearer, bytes: *bytes, sha256: sha256.as_deref(), most: MAX_FILE_BYTES };
-            arrived.push((file, self.download(&wanted, 0)?));
+        for file in listing.files.keys() {
+            arrived.push((file, self.fetch(&path, listing, file)?));
         }
         // Only now: what was pulled before stays whole where a download fails.
         let mut files = BTreeMap::new();
@@ -149,18 +196,50 @@ impl Pull<'_> {
             card::put(self.store, &name, file, &bytes)?;
             files.insert(file.clone(), FileOf { bytes: bytes.len() as u64, sha256: digest_of(&bytes) });
         }
+        let source = format!("{path}@{}", listing.commit);
         self.finish(&name, &repository.name, &source, &listing.licence, files)
+    }
+
+    fn fetch(&mut self, path: &str, listing: &Listing, file: &str) -> Result<Download, PullError> {
+        let (bytes, sha256) = listing.files.get(file).cloned().unwrap_or_default();
+        let url = hub::file(self.net, path, &listing.commit, file)?;
+        self.watch.begin(&format!("{file} from {url}"), bytes);
+        let bearer = self.net.token.as_deref();
+        self.download(&Wanted { url: &url, bearer, bytes, sha256: sha256.as_deref(), most: MAX_FILE_BYTES }, 0)
+    }
+
+    /// Whether a revision has the files of a card: only the words about them may have changed. Those whose digest the hub
+    /// does not know are fetched.
+    fn is_same(&mut self, path: &str, listing: &Listing, card: &Card) -> Result<bool, PullError> {
+        if !listing.files.keys().eq(card.files.keys()) {
+            return Ok(false);
+        }
+        for ((file, (bytes, sha256)), has) in listing.files.iter().zip(card.files.values()) {
+            let same = match sha256 {
+                _ if bytes.is_some_and(|bytes| bytes != has.bytes) => false,
+                Some(sha256) => *sha256 == has.sha256,
+                None => is(&self.fetch(path, listing, file)?.bytes()?, has),
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The card of an encoder of which every file is there as it should be.
     fn whole(&self, name: &str) -> Result<Option<Card>, PullError> {
         let Some(card) = Card::find(self.store, name)? else { return Ok(None) };
+        Ok(self.is_whole(&card)?.then_some(card))
+    }
+
+    fn is_whole(&self, card: &Card) -> Result<bool, PullError> {
         for (file, expected) in &card.files {
-            if !card::has(self.store, name, file, expected)? {
-                return Ok(None);
+            if !card::has(self.store, &card.name, file, expected)? {
+                return Ok(false);
             }
         }
-        Ok(Some(card))
+        Ok(true)
     }
 
     /// All files from the hub; those that an interrupted pull has stored are not asked for again.

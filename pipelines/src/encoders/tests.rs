@@ -200,7 +200,7 @@ impl Desk {
         let (net, downloads, mut heard) =
             (self.net(hub, index), self.folder.path().join("downloads"), Heard::default());
         let watch = &mut heard;
-        let done = act(&mut Pull { store: &self.store, downloads: &downloads, net: &net, watch });
+        let done = act(&mut Pull { store: &self.store, downloads: &downloads, net: &net, watch, replace: false });
         (done, heard)
     }
 
@@ -332,26 +332,41 @@ fn what_was_changed_in_the_store_is_not_loaded() {
     assert!(desk.found("tiny").is_ok());
 }
 
-#[test]
-fn any_repository_of_the_hub_can_be_pulled() {
-    let (desk, files) = (Desk::new(), fixture());
-    let weights = digest_of(&files["model.safetensors"]);
+/// A repository `lab/net`: which commit each name of a revision means, and the files of each commit.
+fn repository_of(
+    revisions: &[(&'static str, &'static str)],
+    commits: BTreeMap<&'static str, BTreeMap<String, Vec<u8>>>,
+) -> Server {
+    let revisions: BTreeMap<_, _> = revisions.iter().copied().collect();
+    Server::start(move |path, from| {
+        let asked =
+            path.strip_prefix("/api/models/lab/net/revision/").and_then(|rest| rest.strip_suffix("?blobs=true"));
+        if let Some(commit) = asked.map(|revision| revisions.get(revision).copied().unwrap_or(revision)) {
+            let listed = commits.get_key_value(commit).map(|(commit, files)| list_of(commit, files));
+            return listed.map_or_else(|| Reply::status(404), |list| Reply::whole(list.into_bytes()));
+        }
+        let file = path.strip_prefix("/lab/net/resolve/").and_then(|rest| rest.split_once('/'));
+        let bytes = file.and_then(|(commit, name)| commits.get(commit)?.get(name));
+        bytes.map_or_else(|| Reply::status(404), |bytes| Reply::rest(bytes.clone(), from))
+    })
+}
+
+/// What the hub says of a commit: the digest of the weights alone.
+fn list_of(commit: &str, files: &BTreeMap<String, Vec<u8>>) -> String {
     let mut siblings: Vec<_> =
         files.iter().map(|(name, b)| serde_json::json!({ "rfilename": name, "size": b.len() })).collect();
     siblings.push(serde_json::json!({ "rfilename": "onnx/model.onnx", "size": 7 }));
     for sibling in &mut siblings {
         if sibling["rfilename"] == "model.safetensors" {
-            sibling["lfs"] = serde_json::json!({ "sha256": weights });
+            sibling["lfs"] = serde_json::json!({ "sha256": digest_of(&files["model.safetensors"]) });
         }
     }
-    let list = serde_json::json!({ "sha": "c0ffee", "tags": ["license:mit"], "siblings": siblings }).to_string();
-    let hub = Server::start(move |path, from| {
-        let name = path.strip_prefix("/lab/net/resolve/c0ffee/").and_then(|name| files.get(name));
-        match path {
-            "/api/models/lab/net/revision/main?blobs=true" => Reply::whole(list.clone().into_bytes()),
-            _ => name.map_or_else(|| Reply::status(404), |bytes| Reply::rest(bytes.clone(), from)),
-        }
-    });
+    serde_json::json!({ "sha": commit, "tags": ["license:mit"], "siblings": siblings }).to_string()
+}
+
+#[test]
+fn any_repository_of_the_hub_can_be_pulled() {
+    let (desk, hub) = (Desk::new(), repository_of(&[("main", "c0ffee")], [("c0ffee", fixture())].into()));
     let (pulled, _) = desk.with(&hub.url, &nowhere(), |pull| pull.run("hf://lab/net"));
     let card = pulled.unwrap().card;
     assert_eq!((card.source.as_str(), card.licence.as_str()), ("lab/net@c0ffee", "mit"));
@@ -359,6 +374,47 @@ fn any_repository_of_the_hub_can_be_pulled() {
     assert!(desk.found("hf://lab/other").is_err() && desk.found("hf://../net").is_err());
     let (refused, _) = desk.with(&hub.url, &nowhere(), |pull| pull.run("maxilm"));
     assert!(refused.unwrap_err().to_string().contains("write minilm"));
+}
+
+/// The fixture with another weight: its vectors are others.
+fn changed() -> BTreeMap<String, Vec<u8>> {
+    let mut files = fixture();
+    let weights = files.get_mut("model.safetensors").unwrap();
+    // The sign of the last weight.
+    *weights.last_mut().unwrap() ^= 0x80;
+    files
+}
+
+#[test]
+fn a_newer_revision_does_not_take_the_place_of_the_one_that_collections_need() {
+    let commits = || [("old", fixture()), ("words", fixture()), ("new", changed())].into();
+    let desk = Desk::new();
+    let pull = |revisions: &[(&'static str, &'static str)], name: &str, replace: bool| {
+        let hub = repository_of(revisions, commits());
+        desk.with(&hub.url, &nowhere(), |pull| {
+            pull.replace = replace;
+            pull.run(name)
+        })
+        .0
+    };
+    let first = pull(&[("main", "old")], "hf://lab/net", false).unwrap();
+    let same = pull(&[("main", "words")], "hf://lab/net", false).unwrap();
+    assert_eq!((same.new, same.digest), (false, first.digest.clone()), "its files are the same");
+    let refused = pull(&[("main", "new")], "hf://lab/net", false).unwrap_err().to_string();
+    for words in ["as of revision old", "`lunapark models pull hf://lab/net@new`", "--replace", "collections reindex"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    let digest = |name: &str| Card::find(&desk.store, name).unwrap().unwrap().digest;
+    let beside = pull(&[], "hf://lab/net@new", false).unwrap();
+    assert_eq!((beside.card.name.as_str(), beside.card.model.as_str()), ("hf://lab/net@new", "net"));
+    assert_eq!((digest("hf://lab/net"), digest("hf://lab/net@new")), (first.card.digest.clone(), beside.card.digest));
+    assert!(desk.found("hf://lab/net").is_ok() && desk.found("hf://lab/net@new").is_ok());
+
+    desk.store.put_named("encoders/lab/net/config.json", b"{}").unwrap();
+    let mended = pull(&[("main", "new")], "hf://lab/net", false).unwrap();
+    assert_eq!(mended.card, first.card, "what is damaged is mended by its own revision");
+    let replaced = pull(&[("main", "new")], "hf://lab/net", true).unwrap();
+    assert_ne!(replaced.card.digest, first.card.digest);
 }
 
 #[test]
@@ -378,6 +434,7 @@ fn the_known_digests_are_digests() {
         };
         assert_eq!(of_version(&entry("s3://b/p/encoders/minilm/card.json")).as_deref(), Some("minilm"));
         assert_eq!(of_version(&entry("file:///s/encoders/a/b/card.json")).as_deref(), Some("hf://a/b"));
+        assert_eq!(of_version(&entry("file:///s/encoders/a/b@v1/card.json")).as_deref(), Some("hf://a/b@v1"));
         assert_eq!(of_version(&entry("file:///s/artifacts/sha256/00")), None);
     }
 }

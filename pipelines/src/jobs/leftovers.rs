@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 
-use lunapark_schemas::TopicPartition;
 use lunapark_stores::{ArtifactStore, Listed};
 use lunapark_topics::{Catalog, Log, LogError, LogErrorKind};
 
@@ -11,7 +10,7 @@ use super::book::Book;
 use super::search::MADE;
 use super::shelf::{CHECKPOINTS, Folder};
 use super::task_of;
-use crate::audit::scan::Scan;
+use crate::audit::scan;
 
 /// The objects below `checkpoints/`.
 #[derive(Debug, Default)]
@@ -46,22 +45,19 @@ fn folder(name: &str) -> Option<&str> {
 
 /// Folders of the requests that are still in their topic and have ended.
 fn ended(log: &dyn Log, catalog: &Catalog) -> Result<HashSet<String>, LogError> {
-    let partitions = match log.topic(catalog.training_requests.name()) {
+    let requests = catalog.training_requests.name();
+    let partitions = match log.topic(requests) {
         Ok(topic) => topic.partitions,
-        Err(error) if error.kind == LogErrorKind::TopicMissing => 0,
+        Err(error) if error.kind == LogErrorKind::TopicMissing => return Ok(HashSet::new()),
         Err(error) => return Err(error),
     };
     let (book, mut folders) = (Book::new(catalog.training_status.name().clone()), HashSet::new());
-    for number in 0..partitions {
-        book.read(log, number)?;
-        let at = TopicPartition::new(catalog.training_requests.name().clone(), number);
-        let ends = log.watermarks(&at)?;
-        Scan::open(log, &at, ends.low)?.until(ends.high, |message| {
-            if task_of(message).is_some_and(|task| book.finished(number, &task)) {
-                folders.insert(Folder::of(message).as_str().to_owned());
-            }
-            Ok::<(), LogError>(())
-        })?;
-    }
+    (0..partitions).try_for_each(|number| book.read(log, number).map(drop))?;
+    scan::whole(log, requests, |message| {
+        if task_of(message).is_some_and(|task| book.finished(message.partition, &task)) {
+            folders.insert(Folder::of(message).as_str().to_owned());
+        }
+        Ok::<(), LogError>(())
+    })?;
     Ok(folders)
 }

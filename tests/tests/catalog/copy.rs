@@ -141,6 +141,20 @@ fn a_follower_finds_its_own_word_and_no_others() {
 }
 
 #[test]
+fn a_copy_knows_of_which_topic_it_is_also_when_it_is_rebuilt() {
+    let documents = Documents::new();
+    let mongo = documents.open();
+    assert_eq!(mongo.source("statuses"), Ok(None));
+    mongo.set_source("statuses", "first").expect("a word");
+    mongo.set_position("one/statuses/first/0", 7).expect("a position");
+    mongo.rebuild_tasks(&tasks(&told())).expect("a copy");
+    assert_eq!(mongo.source("statuses"), Ok(Some("first".into())));
+    assert_eq!(mongo.position("one/statuses/first/0"), Ok(None));
+    mongo.set_source("statuses", "second").expect("a word");
+    assert_eq!(documents.open().source("statuses"), Ok(Some("second".into())));
+}
+
+#[test]
 fn a_server_that_is_not_there_is_said_so_without_the_password() {
     let uri = "mongodb://user:hunter2@127.0.0.1:9/lunapark?serverSelectionTimeoutMS=200";
     let mongo = lunapark_stores::catalog::mongo::MongoCatalog::open(uri, "").expect("a client");

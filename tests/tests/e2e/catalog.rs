@@ -369,3 +369,29 @@ fn job_history_follows_its_topic_and_is_rebuilt_from_it() {
     assert_eq!(place.cli_json(&["catalog", "rebuild"])["tasks"], 3);
     assert_eq!(mongo.documents(place.prefix()), after);
 }
+
+#[test]
+fn job_history_of_a_topic_that_was_made_anew_is_made_anew() {
+    let mongo = Mongo::start("anew");
+    let place = training::place(Backend::Kafka).with("catalog.mongodb", quoted(&mongo.uri));
+    let service = place.service("one", &[]);
+    // Its statuses have higher offsets than the one of the new topic.
+    let first: Vec<_> = ["one", "two", "three"].map(|task| training::request(&place, task, 3)).into();
+    training::send(&place, &first);
+    first.iter().for_each(|request| drop(training::ended(&place, request["task_id"].as_str().unwrap())));
+    mongo.wait_both(&place);
+    service.terminate().ok();
+
+    let statuses = place.topic("training.status");
+    place.cli(&["topics", "delete", &statuses, "--yes"]).ok();
+    until(PATIENCE, "the topic is gone", || place.log().topic(&statuses).is_err().then_some(()));
+    // Kafka may still say that it is being deleted.
+    until(PATIENCE, "the topic is made anew", || (place.cli(&["topics", "create"]).code == Some(0)).then_some(()));
+    let service = place.service("one", &[]);
+    training::send(&place, &[training::request(&place, "last", 3)]);
+    training::ended(&place, "last");
+    mongo.wait_both(&place);
+    service.terminate().ok();
+    let tasks = mongo.open(place.prefix()).tasks(&TaskFilter::default(), usize::MAX).expect("a list");
+    assert_eq!(tasks.into_iter().map(|task| task.task_id).collect::<Vec<_>>(), ["last"]);
+}

@@ -107,6 +107,8 @@ fn what_is_refused_is_told_and_what_is_gone_is_taken_out(backend: Backend) {
     sent(&place, &["more.ndjson", "-c", "papers", "--wait"]);
     let report = ingest(&["--prune"]);
     assert_eq!((&report["gone_total"], &report["pruned"]), (&1.into(), &false.into()), "{report:#}");
+    let unlooked = report["notes"][0].as_str().unwrap();
+    assert!(unlooked.starts_with("--prune has not looked at 1 document without an address"), "{report:#}");
     assert_eq!(documents(&words(&place, "heat")), ["deep/b.md"]);
     let report = ingest(&["--prune", "--yes"]);
     assert_eq!((&report["gone"][0]["document"], &report["pruned"]), (&"deep/b.md".into(), &true.into()), "{report:#}");

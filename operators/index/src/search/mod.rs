@@ -29,6 +29,7 @@ mod kernel_vnni;
 mod kernel_x86;
 mod lists;
 mod part;
+mod prepared;
 mod settle;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,13 +43,10 @@ use serde::Serialize;
 
 use crate::bits::Bits;
 use crate::filter::{Fields, Filter};
-use crate::segment::blocks::Room;
 use crate::segment::{Children, Documents, ListedCodes, Lists, Parents, Recalls, Vectors};
 use crate::snapshot::Snapshot;
 use crate::{IndexError, Metric};
-use fuse::List;
 use part::{Listed, Stored};
-use settle::Families;
 
 pub(crate) use bm25::WordStatistics;
 pub(crate) use codes::{Codes, Meaning, Question as CodedQuestion, stride as code_bytes};
@@ -57,6 +55,7 @@ pub use hits::{ChildHit, Hit, ParentHit, Scored};
 pub(crate) use kernel_codes::CodeKernel;
 pub(crate) use lists::nearness;
 pub(crate) use part::Part;
+pub use prepared::Prepared;
 pub(crate) use threads::{each, on_threads};
 
 /// More hits than this are refused: they would be an export.
@@ -165,6 +164,11 @@ pub struct Question {
 impl Snapshot {
     /// The best hits for each question, best first.
     pub fn search(&self, search: &Search, questions: &[Question]) -> Result<Vec<Vec<Hit>>, IndexError> {
+        self.prepare(search)?.ask(questions)
+    }
+
+    /// Makes a search ready for questions that come in several slices.
+    pub fn prepare<'a>(&'a self, search: &'a Search) -> Result<Prepared<'a>, IndexError> {
         if search.k > MAX_K || search.fusion.depth > MAX_K {
             return Err(IndexError::refused("a search", format!("`k` is at most {MAX_K}; ask for less")));
         }
@@ -174,22 +178,7 @@ impl Snapshot {
                 "`recall` is more than 0 and at most 1; 1 looks at all vectors",
             ));
         }
-        let parents = self.wanted(search.filter.as_ref())?;
-        let families = Families::new(self, search.unit);
-        let depth = if search.mode == Mode::Hybrid { search.k.max(search.fusion.depth) } else { search.k };
-        let dense = match search.mode {
-            Mode::Words => None,
-            _ => Some(self.dense(search, &families, &parents, questions, depth)?),
-        };
-        let answer = |room: &mut Room, at: usize| {
-            let words = match search.mode {
-                Mode::Dense => None,
-                _ => Some(self.words(&families, &parents, &questions[at], depth)?),
-            };
-            let found = fuse::fuse(search, &families, dense.as_ref().map(|lists| &lists[at]), words.as_ref());
-            self.hits(search, &families, &questions[at], &found, room)
-        };
-        threads::each_with(search.threads, questions.len(), Room::default, answer).into_iter().collect()
+        Prepared::new(self, search)
     }
 
     /// For each segment, the parents that count for a filter.
@@ -210,76 +199,11 @@ impl Snapshot {
         self.live.iter().enumerate().map(of).collect()
     }
 
-    fn dense(
-        &self,
-        search: &Search,
-        families: &Families<'_>,
-        parents: &[Arc<Bits>],
-        questions: &[Question],
-        depth: usize,
-    ) -> Result<Vec<List>, IndexError> {
-        let metric = search.metric.unwrap_or(self.settings().metric);
-        let vectors: Vec<&[f32]> = questions.iter().map(|question| question.vector.as_slice()).collect();
-        let vectors = Questions::new(&vectors, self.settings().dimension as usize, metric)?;
-        if self.live_children.get().is_none() {
-            self.preload(search.threads)?;
-        }
-        let parts = self.parts(search, metric, parents)?;
-        let rows = parts.iter().map(|part| part.count).sum::<usize>();
-        let mut most = depth.saturating_mul(self.rows_per_group(search.unit)).saturating_add(1).min(rows);
-        let mut lists: Vec<Option<List>> = questions.iter().map(|_| None).collect();
-        let mut open: Vec<usize> = (0..questions.len()).collect();
-        while !open.is_empty() {
-            let some = (open.len() < questions.len()).then(|| vectors.picked(&open));
-            let asked = some.as_ref().unwrap_or(&vectors);
-            let found = dense::search(&parts, asked, most, search.threads)?;
-            let settle = |room: &mut Room, at: usize| families.settle(&parts, asked, at, &found[at], depth, room);
-            let settled = threads::each_with(search.threads, open.len(), Room::default, settle);
-            // Many rows of few groups, or of equal scores: more rows, until nothing can change or no row is left. Only of
-            // the questions that need it: what one of them finds is not to depend on the others.
-            for (&question, settled) in open.iter().zip(settled) {
-                let (is_settled, list) = settled?;
-                lists[question] = (is_settled || most >= rows).then_some(list);
-            }
-            open.retain(|&question| lists[question].is_none());
-            most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
-        }
-        Ok(lists.into_iter().flatten().collect())
-    }
-
     /// How many rows are looked at for each group first: as many as groups have on average.
     fn rows_per_group(&self, unit: Unit) -> usize {
         let counts = self.counts();
         let groups = if unit == Unit::Parent { counts.parents } else { counts.documents + counts.hidden };
         (counts.children.div_ceil(groups.max(1)) as usize).clamp(1, ROWS_PER_GROUP)
-    }
-
-    /// The vectors of all segments, and how they are looked through.
-    fn parts(&self, search: &Search, metric: Metric, parents: &[Arc<Bits>]) -> Result<Vec<Part>, IndexError> {
-        let all = search.filter.is_none();
-        let counts = match self.live_children.get() {
-            Some(known) if all => known.clone(),
-            _ => self.children_of(parents)?,
-        };
-        if all {
-            self.live_children.get_or_init(|| counts.clone());
-        }
-        let of = |(segment, counts)| Ok(Part::new(self.stored(segment)?, counts));
-        let mut parts = counts.into_iter().enumerate().map(of).collect::<Result<Vec<Part>, IndexError>>()?;
-        let recall = match search.recall {
-            Recall::Auto if parts.iter().map(|part| part.count).sum::<usize>() <= MAX_SCANNED => return Ok(parts),
-            Recall::Exact => return Ok(parts),
-            // A sample of which everything was found does not say that everything is.
-            Recall::AtLeast(recall) if recall >= 1.0 => return Ok(parts),
-            Recall::AtLeast(recall) => recall,
-            Recall::Auto => USUAL_RECALL,
-        };
-        // What the lists reach was measured with the collection's own metric.
-        let is_own = metric == self.settings().metric;
-        for (segment, part) in parts.iter_mut().enumerate().filter(|(_, part)| is_own || part.is_level()) {
-            part.probes = self.probes(segment, part, recall)?;
-        }
-        Ok(parts)
     }
 
     fn stored(&self, segment: usize) -> Result<Stored, IndexError> {
@@ -307,32 +231,23 @@ impl Snapshot {
         threads::each(threads, 2 * self.segments.len(), read).into_iter().collect()
     }
 
+    /// For each segment, the children that count: those of these parents, of which no filter has taken any out where `all`.
+    fn counting_children(&self, all: bool, parents: &[Arc<Bits>]) -> Result<Vec<Arc<Bits>>, IndexError> {
+        let counts = match self.live_children.get() {
+            Some(known) if all => known.clone(),
+            _ => self.children_of(parents)?,
+        };
+        if all {
+            self.live_children.get_or_init(|| counts.clone());
+        }
+        Ok(counts)
+    }
+
     fn children_of(&self, parents: &[Arc<Bits>]) -> Result<Vec<Arc<Bits>>, IndexError> {
         let of = |(segment, parents): (usize, &Arc<Bits>)| {
             let children = self.table::<Children>(segment)?;
             Ok(Arc::new(bm25::owned(children.parent.values(), parents)))
         };
         parents.iter().enumerate().map(of).collect()
-    }
-
-    fn words(
-        &self,
-        families: &Families<'_>,
-        parents: &[Arc<Bits>],
-        question: &Question,
-        depth: usize,
-    ) -> Result<List, IndexError> {
-        let rows = parents.iter().map(|parents| parents.count()).sum::<usize>();
-        let mut most = depth.saturating_add(1).min(rows);
-        loop {
-            let found = bm25::search(self, parents, &question.text, most)?;
-            let all = found.len() < most || most >= rows;
-            let others = found.last().filter(|_| !all).map_or(f64::NEG_INFINITY, |last| last.score);
-            let list = families.of_parents(&found)?;
-            if list.is_settled(depth, others) {
-                return families.sorted(list, depth);
-            }
-            most = most.saturating_mul(ROWS_PER_GROUP).min(rows);
-        }
     }
 }

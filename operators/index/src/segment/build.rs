@@ -16,7 +16,7 @@ use super::{BLOCK, FORMAT, Footer, MAX_ROWS, Place, Section, ipc, tables};
 use crate::document::{Action, Change, Child, Document, Parent};
 use crate::lists::Listed;
 use crate::manifest::SegmentEntry;
-use crate::words::{title_beside, words};
+use crate::words::{WORD_RULE, title_beside, words};
 use crate::{IndexError, Metric, Source};
 
 /// A segment that is not put yet.
@@ -60,6 +60,7 @@ pub(crate) fn build(
         deletions: (rows.changes.len() - rows.documents().count()) as u32,
         parents: rows.parents.len() as u32,
         children: rows.children.len() as u32,
+        word_rule: WORD_RULE,
     };
     Ok(Built { entry, bytes })
 }

@@ -7,7 +7,7 @@ use lunapark_index::{
     Action, Applied, Batch, Bm25, Change, Child, Chunking, Document, Mark, Metric, Outcome, Parent, Settings, Snapshot,
     Source,
 };
-use lunapark_stores::ArtifactStore;
+use lunapark_stores::{ArtifactStore, digest_of};
 use object_store::memory::InMemory;
 
 pub const DIMENSION: usize = 20;
@@ -47,7 +47,20 @@ pub fn settings() -> Settings {
         chunking: Chunking { child_tokens: 256, child_overlap: 32, parent_tokens: 500 },
         metric: Metric::InnerProduct,
         bm25: Bm25::default(),
+        passage_rule: 1,
     }
+}
+
+/// Makes the newest manifest what an older version would have written, which knew no numbers of rules.
+pub fn forget_word_rules(store: &ArtifactStore, collection: &str) {
+    let listed = store.list_named(&format!("collections/{collection}/manifests")).unwrap();
+    let name = listed.into_iter().map(|found| found.name).max().unwrap();
+    let text = String::from_utf8(store.get_named(&name).unwrap().unwrap()).unwrap();
+    let body = text.split_once("\"manifest\":").unwrap().1.strip_suffix('}').unwrap();
+    let older = body.replace(",\"word_rule\":2", "");
+    assert_ne!(older, body);
+    let digest = digest_of(older.as_bytes());
+    store.put_named(&name, format!("{{\"sha256\":\"{digest}\",\"manifest\":{older}}}").as_bytes()).unwrap();
 }
 
 const WORDS: [&str; 24] = [

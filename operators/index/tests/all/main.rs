@@ -14,6 +14,7 @@ mod property;
 mod rebuilds;
 mod searches;
 mod sharing;
+mod skewed;
 mod upkeep;
 
 use std::sync::Arc;

@@ -98,13 +98,17 @@ fn apply(writer: &mut Writer, changes: &[Change]) {
 /// What a collection with the other settings is that was made from these changes alone.
 fn made_anew(changes: &[Change]) -> Arc<ArtifactStore> {
     let store = memory();
+    apply(&mut writer(&store, &other()).unwrap(), &anew(changes));
+    store
+}
+
+/// The same changes with documents of the other settings.
+fn anew(changes: &[Change]) -> Vec<Change> {
     let anew = |change: &Change| match &change.action {
         Action::Put(document) => Change { action: Action::Put(remade(&without_vectors(document))), ..change.clone() },
         Action::Delete(_) => change.clone(),
     };
-    let changes: Vec<Change> = changes.iter().map(anew).collect();
-    apply(&mut writer(&store, &other()).unwrap(), &changes);
-    store
+    changes.iter().map(anew).collect()
 }
 
 fn same(store: &Arc<ArtifactStore>, expected: &Arc<ArtifactStore>, dice: &mut Dice) {
@@ -390,4 +394,17 @@ fn two_rebuilds_at_once_end_as_one_of_them() {
     let error = rebuild(&store, "c", &other(), "first", &mut first).unwrap_err();
     assert!(error.to_string().contains("other settings meanwhile"), "{error}");
     assert_eq!(open(&store).snapshot().settings(), &another);
+}
+
+#[test]
+fn passages_of_an_older_rule_are_made_anew() {
+    let (store, mut dice) = (memory(), Dice(12));
+    let older = Settings { passage_rule: 1, ..other() };
+    apply(&mut writer(&store, &older).unwrap(), &anew(&some(&mut dice, 0)));
+    let mut remake = Meanwhile::new(|_| Ok(()));
+    assert!(rebuild(&store, "c", &older, "me", &mut remake).unwrap().is_none(), "it has them");
+    let newer = Settings { passage_rule: 2, ..older };
+    let manifest = rebuild(&store, "c", &newer, "me", &mut remake).unwrap().unwrap();
+    assert_eq!((manifest.settings.passage_rule, remake.calls), (2, 1));
+    assert!(rebuild(&store, "c", &newer, "me", &mut remake).unwrap().is_none());
 }

@@ -185,3 +185,19 @@ fn what_cannot_be_asked_is_refused_and_an_empty_collection_has_no_hits() {
     assert_eq!(empty.search(&Search::default(), &[question]).unwrap(), [vec![]]);
     assert_eq!(snapshot.search(&Search::default(), &[]).unwrap(), Vec::<Vec<Hit>>::new());
 }
+
+#[test]
+fn a_search_that_is_asked_in_slices_answers_as_at_once() {
+    let (snapshot, mut dice) = (some(), Dice(37));
+    let texts = ["wing jet", "shock layer", "mass of the boson", "drag", "étude"];
+    let questions: Vec<_> =
+        texts.map(|text| Question { text: text.into(), vector: dice.vector() }).into_iter().collect();
+    for mode in [Mode::Dense, Mode::Words, Mode::Hybrid] {
+        for filter in [None, Some(Filter::parse("year >= 2010").unwrap())] {
+            let search = Search { mode, filter, k: 7, ..Search::default() };
+            let prepared = snapshot.prepare(&search).unwrap();
+            let slices: Vec<_> = questions.chunks(2).flat_map(|slice| prepared.ask(slice).unwrap()).collect();
+            assert_eq!(slices, snapshot.search(&search, &questions).unwrap());
+        }
+    }
+}

@@ -9,7 +9,7 @@ use lunapark_index::{
 };
 use lunapark_stores::ArtifactStore;
 
-use crate::made::{Dice, batch, delete, document, documents, memory, put, settings};
+use crate::made::{Dice, batch, delete, document, documents, forget_word_rules, memory, put, settings};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const BUDGET: u64 = 1 << 30;
@@ -107,4 +107,24 @@ fn old_versions_go_by_themselves_with_what_only_they_need() {
     assert_eq!(store.list_named("collections/c/segments").unwrap().len(), 1);
     assert_eq!(&documents(&snapshot(&store)), versions.last().unwrap());
     assert_eq!(upkeep.look(&|| false).unwrap(), Default::default());
+}
+
+#[test]
+fn segments_whose_words_are_of_an_older_rule_are_written_again_be_it_one_alone() {
+    for (segments, plan) in [(1, Compaction::default()), (1, Compaction::whole()), (5, Compaction::default())] {
+        let (store, mut dice) = (memory(), Dice(4));
+        let mut writer = Writer::open(Arc::clone(&store), "c", &settings(), "one").unwrap();
+        for offset in 0..segments {
+            let change = put(offset, document(&mut dice, &offset.to_string()));
+            writer.apply(&batch(offset..offset + 1, vec![change])).unwrap();
+        }
+        forget_word_rules(&store, "c");
+        let before = snapshot(&store);
+        assert!(before.manifest().has_older_words());
+        assert!(compact(&store, "c", &plan, "compactor").unwrap().is_some(), "{segments} segments");
+        let after = snapshot(&store);
+        assert!(!after.manifest().has_older_words(), "{segments} segments");
+        assert_eq!(documents(&after), documents(&before));
+        assert!(compact(&store, "c", &plan, "compactor").unwrap().is_none(), "it is done once");
+    }
 }

@@ -69,6 +69,7 @@ impl Place {
             },
             metric: Metric::InnerProduct,
             bm25: Bm25::default(),
+            passage_rule: crate::PASSAGE_RULE,
         };
         let collections = Arc::new(Collections::new(Arc::new(store), settings, "test", 64 << 20));
         let ingestor = Ingestor {

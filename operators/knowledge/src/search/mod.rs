@@ -23,7 +23,7 @@ use rows::requests_of;
 
 use crate::codec::{Json, JsonCodec};
 use crate::collections::Collections;
-use crate::{later, unembedded};
+use crate::{Older, later, unembedded};
 
 /// Hits that are looked up at a time: the texts of all that a request may ask for would be half a gigabyte.
 const HITS_AT_ONCE: usize = 4096;
@@ -203,6 +203,9 @@ impl Searcher {
         if let Some(filter) = &search.filter {
             notes.extend(notes::notes(snapshot, filter)?);
         }
+        // An older version that is asked for by its number stays what it is.
+        let older = request.as_of.is_none().then(|| Older::of(snapshot.manifest()).to(request.decided_by()));
+        notes.extend(older.and_then(|older| older.told(&request.collection)));
         Ok(SearchReply {
             id: request.id.clone(),
             collection: request.collection.clone(),
@@ -221,8 +224,10 @@ impl Searcher {
         questions: &[Question],
     ) -> Result<Vec<Answer>, SearchError> {
         let (mut answers, mut bytes) = (Vec::with_capacity(questions.len()), 0);
+        // Which documents count is settled once for all slices.
+        let prepared = snapshot.prepare(search)?;
         for some in questions.chunks((HITS_AT_ONCE / search.k.max(1)).max(1)) {
-            for (question, found) in some.iter().zip(snapshot.search(search, some)?) {
+            for (question, found) in some.iter().zip(prepared.ask(some)?) {
                 let results = found.into_iter().map(|found| hit(snapshot, found)).collect::<Result<_, _>>()?;
                 let answer = Answer { query: question.text.clone(), results };
                 bytes += least_bytes(&answer);

@@ -12,6 +12,7 @@ use lunapark_stores::ArtifactStore;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::PASSAGE_RULE;
 
 const LONG: &str = "heat transfer on a blunt body at hypersonic speed ";
 
@@ -23,6 +24,10 @@ struct Place {
 impl Place {
     /// With collections of so many documents each.
     fn new(collections: &[(&str, usize)]) -> Self {
+        Self::made_with(collections, |settings| settings)
+    }
+
+    fn made_with(collections: &[(&str, usize)], change_settings: impl Fn(Settings) -> Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../embed/tests/fixtures/bert");
         let options = EncoderOptions { threads: 1, precision: PrecisionChoice::F32, ..EncoderOptions::default() };
@@ -32,6 +37,7 @@ impl Place {
         for (name, documents) in collections {
             let changes = (0..*documents).map(|number| change(&encoder, number)).collect();
             let batch = lunapark_index::Batch { changes, read: [(0, 0..*documents as i64)].into() };
+            let settings = change_settings(settings.clone());
             Writer::open(store.clone(), name, &settings, "me").unwrap().apply(&batch).unwrap();
         }
         let collections = Arc::new(Collections::new(store, settings, "me", 64 << 20));
@@ -65,6 +71,7 @@ fn settings(encoder: &Encoder) -> Settings {
         chunking: Chunking { child_tokens: 256, child_overlap: 32, parent_tokens: 500 },
         metric: Metric::InnerProduct,
         bm25: Bm25::default(),
+        passage_rule: PASSAGE_RULE,
     }
 }
 
@@ -166,4 +173,20 @@ fn another_precision_is_told_once_for_each_collection() {
     assert!(collections.other_precision("notes", &other).is_some());
     let another = Settings { model_digest: "another".into(), ..other };
     assert_eq!(collections.other_precision("more", &another), None, "another model is refused anyway");
+}
+
+#[test]
+fn passages_of_an_older_rule_are_told_to_who_asks_by_meaning() {
+    let place = Place::made_with(&[("papers", 3)], |settings| Settings { passage_rule: 1, ..settings });
+    let ask = |request: Value| place.answer(&request).unwrap().notes;
+    let request = |mode: &str| json!({ "collection": "papers", "query": "wing", "mode": mode });
+    for mode in ["hybrid", "dense"] {
+        let [note] = &ask(request(mode))[..] else { panic!("one note") };
+        assert!(note.contains("an older rule") && note.contains("`lunapark collections reindex papers`"), "{note}");
+    }
+    assert_eq!(ask(request("words")), [""; 0], "the words are as they are cut now");
+    let as_of = json!({ "collection": "papers", "query": "wing", "as_of": 1 });
+    assert_eq!(ask(as_of), [""; 0], "no command changes an older version");
+    let now = Place::new(&[("papers", 3)]);
+    assert_eq!(now.answer(&request("hybrid")).unwrap().notes, [""; 0]);
 }

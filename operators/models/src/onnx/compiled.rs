@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use lunapark_schemas::Datatype;
 use lunapark_schemas::rows::Values;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 
 use super::bounds::check_sizes;
@@ -57,9 +58,31 @@ impl Compiled {
         rows: usize,
         max_elements: usize,
     ) -> Result<Self, Fault> {
+        Self::compile(model, inputs, bytes, (rows, max_elements), false)
+    }
+
+    /// The same of a graph whose instance normalizations take the mean of each instance away, and do no more. They join
+    /// what they did, and keep rows apart, which those of tract do not.
+    pub(super) fn standing_in(
+        model: &Model<'_>,
+        inputs: &[Input<'_>],
+        bytes: &[u8],
+        rows: usize,
+        max_elements: usize,
+    ) -> Result<Self, Fault> {
+        Self::compile(model, inputs, bytes, (rows, max_elements), true)
+    }
+
+    fn compile(
+        model: &Model<'_>,
+        inputs: &[Input<'_>],
+        bytes: &[u8],
+        (rows, max_elements): (usize, usize),
+        stand_in: bool,
+    ) -> Result<Self, Fault> {
         let inputs: Vec<_> =
             inputs.iter().map(|input| (datum(input.element), batch_shape(rows, &input.dims))).collect();
-        let graph = read(bytes, &inputs).map_err(text)?;
+        let graph = read(bytes, &inputs, stand_in).map_err(text)?;
         let memory_bytes = check_sizes(&graph, max_elements, rows)?;
         let graph = graph.into_optimized().map_err(text)?;
         let declared = model.graph.outputs.iter().map(|info| info.element).enumerate();
@@ -104,12 +127,15 @@ fn text(error: TractError) -> String {
     format!("{error:#}")
 }
 
-fn read(bytes: &[u8], inputs: &[(DatumType, Vec<usize>)]) -> TractResult<InferenceModel> {
+fn read(bytes: &[u8], inputs: &[(DatumType, Vec<usize>)], stand_in: bool) -> TractResult<InferenceModel> {
     let onnx = tract_onnx::onnx();
     let mut proto = onnx.proto_model_for_read(&mut &*bytes)?;
     if let Some(graph) = &mut proto.graph {
         // Shapes that the file claims for values inside are of no use, and may lie.
         graph.value_info.clear();
+        if stand_in {
+            graph.node = std::mem::take(&mut graph.node).into_iter().flat_map(standing_in).collect();
+        }
     }
     let parsed = onnx.parse(&proto, None)?;
     let mut graph = parsed.model;
@@ -121,6 +147,25 @@ fn read(bytes: &[u8], inputs: &[(DatumType, Vec<usize>)]) -> TractResult<Inferen
         graph.set_input_fact(at, InferenceFact::dt_shape(*datum, shape))?;
     }
     Ok(graph)
+}
+
+/// A node, or in the place of an instance normalization the two that take the mean of each instance away.
+fn standing_in(node: NodeProto) -> Vec<NodeProto> {
+    if node.op_type != "InstanceNormalization" {
+        return vec![node];
+    }
+    let (mut mean, mut less) = (node.clone(), node);
+    let name = format!("{}.mean", less.output.first().map_or("", String::as_str));
+    mean.op_type = "GlobalAveragePool".to_owned();
+    less.op_type = "Sub".to_owned();
+    for node in [&mut mean, &mut less] {
+        node.input.truncate(1);
+        node.attribute.clear();
+    }
+    mean.name.push_str(".mean");
+    mean.output = vec![name.clone()];
+    less.input.push(name);
+    vec![mean, less]
 }
 
 fn datum(element: Element) -> DatumType {

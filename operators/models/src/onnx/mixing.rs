@@ -15,8 +15,9 @@ const TRIED: usize = 8;
 const MATERIAL: f64 = 1e-3;
 const LEAST: f64 = 0.1;
 
-/// What tract itself runs over the whole batch: of a graph with it, a batch of two says nothing.
-const MIXED_BY_TRACT: [&str; 1] = ["InstanceNormalization"];
+/// What tract itself runs over the whole batch: of a graph with it a batch of two says nothing, unless something else
+/// stands in for it.
+const MIXED_BY_TRACT: &str = "InstanceNormalization";
 
 /// What shows that the graph mixes rows, if anything. A graph that runs for one row alone has none to mix: the file says
 /// so, or it cannot be compiled for two.
@@ -30,10 +31,27 @@ pub(super) fn trace(
     if inputs.iter().any(|input| input.single) {
         return None;
     }
-    if model.graph.nodes.iter().any(|node| MIXED_BY_TRACT.contains(&node.op)) {
-        return along_first(model);
+    if model.graph.nodes.iter().any(|node| node.op == MIXED_BY_TRACT) {
+        return trace_around(model, inputs, bytes, max_elements);
     }
-    let two = match Compiled::new(model, inputs, bytes, 2, max_elements.saturating_mul(2)) {
+    let two = Compiled::new(model, inputs, bytes, 2, max_elements.saturating_mul(2));
+    compare(model, inputs, single, two)
+}
+
+/// The same of a graph in which others stand in for what tract runs over the whole batch. Where they cannot be compiled,
+/// the nodes are looked at.
+fn trace_around(model: &Model<'_>, inputs: &[Input<'_>], bytes: &[u8], max_elements: usize) -> Option<String> {
+    let compiled = |rows| Compiled::standing_in(model, inputs, bytes, rows, max_elements.saturating_mul(rows));
+    match compiled(1) {
+        // A node that is named says more than an output.
+        Ok(single) => compare(model, inputs, &single, compiled(2)).map(|what| along_first(model).unwrap_or(what)),
+        Err(_) => along_first(model),
+    }
+}
+
+/// What is another in a batch of two than for each row alone.
+fn compare(model: &Model<'_>, inputs: &[Input<'_>], single: &Compiled, two: Result<Compiled, Fault>) -> Option<String> {
+    let two = match two {
         Ok(two) if two.outputs == single.outputs => two,
         Ok(_) => return Some("an output whose rows are as wide as the batch is long".to_owned()),
         Err(Fault::Rows(what)) => return Some(what),

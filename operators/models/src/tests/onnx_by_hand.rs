@@ -45,9 +45,10 @@ fn a_graph_that_mixes_rows_is_refused_though_a_single_row_would_run() {
     assert_eq!(scores(&*model, &batch(&*model, vec![3.0, -1.0, 2.0, 0.0, 0.5, 9.0])), [1.0; 6]);
 }
 
-/// tract's InstanceNormalization itself is over the whole batch, so that a batch of two says nothing of the file.
+/// tract's InstanceNormalization itself is over the whole batch, so that a batch of two says nothing of the file: it is tried
+/// with others in its place.
 #[test]
-fn beside_an_instance_normalization_the_nodes_are_looked_at() {
+fn beside_an_instance_normalization_what_mixes_rows_is_refused() {
     let ones = || tensor("ones", &[2], 1, &[1.0f32; 2].map(f32::to_le_bytes).concat());
     let axes = || tensor("axes", &[1], 7, &0i64.to_le_bytes());
     let normalized = || node("InstanceNormalization", "", &["x", "ones", "ones"], &["n"], &[]);
@@ -63,6 +64,26 @@ fn beside_an_instance_normalization_the_nodes_are_looked_at() {
         let error = refuse(&file(&[normalized(), mixing], &[ones(), axes()], image()));
         assert_says(&error, UNSUPPORTED, &["mixes rows", "node \"odd\"", "first dimension"]);
     }
+    // The same dimension, counted from the last.
+    for mixing in [
+        node("Softmax", "", &["n"], &["y"], &[int_attribute("axis", -3_i64 as u64)]),
+        node("ReduceMax", "", &["n"], &["y"], &[ints_attribute("axes", &[-3])]),
+    ] {
+        let error = refuse(&file(&[normalized(), mixing], &[ones()], image()));
+        assert_says(&error, UNSUPPORTED, &["mixes rows"]);
+    }
+    // How large something is, is no row.
+    let count = [
+        node("Shape", "", &["n"], &["s"], &[]),
+        node("Slice", "", &["s", "one", "three"], &["d"], &[]),
+        node("ReduceProd", "", &["d"], &["p"], &[]),
+        node("Cast", "", &["p"], &["c"], &[int_attribute("to", 1)]),
+        node("Div", "", &["n", "c"], &["y"], &[]),
+    ];
+    let number = |name: &str, value: i64| tensor(name, &[1], 7, &value.to_le_bytes());
+    let nodes = [vec![normalized()], count.into()].concat();
+    let counted = file(&nodes, &[ones(), number("one", 1), number("three", 3)], image());
+    assert_eq!(loaded(&counted, "m").summary.kernel, "tract");
 }
 
 /// Exporters that traced one row write its shape down: more rows would be an error in ONNX Runtime, one is none.

@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// young artifacts spares it too while its record is on the way.
 const REFRESH_AFTER: Duration = Duration::from_secs(3600);
 
+/// The object whose time of writing is the store's time.
+const CLOCK: &str = "clock";
+
 /// A folder or a bucket with artifacts and named objects. All calls block.
 pub struct ArtifactStore {
     store: Arc<dyn ObjectStore>,
@@ -153,10 +156,27 @@ impl ArtifactStore {
     /// Writes anew what was cut short by a power failure, or has grown old.
     fn renew(&self, key: &Path, bytes: &[u8]) -> object_store::Result<()> {
         let found = self.again(async || self.store.head(key).await)?;
-        let age = chrono::Utc::now().signed_duration_since(found.last_modified).to_std().unwrap_or_default();
-        match found.size == bytes.len() as u64 && age < REFRESH_AFTER {
+        let age = self.now().saturating_sub(found.last_modified.timestamp_millis());
+        match found.size == bytes.len() as u64 && i128::from(age) < REFRESH_AFTER.as_millis() as i128 {
             true => Ok(()),
             false => self.write(key, bytes, PutMode::Overwrite),
+        }
+    }
+
+    /// The time by the store's clock, in milliseconds since 1970: what is compared with [`Listed::modified`], so that a clock
+    /// of this machine that is wrong makes nothing old. A small object is written for it; where the store takes none now, it
+    /// is this machine's time.
+    pub fn now(&self) -> i64 {
+        let key = self.key(CLOCK);
+        let told = self
+            .write(&key, b"the time of this object is the store's time\n", PutMode::Overwrite)
+            .and_then(|()| self.again(async || self.store.head(&key).await));
+        match told {
+            Ok(found) => found.last_modified.timestamp_millis(),
+            Err(error) => {
+                tracing::warn!(store = %self.base, %error, "the store does not tell its time: this machine's is taken");
+                chrono::Utc::now().timestamp_millis()
+            }
         }
     }
 

@@ -35,7 +35,7 @@ const DATABASE: &str = "lunapark";
 const DUPLICATE_KEY: i32 = 11_000;
 
 /// The catalog in collections: `models`, `reservations`, `tasks`, `changes` of stages, which a copy does not have, and
-/// `positions`, which only a copy has: how far its followers are.
+/// `positions`, which only a copy has: how far its followers are, and of which topic it is.
 pub struct MongoCatalog {
     runtime: Runtime,
     versions: Collection<Document>,

@@ -7,7 +7,7 @@ use lunapark_index::{IndexError, list};
 use lunapark_stores::ArtifactStore;
 use serde::Serialize;
 
-use super::{COUNTED, Shown, explain_hidden, shown};
+use super::{COUNTED, Shown, explain_hidden, shown, tell_older};
 use crate::cli::output::{Output, Table, number, size};
 
 /// A collection of the list, or why it cannot be shown: one that is damaged hides no other.
@@ -72,6 +72,7 @@ fn table_of(found: &[Listed], out: &mut Output<'_>) -> anyhow::Result<()> {
     }
     out.table(&table)?;
     explain_hidden(found.iter().map(|each| &each.counts), out)?;
+    found.iter().try_for_each(|each| tell_older(&each.name, each.older.as_deref(), out))?;
     for (name, error) in damaged {
         out.line(format_args!("{name} is damaged: {error}; `lunapark collections verify {name}` looks at all of it"))?;
     }

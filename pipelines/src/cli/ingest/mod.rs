@@ -83,6 +83,8 @@ pub struct Args {
     #[arg(long)]
     again: bool,
     /// Look for documents of these folders and prefixes whose files are gone or empty, and list them; --yes takes them out
+    ///
+    /// Rows of tables, records of lists and documents from elsewhere are not looked at, which is told.
     #[arg(long)]
     prune: bool,
     /// Take out what --prune finds

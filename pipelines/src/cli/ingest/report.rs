@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 
+use super::prune::Unlooked;
 use crate::cli::output::{Output, Table, counted, number};
 
 /// So many of a kind are listed, the rest is counted: a list must stay readable, and a folder may hold millions.
@@ -106,6 +107,8 @@ pub(super) struct Report {
     pub gone: Listed<Gone>,
     /// True where what is gone was taken out.
     pub pruned: bool,
+    /// What nobody looked at whether it is gone.
+    pub unlooked: Unlooked,
     /// Files whose front matter names fields that are the document's own.
     pub shadowing: Listed<String>,
     /// Files whose front matter does not end.
@@ -159,7 +162,7 @@ impl Report {
         self.notes().iter().try_for_each(|note| Ok(out.line(format_args!("note: {note}"))?))
     }
 
-    /// What is odd about files that were read all the same, once for all of them.
+    /// What is odd about files that were read all the same, once for all of them; and what nobody looked at.
     fn notes(&self) -> Vec<String> {
         let shadowing = self.shadowing.first_of().map(|files| {
             format!("{files}: `id` and `uri` of the front matter are left out, since every document has its own; rename them")
@@ -167,7 +170,7 @@ impl Report {
         let unclosed = self.unclosed.first_of().map(|files| {
             format!("{files}: the front matter has no second line of `---` that ends it, and is read as text")
         });
-        [shadowing, unclosed].into_iter().flatten().collect()
+        [shadowing, unclosed, self.unlooked.told(&self.collection)].into_iter().flatten().collect()
     }
 
     fn tell_refused(&self, out: &mut Output<'_>) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::letters::Letters;
 use super::pending::pending;
+use super::prune::Unlooked;
 use super::report::{Gone, Listed, Refused, Report, Skipped};
 use super::{Args, FLUSH};
 use crate::cli::output::{counted, number};
@@ -161,6 +162,11 @@ impl<'a> Sender<'a> {
     pub(super) fn gone(&mut self, gone: Gone) {
         self.report.pruned = self.args.yes;
         self.report.gone.push(gone);
+    }
+
+    /// Notes what nobody looked at whether it is gone.
+    pub(super) fn unlooked(&mut self, unlooked: Unlooked) {
+        self.report.unlooked = unlooked;
     }
 
     /// Takes a document out of the collection.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lunapark_schemas::TopicPartition;
 use lunapark_stores::catalog::Catalog;
 use lunapark_stores::catalog::mongo::MongoCatalog;
 use lunapark_stores::{ArtifactStore, Listed};
@@ -13,11 +12,10 @@ use lunapark_topics::{LogError, LogErrorKind};
 use serde_json::json;
 
 use super::Shelf;
-use crate::audit::scan::Scan;
+use crate::audit::scan;
 use crate::catalog::artifact_store;
 use crate::cli::output::{Output, number, size};
 use crate::cli::time::parse_duration;
-use crate::clock;
 use crate::jobs::{Leftovers, leftovers};
 use crate::swap::expired;
 
@@ -51,7 +49,8 @@ fn age(text: &str) -> Result<Duration, String> {
 pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyhow::Result<ExitCode> {
     let store = artifact_store(shelf.config)?;
     let cuts = expire_cuts(shelf, args.dry_run)?;
-    let before = clock::now_millis() - i64::try_from(args.older_than.as_millis()).unwrap_or(i64::MAX);
+    // By the store's clock, as the times of its objects are.
+    let before = store.now() - i64::try_from(args.older_than.as_millis()).unwrap_or(i64::MAX);
     // Listed before the records are read: what is named later than that was put again, and is young.
     let listed = store.list()?;
     // A trial's model is named by what the trial saved until its search has registered it: so that is read first.
@@ -135,11 +134,13 @@ fn remove(store: &ArtifactStore, found: &Listed, before: i64, dry_run: bool) -> 
 fn named(shelf: &Shelf<'_>) -> anyhow::Result<BTreeSet<String>> {
     let mut named = BTreeSet::new();
     for topic in shelf.topics.naming_artifacts() {
-        match shelf.log.topic(&topic) {
-            Ok(info) => (0..info.partitions)
-                .try_for_each(|partition| scan(shelf, &TopicPartition::new(topic.clone(), partition), &mut named))?,
+        let read = scan::whole(&*shelf.log, &topic, |message| {
+            named.extend(digests(message.value.unwrap_or_default()));
+            Ok::<(), LogError>(())
+        });
+        match read {
             Err(error) if error.kind == LogErrorKind::TopicMissing => {}
-            Err(error) => return Err(error.into()),
+            read => read?,
         }
     }
     if let Some(uri) = &shelf.config.mongodb {
@@ -147,13 +148,6 @@ fn named(shelf: &Shelf<'_>) -> anyhow::Result<BTreeSet<String>> {
         named.extend(copy.into_iter().map(|version| version.digest));
     }
     Ok(named)
-}
-
-fn scan(shelf: &Shelf<'_>, at: &TopicPartition, named: &mut BTreeSet<String>) -> Result<(), LogError> {
-    Scan::open(&*shelf.log, at, 0)?.until(shelf.log.watermarks(at)?.high, |message| {
-        named.extend(digests(message.value.unwrap_or_default()));
-        Ok(())
-    })
 }
 
 /// Every run of exactly 64 hex digits.

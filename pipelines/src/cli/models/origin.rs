@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use lunapark_schemas::TopicPartition;
 use lunapark_schemas::catalog::{ModelVersion, check_name};
 use lunapark_schemas::training::TrainingStatus;
 use lunapark_stores::artifacts::ArtifactStore;
-use lunapark_topics::LogError;
+use lunapark_topics::{LogError, LogErrorKind};
 use lunapark_train::picture;
 
 use super::{Shelf, diff, distribution};
-use crate::audit::scan::Scan;
+use crate::audit::scan;
 use crate::catalog::library::Library;
 use crate::models::{self, Places};
 
@@ -29,23 +28,21 @@ pub(super) struct Picture {
 /// deleted it.
 pub(super) fn status(shelf: &Shelf<'_>, version: &ModelVersion) -> anyhow::Result<Option<TrainingStatus>> {
     let (log, topic) = (&*shelf.log, shelf.topics.training_status.name());
-    let Some(found) = log.topics()?.into_iter().find(|found| found.name == *topic) else { return Ok(None) };
     let mut ended = None;
-    for partition in 0..found.partitions {
-        let at = TopicPartition::new(topic.clone(), partition);
-        let end = log.watermarks(&at)?.high;
-        Scan::open(log, &at, 0)?.until(end, |message| {
-            let value = message.value.filter(|_| message.key == Some(version.task_id.as_bytes()));
-            let status = value.and_then(|value| serde_json::from_slice::<TrainingStatus>(value).ok());
-            let of_version = |status: &TrainingStatus| {
-                status.task_id == version.task_id
-                    && status.model.as_ref().is_some_and(|model| model.digest == version.digest)
-            };
-            ended = status.filter(of_version).or(ended.take());
-            Ok::<(), LogError>(())
-        })?;
+    let read = scan::whole(log, topic, |message| {
+        let value = message.value.filter(|_| message.key == Some(version.task_id.as_bytes()));
+        let status = value.and_then(|value| serde_json::from_slice::<TrainingStatus>(value).ok());
+        let of_version = |status: &TrainingStatus| {
+            status.task_id == version.task_id
+                && status.model.as_ref().is_some_and(|model| model.digest == version.digest)
+        };
+        ended = status.filter(of_version).or(ended.take());
+        Ok::<(), LogError>(())
+    });
+    match read {
+        Err(error) if error.kind == LogErrorKind::TopicMissing => Ok(None),
+        read => Ok(read.map(|()| ended)?),
     }
-    Ok(ended)
 }
 
 /// The pictures that its training left in the store.

