@@ -5,6 +5,9 @@ use lunapark_models::Device as Place;
 
 use crate::Refusal;
 
+/// What the driver and cuBLAS say where there is no room.
+const NO_ROOM: [&str; 2] = ["OUT_OF_MEMORY", "ALLOC_FAILED"];
+
 /// Each job has its own: the products of one never meet the workspace of another.
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
@@ -42,7 +45,7 @@ impl Opened {
     /// Why a job does not go on. What does not fit is the job's; anything else is the device's.
     pub(super) fn refusal(&self, error: &Error) -> Refusal {
         let (place, what) = (self.place, told(error));
-        if what.contains("OUT_OF_MEMORY") {
+        if NO_ROOM.iter().any(|code| what.contains(code)) {
             let advice = "train on fewer rows, in smaller batches, or by a worker with `train.device = \"cpu\"`";
             return Refusal::training(format!(
                 "table and network do not fit on {place} beside what is there; {advice}"
