@@ -9,6 +9,7 @@ mod delivery;
 mod duel;
 mod embedded;
 mod gpu;
+mod gpu_train;
 mod higgs;
 mod job;
 mod kernels;
@@ -90,6 +91,8 @@ enum Command {
     Layouts(duel::Args),
     /// Perceptrons, and a text encoder, on a GPU against the CPU's kernels.
     Gpu(gpu::Args),
+    /// Training on a GPU against the CPU's kernel.
+    GpuTrain(gpu_train::Args),
     /// Training: samples a second against torch's fused AdamW.
     Train(train::Args),
     /// Training on simulated problems against their likelihood ratio.
@@ -147,6 +150,7 @@ fn run(cli: &Cli) -> anyhow::Result<Option<Report>> {
         Command::DuelSearch(args) => search::run(args),
         Command::Layouts(args) => duel::layouts(args).map(Some),
         Command::Gpu(args) => gpu::run(args).map(Some),
+        Command::GpuTrain(args) => gpu_train::run(args).map(Some),
         Command::Train(args) => train::run(args).map(Some),
         Command::Physics(args) => physics::run(args).map(Some),
         Command::Higgs(args) => higgs::run(args).map(Some),

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use lunapark_schemas::training::TrainingRequest;
 use lunapark_tables::{Kind, ReadOptions, Table, TableWriter};
-use lunapark_train::{Job, Perceptrons, Tables, Trainer as _};
+use lunapark_train::{Job, Perceptrons, Tables, Trainer};
 use serde::{Deserialize, Serialize};
 
 use crate::duel::models::python;
@@ -108,7 +108,8 @@ fn busy(file: &Path) -> anyhow::Result<(f64, f64, f64)> {
     let read = began.elapsed();
     let tables = Tables::from_batches(&batches, &request)?;
     drop(batches);
-    let mut job: Box<dyn Job> = Perceptrons { threads: Some(2) }.start(&request, tables, None)?;
+    let mut job: Box<dyn Job> =
+        Perceptrons { threads: Some(2), ..Perceptrons::default() }.start(&request, tables, None)?;
     let started = Instant::now();
     while !job.step(Duration::from_secs(1))?.done {}
     let steps = started.elapsed().as_secs_f64();
@@ -125,7 +126,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<RecordBatch>> {
 }
 
 /// Noise with a label that the network can learn.
-fn table() -> anyhow::Result<RecordBatch> {
+pub fn table() -> anyhow::Result<RecordBatch> {
     let mut state = 1u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -140,7 +141,7 @@ fn table() -> anyhow::Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter(named.chain(label).map(array))?)
 }
 
-fn request(batch: u32, epochs: u32) -> anyhow::Result<TrainingRequest> {
+pub fn request(batch: u32, epochs: u32) -> anyhow::Result<TrainingRequest> {
     Ok(serde_json::from_value(serde_json::json!({
         "model": { "objective": "classification", "name": "duel", "architecture": { "hidden": [128, 64] } },
         "model_train": { "epochs": epochs, "batch_size": batch },
@@ -149,9 +150,14 @@ fn request(batch: u32, epochs: u32) -> anyhow::Result<TrainingRequest> {
 }
 
 fn lunapark(rows: &RecordBatch, batch: u32, threads: usize, seconds: f64) -> anyhow::Result<f64> {
-    let request = request(batch, 100_000)?;
-    let tables = Tables::from_batches(std::slice::from_ref(rows), &request)?;
-    let mut job: Box<dyn Job> = Perceptrons { threads: Some(threads) }.start(&request, tables, None)?;
+    let trainer = Perceptrons { threads: Some(threads), ..Perceptrons::default() };
+    rate(&trainer, &request(batch, 100_000)?, rows, seconds)
+}
+
+/// Samples a second of a trainer, once it is warm.
+pub fn rate(trainer: &dyn Trainer, request: &TrainingRequest, rows: &RecordBatch, seconds: f64) -> anyhow::Result<f64> {
+    let tables = Tables::from_batches(std::slice::from_ref(rows), request)?;
+    let mut job: Box<dyn Job> = trainer.start(request, tables, None)?;
     job.step(Duration::from_secs_f64(seconds / 4.0))?;
     Ok(job.step(Duration::from_secs_f64(seconds))?.samples_per_second)
 }

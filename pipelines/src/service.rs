@@ -14,6 +14,7 @@ use lunapark_topics::{Catalog, Cleanup, Log, LogError, LogErrorKind, Topic, Topi
 
 use lunapark_stores::StoreError;
 use lunapark_stores::artifacts::ArtifactStore;
+use lunapark_train::Refusal;
 
 use crate::catalog::TopicCatalog;
 use crate::catalog::library::Library;
@@ -44,6 +45,9 @@ pub enum ServiceError {
     /// A model cannot be loaded.
     #[error(transparent)]
     Model(#[from] LoadError),
+    /// The device of the training pipeline is not there.
+    #[error(transparent)]
+    Trainers(#[from] Refusal),
     /// The HTTP port cannot be opened.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -209,13 +213,14 @@ impl Training {
         if config.train.threads == 0 {
             return Ok(None);
         }
+        let trainers = lunapark_train::trainers_on(config.train.device)?;
+        tracing::info!(device = %config.train.device, "trainers ready");
         check_training_topics(log.as_ref(), topics, config.create_topics)?;
         // Jobs try again by themselves, and look at cancels in between.
         let store = ArtifactStore::open(&config.artifacts, &models::s3_options(&config.store))?;
         let store = store.with_patience(Duration::ZERO);
         let catalog = TopicCatalog::new(log.clone(), topics);
         let shelf = Shelf::new(Arc::new(store), Arc::new(catalog));
-        let trainers = lunapark_train::trainers();
         let train = Arc::new(Train::open(config, topics, log.clone(), trainers, shelf, stop)?);
         let metrics = Arc::new(PipelineMetrics::new(&config.train.name, &config.instance)?);
         Ok(Some(Self { train, metrics }))

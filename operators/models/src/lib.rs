@@ -31,6 +31,8 @@ use arrow_array::RecordBatch;
 use lunapark_schemas::Signature;
 
 pub use device::Device;
+#[cfg(feature = "candle")]
+pub use device::open_device;
 pub use error::{ModelError, ModelErrorKind};
 pub use load::{Details, Format, Loaded, Summary, load, load_on};
 

@@ -28,7 +28,7 @@ pub(crate) struct Best {
 /// Where a job stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Checkpoint {
-    /// Of request, table and instruction set.
+    /// Of request, table, and instruction set or GPU.
     pub fingerprint: u64,
     /// Epoch being trained, from 0.
     pub epoch: u32,
@@ -109,7 +109,7 @@ impl Checkpoint {
         let json = json.ok_or_else(|| damaged("its description is missing".to_owned()))?;
         let saved: Saved = serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
         if saved.version != VERSION || saved.fingerprint != fingerprint {
-            let what = "the checkpoint is of another request, table, version or instruction set";
+            let what = "the checkpoint is of another request, table, version, instruction set or device";
             return Err(Refusal::checkpoint(format!("{what}; start again without it")));
         }
         let tensor = |name: &str| read_tensor(&tensors, name, parameters);

@@ -6,8 +6,7 @@ use lunapark_schemas::training::{Epoch, TrainingRequest};
 
 use crate::artifact;
 use crate::checkpoint::{Best, Checkpoint};
-use crate::device::{Cpu, Device, Position};
-use crate::kernel::Kernel;
+use crate::device::{Device, Ground, Position};
 use crate::loss::Loss;
 use crate::network::Shape;
 use crate::prepare::{Prepared, Target, prepare};
@@ -47,27 +46,27 @@ impl TableJob {
         request: &TrainingRequest,
         tables: &Tables,
         resume: Option<&[u8]>,
-        threads: Option<usize>,
+        (threads, device): (Option<usize>, lunapark_models::Device),
     ) -> Result<Self, Refusal> {
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        Self::start_on(request, tables, resume, Kernel::fastest(), threads.min(MAX_THREADS))
+        Self::start_on(request, tables, resume, &Ground::open(device)?, threads.min(MAX_THREADS))
     }
 
     pub(crate) fn start_on(
         request: &TrainingRequest,
         tables: &Tables,
         resume: Option<&[u8]>,
-        kernel: Kernel,
+        ground: &Ground,
         threads: usize,
     ) -> Result<Self, Refusal> {
         let settings = Settings::of(request)?;
         let prepared = prepare(tables, &settings, threads)?;
         let shape = shape(&settings, &prepared)?;
-        let device = Cpu::new(kernel, shape.clone(), loss(&prepared.target), settings.seed, threads);
+        let device = ground.network(&shape, loss(&prepared.target), settings.seed, threads)?;
         let mut job = Self {
-            fingerprint: fingerprint(request, &prepared, kernel),
+            fingerprint: fingerprint(request, &prepared, ground),
             schedule: schedule(&settings, prepared.train.len()),
-            device: Box::new(device),
+            device,
             settings,
             prepared,
             shape,
@@ -89,7 +88,7 @@ impl TableJob {
     fn resume(&mut self, file: &[u8]) -> Result<(), Refusal> {
         let rows = self.prepared.train.len();
         let saved = Checkpoint::read(file, self.fingerprint, self.shape.parameters(), rows)?;
-        self.device.restore(saved.state);
+        self.device.restore(saved.state)?;
         (self.epoch, self.at, self.done) = (saved.epoch, saved.at, saved.done);
         self.steps_before = self.at.step;
         (self.history, self.best, self.stale) = (saved.history, saved.best, saved.stale);
@@ -106,7 +105,7 @@ impl TableJob {
     /// Judges the epoch and goes on to the next one, or ends.
     fn end_epoch(&mut self) -> Result<(), Refusal> {
         let loss = self.at.loss / self.prepared.train.len() as f64;
-        let (answers, val_loss) = self.device.answers(&self.prepared.watched.rows);
+        let (answers, val_loss) = self.device.answers(&self.prepared.watched.rows)?;
         if !loss.is_finite() || !val_loss.is_finite() {
             let what = format!("the loss is not finite after epoch {}", self.epoch + 1);
             return Err(Refusal::training(format!("{what}; lower `model_train.optimizer.init_lr`")));
@@ -114,7 +113,7 @@ impl TableJob {
         let (val_accuracy, val_auc) = judge::epoch_scores(&self.prepared.target, &self.prepared.watched, &answers);
         let (epoch, learning_rate) = (self.epoch + 1, self.schedule.rate_at(self.at.step - 1));
         self.history.push(Epoch { epoch, loss, val_loss, val_accuracy, val_auc, learning_rate });
-        self.done = self.nothing_gained(val_loss) || epoch == self.settings.epochs;
+        self.done = self.nothing_gained(val_loss)? || epoch == self.settings.epochs;
         (self.at.row, self.at.loss) = (0, 0.0);
         if !self.done {
             self.epoch += 1;
@@ -124,15 +123,15 @@ impl TableJob {
     }
 
     /// Keeps the best weights; true where patience has ended.
-    fn nothing_gained(&mut self, loss: f64) -> bool {
-        let Some(early) = &self.settings.early else { return false };
+    fn nothing_gained(&mut self, loss: f64) -> Result<bool, Refusal> {
+        let Some(early) = &self.settings.early else { return Ok(false) };
         if self.best.as_ref().is_none_or(|best| loss < best.loss - early.min_delta) {
-            self.best = Some(Best { loss, weights: self.device.state().weights });
+            self.best = Some(Best { loss, weights: self.device.state()?.weights });
             self.stale = 0;
         } else {
             self.stale += 1;
         }
-        self.stale >= early.patience
+        Ok(self.stale >= early.patience)
     }
 
     fn progress(&self, samples_per_second: f64) -> Progress {
@@ -157,7 +156,7 @@ impl Job for TableJob {
         while !self.done {
             let before = self.at.row;
             let (train, batch) = (&self.prepared.train, self.settings.batch);
-            self.at = self.device.train(train, &self.order, batch, &self.schedule, self.at, deadline);
+            self.at = self.device.train(train, &self.order, batch, &self.schedule, self.at, deadline)?;
             rows += self.at.row - before;
             if self.at.row == self.order.len() {
                 self.end_epoch()?;
@@ -174,7 +173,7 @@ impl Job for TableJob {
         &self.history
     }
 
-    fn checkpoint(&self) -> Vec<u8> {
+    fn checkpoint(&self) -> Result<Vec<u8>, Refusal> {
         let checkpoint = Checkpoint {
             fingerprint: self.fingerprint,
             epoch: self.epoch,
@@ -183,14 +182,16 @@ impl Job for TableJob {
             best: self.best.clone(),
             stale: self.stale,
             done: self.done,
-            state: self.device.state(),
+            state: self.device.state()?,
         };
-        // Tensors of our own making can be written; an empty checkpoint would be refused as damaged.
-        checkpoint.write().unwrap_or_default()
+        checkpoint.write()
     }
 
     fn finish(self: Box<Self>) -> Result<Trained, Refusal> {
-        let weights = self.best.map_or_else(|| self.device.state().weights, |best| best.weights);
+        let weights = match self.best {
+            Some(best) => best.weights,
+            None => self.device.state()?.weights,
+        };
         let artifact = artifact::write(&self.shape, &weights, &self.prepared)?;
         let loaded = lunapark_models::load(&artifact, "the trained model", None)
             .map_err(|error| Refusal::training(format!("the trained model cannot be read back: {error}")))?;
@@ -237,11 +238,11 @@ fn schedule(settings: &Settings, rows: usize) -> Schedule {
 }
 
 /// Of what the bytes of the model depend on; names and places of the request are no part of it.
-fn fingerprint(request: &TrainingRequest, prepared: &Prepared, kernel: Kernel) -> u64 {
+fn fingerprint(request: &TrainingRequest, prepared: &Prepared, ground: &Ground) -> u64 {
     let settings =
         serde_json::to_string(&(&request.model.objective, &request.model.architecture, &request.model_train));
     let validation = request.dataset.validation_split.map_or(0, f64::to_bits);
     let split = mix(request.dataset.train_test_split.to_bits()) ^ validation;
-    let text = settings.unwrap_or_default() + kernel.name();
+    let text = settings.unwrap_or_default() + ground.name();
     text.bytes().fold(mix(prepared.fingerprint ^ split), |hash, byte| mix(hash ^ u64::from(byte)))
 }

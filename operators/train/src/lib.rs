@@ -2,6 +2,9 @@
 //!
 //! A [`Trainer`] turns a request and its [`Tables`] into a [`Job`]; whoever holds the job lets it work in slices, looks
 //! after cancels, checkpoints and heartbeats in between, and gets a [`Trained`] model in the end.
+//!
+//! Jobs run on the processor, or on an NVIDIA GPU in a build with the feature `cuda`; the feature `candle` has the GPU's
+//! code on candle's own CPU device, for its tests. The same request, table, seed, device and build give the same bytes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod artifact;
@@ -34,9 +37,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lunapark_models::Device;
 use lunapark_schemas::Signature;
 use lunapark_schemas::training::{DatasetReport, Epoch, TrainingRequest};
 
+use device::Ground;
 pub use mlp::{Autoencoders, Perceptrons};
 pub use refusal::{Refusal, RefusalKind};
 pub use search::Ladder;
@@ -48,7 +53,8 @@ pub trait Trainer: Send + Sync {
     fn accepts(&self, request: &TrainingRequest) -> bool;
 
     /// Checks request and table and starts. With the checkpoint of a job of the same request and table, the new job
-    /// goes on from there and ends with the same bytes as one that was never stopped.
+    /// goes on from there and ends with the same bytes as one that was never stopped. Of a checkpoint from another device
+    /// it is said that it does not fit: what would come of it are the bytes of neither.
     fn start(&self, request: &TrainingRequest, tables: Tables, resume: Option<&[u8]>) -> Result<Box<dyn Job>, Refusal>;
 }
 
@@ -61,7 +67,7 @@ pub trait Job: Send {
     fn history(&self) -> &[Epoch];
 
     /// Everything that it takes to go on elsewhere: weights, optimizer, schedule, order of the rows, history.
-    fn checkpoint(&self) -> Vec<u8>;
+    fn checkpoint(&self) -> Result<Vec<u8>, Refusal>;
 
     /// The model and what it can do. Called when a step said `done`.
     fn finish(self: Box<Self>) -> Result<Trained, Refusal>;
@@ -120,7 +126,14 @@ pub struct RocPoint {
     pub threshold: f64,
 }
 
-/// All trainers; the first that accepts a request trains it.
+/// All trainers, on the processor; the first that accepts a request trains it.
 pub fn trainers() -> Vec<Box<dyn Trainer>> {
     vec![Box::new(Perceptrons::default()), Box::new(Autoencoders::default())]
+}
+
+/// All trainers, on this device. One that is not there, or that does not train as the processor does, is an error.
+pub fn trainers_on(device: Device) -> Result<Vec<Box<dyn Trainer>>, Refusal> {
+    Ground::open(device)?.prove()?;
+    let threads = None;
+    Ok(vec![Box::new(Perceptrons { threads, device }), Box::new(Autoencoders { threads, device })])
 }

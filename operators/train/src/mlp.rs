@@ -1,5 +1,6 @@
 //! The trainers of this crate.
 
+use lunapark_models::Device;
 use lunapark_schemas::training::TrainingRequest;
 
 use crate::job::TableJob;
@@ -11,6 +12,8 @@ use crate::{Job, Refusal, Tables, Trainer};
 pub struct Perceptrons {
     /// Threads of a job; all processors where absent. The bytes do not depend on it.
     pub threads: Option<usize>,
+    /// Where jobs run; the bytes are those of this device.
+    pub device: Device,
 }
 
 /// Autoencoders for anomaly detection: a row's score is the mean squared error of its reconstruction.
@@ -18,6 +21,8 @@ pub struct Perceptrons {
 pub struct Autoencoders {
     /// Threads of a job; all processors where absent. The bytes do not depend on it.
     pub threads: Option<usize>,
+    /// Where jobs run; the bytes are those of this device.
+    pub device: Device,
 }
 
 impl Trainer for Perceptrons {
@@ -26,7 +31,7 @@ impl Trainer for Perceptrons {
     }
 
     fn start(&self, request: &TrainingRequest, tables: Tables, resume: Option<&[u8]>) -> Result<Box<dyn Job>, Refusal> {
-        TableJob::start(request, &tables, resume, self.threads).map(|job| Box::new(job) as Box<dyn Job>)
+        TableJob::start(request, &tables, resume, (self.threads, self.device)).map(|job| Box::new(job) as Box<dyn Job>)
     }
 }
 
@@ -36,6 +41,6 @@ impl Trainer for Autoencoders {
     }
 
     fn start(&self, request: &TrainingRequest, tables: Tables, resume: Option<&[u8]>) -> Result<Box<dyn Job>, Refusal> {
-        TableJob::start(request, &tables, resume, self.threads).map(|job| Box::new(job) as Box<dyn Job>)
+        TableJob::start(request, &tables, resume, (self.threads, self.device)).map(|job| Box::new(job) as Box<dyn Job>)
     }
 }

@@ -1,5 +1,7 @@
 //! From a table to rows ready for the network: checks, split, standardisation, weights.
 
+use std::sync::Arc;
+
 use lunapark_schemas::training::{ClassWeight, DatasetReport, FeatureStatistics};
 
 use crate::Refusal;
@@ -42,7 +44,7 @@ pub(crate) enum Target {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Judged {
     /// For the network.
-    pub rows: Rows,
+    pub rows: Arc<Rows>,
     /// A class's number, or the number that is to be found; empty where there is no label.
     pub truth: Vec<f64>,
     /// The table's event weights.
@@ -57,7 +59,7 @@ pub(crate) struct Prepared {
     /// The network sees `(x - mean) / scale`, in single precision as the model does.
     pub mean: Vec<f32>,
     pub scale: Vec<f32>,
-    pub train: Rows,
+    pub train: Arc<Rows>,
     /// What the epochs are judged by: of the validation part, or without one of the test part, as many rows as are needed.
     pub watched: Judged,
     /// The test part; its rows are not standardised, for the trained model to read.
@@ -122,7 +124,7 @@ fn arrange(tables: &Tables, settings: &Settings, threads: usize) -> Result<Prepa
     source.check_weights(watched.iter().copied(), " in the rows that judge each epoch")?;
     Ok(Prepared {
         features: tables.features.iter().map(|feature| feature.name.clone()).collect(),
-        train: standardised(&parts.train),
+        train: Arc::new(standardised(&parts.train)),
         watched: source.judged(&watched, standardised(&watched)),
         test: source.judged(&parts.test, source.rows(&parts.test, None, &by_row)),
         report: source.report(&parts),
@@ -354,7 +356,7 @@ impl Source<'_> {
 
     fn judged(&self, which: &[usize], rows: Rows) -> Judged {
         let truth = if self.truth.is_empty() { Vec::new() } else { which.iter().map(|&row| self.truth[row]).collect() };
-        Judged { rows, truth, weights: which.iter().map(|&row| self.weights[row]).collect() }
+        Judged { rows: Arc::new(rows), truth, weights: which.iter().map(|&row| self.weights[row]).collect() }
     }
 
     fn report(&self, parts: &Parts) -> DatasetReport {

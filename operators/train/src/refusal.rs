@@ -21,6 +21,8 @@ pub enum RefusalKind {
     Training,
     /// The checkpoint is not of this request, or is damaged: start again without it.
     Checkpoint,
+    /// The device is not there, or does not answer. Neither the request nor its table is at fault.
+    Device,
 }
 
 impl Refusal {
@@ -37,6 +39,11 @@ impl Refusal {
     /// Of the training.
     pub fn training(message: impl Into<String>) -> Self {
         Self { kind: RefusalKind::Training, message: message.into() }
+    }
+
+    /// Of the device.
+    pub fn device(message: impl Into<String>) -> Self {
+        Self { kind: RefusalKind::Device, message: message.into() }
     }
 
     /// Of the checkpoint.

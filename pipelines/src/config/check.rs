@@ -177,6 +177,7 @@ fn train(section: &Section<'_>) -> Result<TrainConfig, ConfigError> {
     Ok(TrainConfig {
         name: section.text("name")?.to_owned(),
         threads: section.number("threads", 0)?,
+        device: section.text("device")?.parse::<Device>().map_err(|error| refused_device(section, "device", &error))?,
         checkpoint_interval: section.at_least("checkpoint_interval", SHORTEST_CHECKPOINT)?,
         datasets: section.text("datasets")?.to_owned(),
         save: section.text("save")?.to_owned(),
@@ -267,8 +268,12 @@ fn model(section: &Section<'_>, entry: &Value) -> Result<ModelConfig, ConfigErro
     let device = entry
         .get("device")
         .map_or(Ok(Device::Cpu), device)
-        .map_err(|error| section.refuse("models.device", &format!("is refused: {error}")))?;
+        .map_err(|error| refused_device(section, "models.device", &error))?;
     Ok(ModelConfig { name, version, path, sha256: Some(sha256).filter(|digest| !digest.is_empty()), device })
+}
+
+fn refused_device(section: &Section<'_>, key: &str, error: &str) -> ConfigError {
+    section.refuse(key, &format!("is refused: {error}"))
 }
 
 fn device(value: &Value) -> Result<Device, String> {

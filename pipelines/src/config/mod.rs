@@ -115,6 +115,8 @@ pub struct TrainConfig {
     pub name: String,
     /// Stream threads, a job each; 0 trains nothing.
     pub threads: usize,
+    /// Where jobs compute.
+    pub device: Device,
     /// A checkpoint is written this often.
     pub checkpoint_interval: Duration,
     /// Folders and `s3://` prefixes in which data sets may lie, with commas.
@@ -384,6 +386,7 @@ mod tests {
             ("[store]\nurl = \"relative\"", "store.url"),
             ("[catalog]\nmongodb = \"http://host\"", "catalog.mongodb"),
             ("[train]\nmax_crashes = 0", "train.max_crashes"),
+            ("[train]\ndevice = \"gpu\"", "train.device"),
             ("[documents]\npdfium = \"\"", "documents.pdfium"),
             ("[documents]\ndevice = \"gpu\"", "documents.device"),
             ("[documents]\nthreads = 1\nencoder = \"\"", "documents.encoder"),

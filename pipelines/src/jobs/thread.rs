@@ -43,15 +43,19 @@ impl From<LogError> for Halt {
 }
 
 impl From<Refusal> for Halt {
+    /// A device that does not answer is not the task's fault: the stream thread is opened again, and the task waits.
     fn from(refusal: Refusal) -> Self {
-        Halt::Refused(refusal)
+        match refusal.kind {
+            RefusalKind::Device => Halt::Log(LogError::new(LogErrorKind::Unreachable, refusal.message)),
+            _ => Halt::Refused(refusal),
+        }
     }
 }
 
 impl From<Fault> for Halt {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Refused(refusal) => Halt::Refused(refusal),
+            Fault::Refused(refusal) => refusal.into(),
             Fault::Away(what) => Halt::Log(LogError::new(LogErrorKind::Unreachable, what)),
             Fault::Log(error) => Halt::Log(error),
         }
@@ -298,7 +302,8 @@ impl<'a> JobThread<'a> {
     /// A checkpoint that cannot be saved is no reason to stop: the last one holds until the next.
     pub(super) fn checkpoint(&mut self, job: &dyn Job) {
         let (shelf, folder) = (&self.shared.shelf, &self.assignment.folder);
-        let saved = shelf.save(folder, STATE, &job.checkpoint()).and_then(|()| {
+        let saved = job.checkpoint().map_err(Fault::from).and_then(|state| shelf.save(folder, STATE, &state));
+        let saved = saved.and_then(|()| {
             // It got further: whatever ended the workers before was not the work done since.
             match std::mem::take(&mut self.claim.crashes) {
                 0 => Ok(()),

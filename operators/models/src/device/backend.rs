@@ -26,12 +26,8 @@ struct Layer {
 }
 
 impl Backend {
-    /// Opens a device; candle has one on the CPU as well, for tests.
     pub(super) fn open(device: Device) -> std::result::Result<Self, String> {
-        match device {
-            Device::Cpu => Ok(Self(Candle::Cpu)),
-            Device::Cuda(index) => Candle::new_cuda(index).map(Self).map_err(|error| refused(&error)),
-        }
+        open_device(device).map(Self)
     }
 
     fn tensor(&self, values: Vec<f32>, shape: impl candle_core::shape::ShapeWithOneHole) -> Result<Tensor> {
@@ -81,6 +77,15 @@ impl Worker for Backend {
 
     fn run(&mut self, network: &Network, rows: &[f32], count: usize) -> std::result::Result<Vec<f32>, String> {
         self.answers(network, rows, count).map_err(|error| told(&error))
+    }
+}
+
+/// Opens a device, or says why it does not open; candle has one on the CPU as well, for tests. What is done there is in
+/// order on each thread alone: who hands tensors to another thread waits for the device first.
+pub fn open_device(device: Device) -> std::result::Result<Candle, String> {
+    match device {
+        Device::Cpu => Ok(Candle::Cpu),
+        Device::Cuda(index) => Candle::new_cuda(index).map_err(|error| refused(&error)),
     }
 }
 

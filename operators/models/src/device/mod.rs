@@ -30,6 +30,8 @@ use crate::{Format, ModelError};
 #[cfg(not(feature = "candle"))]
 pub(crate) use absent::place;
 #[cfg(feature = "candle")]
+pub use backend::open_device;
+#[cfg(feature = "candle")]
 pub(crate) use model::place;
 #[cfg(feature = "candle")]
 pub(crate) use plan::{Dense, Plan};

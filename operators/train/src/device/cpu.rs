@@ -4,23 +4,22 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::block::{BLOCK, Pass, Workspace};
+use super::check::{CHECKED_ROWS, check};
 use super::gate::Gate;
 use super::{Device, Position, Rows, State};
 use crate::Refusal;
 use crate::kernel::{AdamW, Kernel};
 use crate::loss::Loss;
-use crate::network::{Layer, Parameters, Shape};
+use crate::network::{Parameters, Shape};
 use crate::schedule::Schedule;
 
 /// Rows of a part: few enough that two threads share a batch of 64, many enough that adding up the parts' gradients
 /// costs little beside making them.
 const PART: Range<usize> = 32..256;
-/// Rows on which the gradients are checked.
-const CHECKED_ROWS: usize = 4096;
 
 /// Trains on the processor.
 pub(crate) struct Cpu {
@@ -59,7 +58,7 @@ impl Cpu {
     }
 
     /// Gradients of the mean loss of some rows.
-    fn gradients(&mut self, rows: &Rows, which: &[u32]) -> (Vec<f32>, f64) {
+    pub(super) fn gradients(&mut self, rows: &Rows, which: &[u32]) -> (Vec<f32>, f64) {
         let parameters = unpoisoned(self.parameters.get_mut());
         let pass = Pass { kernel: self.kernel, shape: &self.shape, loss: self.loss, parameters, rows };
         let (mut gradients, mut work) = (vec![0.0; self.shape.parameters()], Workspace::new(&self.shape));
@@ -163,13 +162,13 @@ impl Epoch<'_> {
 impl Device for Cpu {
     fn train(
         &mut self,
-        rows: &Rows,
+        rows: &Arc<Rows>,
         order: &[u32],
         batch: usize,
         schedule: &Schedule,
         mut at: Position,
         deadline: Instant,
-    ) -> Position {
+    ) -> Result<Position, Refusal> {
         self.make_parts(batch);
         let threads = self.threads.min(batch.div_ceil(part_rows(batch)));
         let epoch = Epoch {
@@ -209,18 +208,15 @@ impl Device for Cpu {
             epoch.stop.store(true, Ordering::Relaxed);
             epoch.gate.wait();
         });
-        at
+        Ok(at)
     }
 
-    fn check_gradients(&mut self, rows: &Rows, order: &[u32]) -> Result<(), Refusal> {
+    fn check_gradients(&mut self, rows: &Arc<Rows>, order: &[u32]) -> Result<(), Refusal> {
         let (gradients, _) = self.gradients(rows, &order[..order.len().min(CHECKED_ROWS)]);
-        for (index, layer) in self.shape.layers.iter().enumerate() {
-            check_layer(index, layer, &gradients)?;
-        }
-        Ok(())
+        check(&self.shape, &gradients)
     }
 
-    fn answers(&self, rows: &Rows) -> (Vec<f32>, f64) {
+    fn answers(&mut self, rows: &Arc<Rows>) -> Result<(Vec<f32>, f64), Refusal> {
         let parameters = unpoisoned(self.parameters.read());
         let pass = Pass { kernel: self.kernel, shape: &self.shape, loss: self.loss, parameters: &parameters, rows };
         let all: Vec<u32> = (0..rows.len() as u32).collect();
@@ -239,31 +235,17 @@ impl Device for Cpu {
         });
         let loss: f64 = shares.iter().flat_map(|(_, losses)| losses).sum();
         let weight: f64 = rows.weights.iter().map(|&weight| f64::from(weight)).sum();
-        (shares.into_iter().flat_map(|(out, _)| out).collect(), loss / weight)
+        Ok((shares.into_iter().flat_map(|(out, _)| out).collect(), loss / weight))
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Result<State, Refusal> {
         let weights = unpoisoned(self.parameters.read()).values.clone();
-        State { weights, first: self.first.clone(), second: self.second.clone() }
+        Ok(State { weights, first: self.first.clone(), second: self.second.clone() })
     }
 
-    fn restore(&mut self, state: State) {
+    fn restore(&mut self, state: State) -> Result<(), Refusal> {
         *unpoisoned(self.parameters.get_mut()) = Parameters::new(&self.shape, state.weights);
         (self.first, self.second) = (state.first, state.second);
+        Ok(())
     }
-}
-
-fn check_layer(index: usize, layer: &Layer, gradients: &[f32]) -> Result<(), Refusal> {
-    let bias = &gradients[layer.bias()..][..layer.outputs];
-    for (name, values) in [("weight", &gradients[layer.weights..layer.bias()]), ("bias", bias)] {
-        if !values.iter().all(|value| value.is_finite()) {
-            let what = format!("the gradient of layer {index}'s {name} is not finite");
-            return Err(Refusal::training(format!("{what}; scale the label or the weights down")));
-        }
-        if values.iter().all(|&value| value == 0.0) {
-            let what = format!("layer {index}'s {name} gets no gradient from the first rows");
-            return Err(Refusal::training(format!("{what}; make the layer wider or choose another seed")));
-        }
-    }
-    Ok(())
 }

@@ -1,16 +1,21 @@
 //! Where the arithmetic of training runs.
 
 mod block;
+mod check;
 mod cpu;
 mod gate;
+#[cfg(feature = "candle")]
+mod gpu;
+mod ground;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::Refusal;
 use crate::schedule::Schedule;
-pub(crate) use cpu::Cpu;
+pub(crate) use ground::Ground;
 
 /// Rows ready for the network: standardised, row by row.
 #[derive(Clone, Debug, Default)]
@@ -52,28 +57,29 @@ pub(crate) struct State {
     pub second: Vec<f32>,
 }
 
-/// Trains one network. A device gives the same state for the same rows and steps, however they are cut into calls.
+/// Trains one network. A device gives the same state for the same rows and steps, however they are cut into calls. Rows are
+/// known again by where they lie, so that a device with a memory of its own takes them there once.
 pub(crate) trait Device: Send {
     /// Goes on with the epoch, whose rows come in this order, until it ends or the deadline has passed.
     fn train(
         &mut self,
-        rows: &Rows,
+        rows: &Arc<Rows>,
         order: &[u32],
         batch: usize,
         schedule: &Schedule,
         at: Position,
         deadline: Instant,
-    ) -> Position;
+    ) -> Result<Position, Refusal>;
 
     /// Whether every tensor that is trained gets a gradient from these rows.
-    fn check_gradients(&mut self, rows: &Rows, order: &[u32]) -> Result<(), Refusal>;
+    fn check_gradients(&mut self, rows: &Arc<Rows>, order: &[u32]) -> Result<(), Refusal>;
 
     /// The sums of the last layer, `outputs` per row, and the mean loss by the rows' weights.
-    fn answers(&self, rows: &Rows) -> (Vec<f32>, f64);
+    fn answers(&mut self, rows: &Arc<Rows>) -> Result<(Vec<f32>, f64), Refusal>;
 
     /// Weights and moments.
-    fn state(&self) -> State;
+    fn state(&self) -> Result<State, Refusal>;
 
     /// Goes on from them.
-    fn restore(&mut self, state: State);
+    fn restore(&mut self, state: State) -> Result<(), Refusal>;
 }

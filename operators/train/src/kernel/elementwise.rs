@@ -61,17 +61,17 @@ pub(super) fn add_rows(values: &[f32], sums: &mut [f32]) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdamW {
     /// `1 - rate · decay`.
-    keep: f32,
+    pub keep: f32,
     /// `rate / (1 - β₁ᵗ)`.
-    rate: f32,
+    pub rate: f32,
     /// `1 / √(1 - β₂ᵗ)`.
-    correction: f32,
+    pub correction: f32,
 }
 
 /// torch's defaults: how slowly the moments forget, and what keeps a quotient finite.
-const BETA1: f32 = 0.9;
-const BETA2: f32 = 0.999;
-const EPSILON: f32 = 1e-8;
+pub(crate) const BETA1: f32 = 0.9;
+pub(crate) const BETA2: f32 = 0.999;
+pub(crate) const EPSILON: f32 = 1e-8;
 
 impl AdamW {
     /// Of the step `step`, the first being 1.

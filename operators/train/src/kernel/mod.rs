@@ -9,6 +9,8 @@ mod portable;
 mod vector;
 
 pub(crate) use elementwise::{Activation, AdamW};
+#[cfg(feature = "candle")]
+pub(crate) use elementwise::{BETA1, BETA2, EPSILON};
 #[cfg(target_arch = "aarch64")]
 use vector::neon;
 #[cfg(target_arch = "x86_64")]

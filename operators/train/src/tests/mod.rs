@@ -1,5 +1,6 @@
 //! Whole trainings: what they refuse, what they give, and that they give it again.
 
+mod device;
 mod higgs;
 mod measures;
 mod physics;
@@ -18,6 +19,29 @@ use lunapark_schemas::training::TrainingRequest;
 use serde_json::{Value, json};
 
 use crate::{Refusal, Tables, Trained, trainers};
+
+/// Each of these takes an open device: candle's own on the CPU, and, where that is asked for, the first GPU.
+#[cfg(feature = "candle")]
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_the_cpu {
+            $(#[test]
+            fn $name() {
+                super::$name(&crate::device::Ground::candle(lunapark_models::Device::Cpu));
+            })*
+        }
+        #[cfg(feature = "cuda")]
+        mod on_a_gpu {
+            $(#[test]
+            #[ignore = "needs a GPU: deploy/cuda --test"]
+            fn $name() {
+                super::$name(&crate::device::Ground::candle(lunapark_models::Device::Cuda(0)));
+            })*
+        }
+    };
+}
+#[cfg(feature = "candle")]
+pub(crate) use on_both;
 
 /// A request as JSON with these settings of training.
 fn request(objective: &str, train: Value, dataset: Value) -> Value {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{parse, physics};
+use crate::device::Ground;
 use crate::job::TableJob;
 use crate::kernel::Kernel;
 use crate::{Job, RefusalKind, Tables, Trained};
@@ -18,7 +19,7 @@ fn settings(seed: u64) -> Value {
 fn start(request: &Value, resume: Option<&[u8]>, threads: usize) -> Result<TableJob, crate::Refusal> {
     let request = parse(request);
     let tables = Tables::from_batches(&[physics::gaussian(1500, 3)], &request)?;
-    TableJob::start_on(&request, &tables, resume, Kernel::fastest(), threads)
+    TableJob::start_on(&request, &tables, resume, &Ground::Cpu(Kernel::fastest()), threads)
 }
 
 fn undisturbed(threads: usize) -> Trained {
@@ -37,9 +38,9 @@ fn disturbed() -> (Trained, usize) {
         if progress.done {
             return (job.finish().unwrap(), stops);
         }
-        let checkpoint = job.checkpoint();
+        let checkpoint = job.checkpoint().unwrap();
         job = Box::new(start(&settings(1), Some(&checkpoint), 1 + stops % 2).unwrap());
-        assert_eq!(job.checkpoint(), checkpoint, "nothing changes by being resumed");
+        assert_eq!(job.checkpoint().unwrap(), checkpoint, "nothing changes by being resumed");
         stops += 1;
     }
 }
@@ -59,14 +60,14 @@ fn a_resumed_job_ends_with_the_same_bytes() {
 fn a_job_resumed_at_its_end_is_done() {
     let mut job = start(&settings(1), None, 2).unwrap();
     while !job.step(Duration::from_secs(60)).unwrap().done {}
-    let mut again = start(&settings(1), Some(&job.checkpoint()), 2).unwrap();
+    let mut again = start(&settings(1), Some(&job.checkpoint().unwrap()), 2).unwrap();
     assert!(again.step(Duration::ZERO).unwrap().done);
     assert_eq!(again.history(), job.history());
 }
 
 #[test]
 fn a_checkpoint_of_something_else_or_a_damaged_one_is_refused() {
-    let checkpoint = start(&settings(1), None, 1).unwrap().checkpoint();
+    let checkpoint = start(&settings(1), None, 1).unwrap().checkpoint().unwrap();
     let other = start(&settings(2), Some(&checkpoint), 1).err().unwrap();
     assert_eq!(other.kind, RefusalKind::Checkpoint);
     assert!(other.message.contains("another request"), "{other}");

@@ -16,7 +16,7 @@ use crate::{Ladder, Tables, Trained, Trainer};
 const ROWS: usize = 1200;
 
 /// Two features around a centre per class, and what a label is made of: the class's number.
-fn blobs() -> (Vec<f32>, Vec<f32>, Vec<usize>) {
+pub(super) fn blobs() -> (Vec<f32>, Vec<f32>, Vec<usize>) {
     let mut random = Random::new(11, 0);
     let centres = [(100.0, 0.001), (104.0, 0.001), (102.0, 0.005)];
     let class: Vec<usize> = (0..ROWS).map(|row| row % 3).collect();
@@ -35,7 +35,7 @@ fn classify(label: ArrayRef, settings: Value) -> Trained {
     train(&request("classification", settings, json!({ "path": "-", "label": "label" })), &[table]).unwrap()
 }
 
-fn words() -> ArrayRef {
+pub(super) fn words() -> ArrayRef {
     Arc::new(blobs().2.iter().map(|&class| Some(["top", "qcd", "b"][class])).collect::<StringArray>())
 }
 
@@ -145,7 +145,7 @@ fn a_regression_answers_in_the_labels_own_units() {
 }
 
 /// Points on a circle in four dimensions, and odd ones off it.
-fn circle() -> RecordBatch {
+pub(super) fn circle() -> RecordBatch {
     let mut random = Random::new(13, 0);
     let (mut rows, mut labels) = (Vec::new(), Vec::new());
     for row in 0..ROWS {

@@ -112,6 +112,21 @@ fn a_job_that_waits_for_a_store_can_be_cancelled() {
 }
 
 #[test]
+fn a_task_waits_for_a_device_that_does_not_answer() {
+    let place = Place::new(1);
+    place.gate.store(0, Ordering::Release);
+    let mut request = place.request("patient", 3);
+    request["model_train"]["batch_size"] = json!(AWAY);
+    place.send(&request, 0);
+    let worker = place.worker("a");
+    place.wait("it is tried again", |_| (place.running.away.load(Ordering::Acquire) >= 2).then_some(()));
+    place.gate.store(usize::MAX, Ordering::Release);
+    assert_eq!(place.ended("patient").task_status, TaskStatus::Succeeded);
+    worker.end();
+    place.assert_proven([1, 1, 0, 0]);
+}
+
+#[test]
 fn a_trainer_that_does_not_come_back_holds_nobody_up() {
     let place = Place::with(1, "", "[score]\ndrain_budget = \"200ms\"");
     place.gate.store(0, Ordering::Release);

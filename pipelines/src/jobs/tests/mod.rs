@@ -38,6 +38,8 @@ use crate::stop::Stop;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A batch size with which a trainer does not come back while its gate is closed.
 const HELD_UP: u32 = 17;
+/// A batch size whose device does not answer while the gate is closed.
+const AWAY: u32 = 19;
 
 /// Trains "steps": an epoch of one step each, as many as the gate lets through.
 struct Stepper {
@@ -50,6 +52,8 @@ struct Stepper {
 struct Running {
     now: AtomicUsize,
     peak: AtomicUsize,
+    /// How often a device did not answer.
+    away: AtomicUsize,
 }
 
 struct Steps {
@@ -81,6 +85,10 @@ impl Trainer for Stepper {
         while train.batch_size == HELD_UP && self.gate.load(Ordering::Acquire) == 0 {
             std::thread::park_timeout(Duration::from_millis(5));
         }
+        if train.batch_size == AWAY && self.gate.load(Ordering::Acquire) == 0 {
+            self.running.away.fetch_add(1, Ordering::AcqRel);
+            return Err(Refusal::device("cuda:0 does not answer"));
+        }
         let (gate, running) = (self.gate.clone(), self.running.clone());
         running.peak.fetch_max(running.now.fetch_add(1, Ordering::AcqRel) + 1, Ordering::AcqRel);
         Ok(Box::new(Steps { done, before: done, all, seed: train.seed, history, gate, running }))
@@ -105,8 +113,8 @@ impl Job for Steps {
         &self.history
     }
 
-    fn checkpoint(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.history).unwrap()
+    fn checkpoint(&self) -> Result<Vec<u8>, Refusal> {
+        Ok(serde_json::to_vec(&self.history).unwrap())
     }
 
     fn finish(self: Box<Self>) -> Result<Trained, Refusal> {
