@@ -182,6 +182,28 @@ fn bf16_is_near_and_has_the_same_bits_in_any_batch() {
     }
 }
 
+/// The small models have small heads and few layers; here rounding has all layers of a real one to add up in.
+#[test]
+#[ignore = "LUNAPARK_TEST_ENCODER names the folder of a real encoder; slow"]
+fn a_real_encoder_in_bf16_is_near_its_own_f32() {
+    let words = "the boundary layer of a heated flat plate in supersonic flow was measured with a thin wire , and its \
+                 transition to turbulence was found to move upstream when the wall is warmer than the gas , as theory \
+                 says for small disturbances ; Perché la velocità non è costante? E = ½mv² 漢字";
+    let of = |count: usize| words.split_whitespace().cycle().skip(count % 7).take(count).collect::<Vec<_>>().join(" ");
+    let texts: Vec<String> = [1, 2, 5, 11, 23, 60, 110].map(of).to_vec();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let folder = Folder::new(std::env::var("LUNAPARK_TEST_ENCODER").unwrap());
+    let expected = Encoder::load(&folder, &exact()).unwrap().embed(&texts, Role::Passage).unwrap();
+    let options = EncoderOptions { precision: PrecisionChoice::Bf16, ..EncoderOptions::default() };
+    for set in Set::available().into_iter().filter(|set| set.has_bf16()).chain([Set::Tiles(Unit::Soft)]) {
+        let rounded = Encoder::load_on(set, &folder, &options).unwrap().embed(&texts, Role::Passage).unwrap();
+        let cosines = (0..texts.len()).map(|text| cosine(rounded.row(text), expected.row(text)));
+        let least = cosines.fold(f64::INFINITY, f64::min);
+        println!("{}: 1 - cosine of {:.1e} at most", set.name(), 1.0 - least);
+        assert!(least >= 0.9999, "{}: {least}", set.name());
+    }
+}
+
 #[test]
 fn what_vectors_are_compared_by_is_the_models_own_word() {
     let said = |json: &str| {
