@@ -20,6 +20,17 @@ pub(crate) enum Weights {
     Tiles(Unit, TileWeights),
 }
 
+#[cfg(feature = "candle")]
+impl Weights {
+    /// The matrix in 32-bit floats, where it is in them.
+    pub(crate) fn floats(&self) -> Option<&Panels> {
+        match self {
+            Weights::Panels(panels) if !panels.pairs => Some(panels),
+            _ => None,
+        }
+    }
+}
+
 /// A layer normalisation.
 #[derive(Debug)]
 pub(crate) struct Norm {

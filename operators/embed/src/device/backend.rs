@@ -85,7 +85,9 @@ impl Backend {
     }
 
     fn linear(&self, linear: &network::Linear) -> Result<Linear> {
-        let weights = self.table(&linear.panels.unpacked(), linear.panels.columns)?;
+        let missing = || candle_core::Error::Msg("the network is not in 32-bit floats".to_owned());
+        let panels = linear.weights.floats().ok_or_else(missing)?;
+        let weights = self.table(&panels.unpacked(), panels.columns)?;
         Ok(Linear { weights, bias: self.row(&linear.bias)? })
     }
 

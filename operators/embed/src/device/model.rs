@@ -12,7 +12,8 @@ use crate::EmbedError;
 use crate::config::Config;
 use crate::forward::Room;
 use crate::groups::Groups;
-use crate::network::Network;
+use crate::kernel::Panels;
+use crate::network::{Linear, Network};
 
 /// Tokens at once: enough to keep a large GPU busy, and some 20 ms of a small encoder.
 const TOKENS: usize = 16_384;
@@ -95,7 +96,8 @@ fn budget(config: &Config) -> usize {
 
 /// Bytes of the weights.
 fn bytes(network: &Network) -> usize {
-    let linear = |linear: &crate::network::Linear| (linear.panels.depth + 1) * linear.panels.columns;
+    let panels = |panels: &Panels| (panels.depth + 1) * panels.columns;
+    let linear = |linear: &Linear| linear.weights.floats().map_or(0, panels);
     let layers = network
         .layers
         .iter()
