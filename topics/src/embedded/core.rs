@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub signal: Signal,
     pub groups: Mutex<Groups>,
     pub closing: AtomicBool,
+    /// The writing thread answers nothing any more.
+    pub ended: AtomicBool,
     pub requests: Sender<Request>,
 }
 
@@ -46,7 +48,12 @@ impl Core {
     pub fn ask(&self, change: Change) -> Result<Ticket, LogError> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.requests.send(Request { change, reply }).map_err(|_| closed())?;
-        Ok(Ticket::Waiting(answer))
+        // The writing thread says that it has ended, and throws away what waits, in this order: either it sees what was
+        // sent here, or its end is seen here.
+        match self.ended.load(Ordering::SeqCst) {
+            false => Ok(Ticket::Waiting(answer)),
+            true => answer.try_recv().map(Ticket::Done).map_err(|_| closed()),
+        }
     }
 
     /// The state of a topic.

@@ -214,6 +214,26 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_while_the_log_closes_is_told_that_it_is_closed() {
+        let (ended, ends) = std::sync::mpsc::sync_channel(4);
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().unwrap();
+            let log = EmbeddedLog::open(dir.path(), &EmbeddedOptions::default()).unwrap();
+            log.create_topic(&TopicSpec::new("t", 1)).unwrap();
+            for _ in 0..4 {
+                let (core, ended) = (log.owner.core().clone(), ended.clone());
+                std::thread::spawn(move || {
+                    let trim = || core.ask(change::Change::Trim { topic: 1, partition: 0, below: 0 })?.wait();
+                    while trim().is_ok() {}
+                    ended.send(()).unwrap();
+                });
+            }
+            drop(log);
+            (0..4).for_each(|_| ends.recv_timeout(Duration::from_secs(30)).expect("it still waits for an answer"));
+        }
+    }
+
+    #[test]
     fn a_full_disk_costs_the_write_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(dir.path(), &EmbeddedOptions::default()).unwrap();

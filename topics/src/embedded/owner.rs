@@ -54,6 +54,7 @@ impl Owner {
             signal: Signal::default(),
             groups: Mutex::default(),
             closing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             requests,
         });
         let writing = Writing::new(core.clone(), books);

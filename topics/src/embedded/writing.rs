@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 
@@ -32,6 +33,7 @@ impl Writing {
 
     /// Works until told to stop, or nobody is left who could ask.
     pub fn run(mut self, requests: &Receiver<Request>) {
+        let _end = End { core: self.core.clone(), requests };
         while let Ok(first) = requests.recv() {
             let (group, alone) = gather(first, requests);
             self.write(group);
@@ -135,6 +137,20 @@ impl Writing {
             }
             Effect::Nothing => {}
         }
+    }
+}
+
+/// The end of the writing thread, however it comes: who still waits, or asks later, is told.
+struct End<'a> {
+    core: Arc<Core>,
+    requests: &'a Receiver<Request>,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.core.ended.store(true, Ordering::SeqCst);
+        // A request that is dropped tells who waits for it; left in the channel it would lie there as long as the core.
+        while self.requests.try_recv().is_ok() {}
     }
 }
 
