@@ -21,8 +21,8 @@ use crate::{IndexError, Reason, WriterName};
 /// First pause before a put whose answer was lost is made again.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 
-/// How long writers wait for a rebuild that holds them: it may have died.
-pub(crate) const HOLD: Duration = Duration::from_secs(10);
+/// Writers wait no longer than this for a rebuild that holds them: it may have died, and their transactions have an end.
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// Between two looks whether it is done.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -108,10 +108,10 @@ impl History {
         Ok(is_other.then_some(manifest))
     }
 
-    /// The newest manifest once no rebuild holds its writers; this one, where the rebuild takes longer than [`HOLD`].
+    /// The newest manifest once no rebuild holds its writers; this one, where the rebuild takes longer than it said.
     pub(crate) fn unheld(&self, mut newest: Manifest) -> Result<Manifest, IndexError> {
         let seen = Instant::now();
-        while newest.is_held() && seen.elapsed() < HOLD {
+        while newest.is_held() && seen.elapsed() < newest.hold() {
             wait(LOOK);
             if let Some(newer) = self.newest_after(&Version::of(&newest))? {
                 newest = newer;

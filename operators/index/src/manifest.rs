@@ -10,13 +10,14 @@
 //! so**. So a manifest needs no list of what is hidden, and hides all parts of a replaced document at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use lunapark_stores::digest_of;
 use serde::{Deserialize, Serialize};
 
 use crate::answers::Answers;
 use crate::clock::now;
-use crate::history::HOLD;
+use crate::history::LONGEST_HOLD;
 use crate::settings::{first_rule, is_first_rule};
 use crate::words::WORD_RULE;
 use crate::{IndexError, Settings};
@@ -105,6 +106,13 @@ pub struct Manifest {
     /// What the last records before these offsets were answered.
     #[serde(default, skip_serializing_if = "Answers::is_empty")]
     pub answers: Answers,
+    /// How long the rebuild that [held](Reason::Held) the writers asks them to wait.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hold_millis: u64,
+}
+
+fn is_zero(millis: &u64) -> bool {
+    *millis == 0
 }
 
 impl Manifest {
@@ -122,17 +130,23 @@ impl Manifest {
             next,
             topic: None,
             answers: Answers::default(),
+            hold_millis: 0,
         }
     }
 
     /// Its successor, with what is to be changed left as it is.
     pub(crate) fn successor(&self, reason: Reason, writer: WriterName, created: i64) -> Self {
-        Self { number: self.number + 1, reason, writer, created, ..self.clone() }
+        Self { number: self.number + 1, reason, writer, created, hold_millis: 0, ..self.clone() }
     }
 
     /// Whether a rebuild asks writers to wait, and may still be alive. Clocks that differ cost time or fairness alone.
     pub(crate) fn is_held(&self) -> bool {
-        self.reason == Reason::Held && now().saturating_sub(self.created) < HOLD.as_millis() as i64
+        self.reason == Reason::Held && u128::from(now().abs_diff(self.created)) < self.hold().as_millis()
+    }
+
+    /// How long writers wait at most, whatever the manifest says.
+    pub(crate) fn hold(&self) -> Duration {
+        Duration::from_millis(self.hold_millis).min(LONGEST_HOLD)
     }
 
     /// The next offset of a partition; 0 where nothing of it has been seen.

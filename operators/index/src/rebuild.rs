@@ -13,8 +13,9 @@
 //! what was cut by other sizes ([`Beside`](crate::Beside)); the older versions stay readable until they are swept.
 //!
 //! Where writers were first again and again, a version that changes nothing asks them to wait ([`Reason::Held`]): putting it
-//! takes no longer than putting one of theirs, and what is still to be made is little by then. They wait for
-//! [`HOLD`](crate::history::HOLD) at most.
+//! takes no longer than putting one of theirs, and what is still to be made is little by then. They wait for twice the time
+//! that the round before took, half a minute at most: where what comes in such a while takes longer to make, the rebuild
+//! still fails.
 //!
 //! Until the swap no manifest names the new segments: a draft does, which is written again with each of them and every few
 //! minutes while the next one is made, so that a sweep spares them however long the rebuild takes.
@@ -29,7 +30,7 @@ use lunapark_stores::ArtifactStore;
 use crate::cache::Cache;
 use crate::clock::{Watch, now, random};
 use crate::document::{Action, Change, Document, Source};
-use crate::history::{History, Put, Version};
+use crate::history::{History, LONGEST_HOLD, Put, Version};
 use crate::manifest::{MAX_MANIFEST_BYTES, Manifest, Reason, SegmentEntry};
 use crate::segment::{Documents, build};
 use crate::snapshot::Snapshot;
@@ -40,6 +41,8 @@ use crate::{IndexError, Settings, names, reader};
 const MAX_ROUNDS: u32 = 64;
 /// From this round on writers are asked to wait.
 const HOLD_FROM: u32 = 8;
+/// Long enough for a slow store.
+const SHORTEST_HOLD: Duration = Duration::from_secs(5);
 /// How long a put whose answer was lost is made again.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// See the writer's.
@@ -75,7 +78,8 @@ pub trait Remake {
 
 /// Gives a collection other settings; none where its vectors have these already.
 ///
-/// Writers that put versions faster than their changes are made anew are asked to wait for some seconds.
+/// Writers that put versions faster than their changes are made anew are asked to wait. It fails where they bring more in
+/// half a minute than can be made in one: run it again when there is less to do.
 pub fn rebuild<R: Remake>(
     store: &Arc<ArtifactStore>,
     collection: &str,
@@ -124,10 +128,12 @@ struct Stale {
 impl Rebuild<'_> {
     fn run<R: Remake>(&mut self, remake: &mut R) -> Result<Manifest, R::Error> {
         let mut before: Option<Arc<Snapshot>> = None;
+        let mut watch = Watch::start();
         for round in 0..MAX_ROUNDS {
             if round >= HOLD_FROM {
-                self.hold()?;
+                self.hold(watch.elapsed() * 2)?;
             }
+            watch = Watch::start();
             let live = self.live(before.as_deref())?;
             self.catch_up(&live, remake)?;
             if let Some(manifest) = self.swap(live.manifest())? {
@@ -138,11 +144,12 @@ impl Rebuild<'_> {
         Err(IndexError::Contended { collection: self.history.collection.clone(), tries: MAX_ROUNDS }.into())
     }
 
-    /// Asks writers to wait until this rebuild is in its place, or dead.
-    fn hold(&self) -> Result<(), IndexError> {
+    /// Asks writers to wait until this rebuild is in its place, or has taken so long that it may be dead.
+    fn hold(&self, within: Duration) -> Result<(), IndexError> {
         for _ in 0..MAX_ROUNDS {
             let newest = self.history.newest()?.ok_or_else(|| self.history.missing())?;
-            let held = newest.successor(Reason::Held, name(self.instance), now());
+            let mut held = newest.successor(Reason::Held, name(self.instance), now());
+            held.hold_millis = within.clamp(SHORTEST_HOLD, LONGEST_HOLD).as_millis() as u64;
             if newest.is_held() || self.history.put(&held, PATIENCE)? == Put::Ours {
                 break;
             }

@@ -55,7 +55,7 @@ impl Swept {
 pub fn sweep(store: &Arc<ArtifactStore>, collection: &str, sweep: &Sweep) -> Result<Swept, IndexError> {
     let history = History::new(Arc::clone(store), collection)?;
     // By the store's clock, as the times of its objects are.
-    let now = store.now();
+    let now = store.now()?;
     // Before the manifests: a segment that is put after this is not looked at, and the segments of a draft that is gone
     // are in a manifest.
     let segments = store.list_named(&names::segments(collection))?;

@@ -48,7 +48,7 @@ enum Command {
     Show(Named),
     /// Merge segments, and remove old versions with what only they need
     ///
-    /// Segments whose words were cut by an older rule are written again, whatever their number. One merge reads segments of up to 1 GiB together and holds about three times as much in memory; --whole knows no bound.
+    /// Segments whose words were cut by an older rule are written again, be it one alone. One merge reads segments of up to 1 GiB together and holds about three times as much in memory; --whole knows no bound.
     #[command(after_help = "Examples:\n  lunapark collections compact papers\n  \
                             lunapark collections compact papers --whole --keep 1h")]
     Compact(Compact),
@@ -302,7 +302,10 @@ struct Checked {
 impl Checked {
     fn of(store: &Arc<ArtifactStore>, name: &str) -> anyhow::Result<Self> {
         let verified = verify(store, name)?;
-        let manifest = verified.version.map(|_| newest(store, name)).transpose()?;
+        let manifest = verified.version.map(|_| newest(store, name)).transpose().unwrap_or_else(|error| {
+            output::note(format_args!("whether an older rule made some of it is not known: {error:#}"));
+            None
+        });
         Ok(Self { verified, older: manifest.and_then(|manifest| Older::of(&manifest).told(name)) })
     }
 }

@@ -265,10 +265,12 @@ impl<'a> JobThread<'a> {
                 Ok(trainer.start(request, tables, None)?)
             }
             started => {
+                // A device that does not answer resumes nothing.
+                let job = started?;
                 self.claim.resumed = self.claim.resumed.saturating_add(1);
                 self.status.stats.resumed = self.claim.resumed;
                 self.save_claim()?;
-                Ok(started?)
+                Ok(job)
             }
         }
     }

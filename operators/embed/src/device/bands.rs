@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 /// Texts that are shorter than the longest one by no more than an eighth of it, or by so few tokens, lie in its band: a
-/// band costs some ten calls of the device per layer, whatever is in it.
+/// band costs some ten calls of the device per layer, whatever is in it. At most half of a band is padding: so its matrices
+/// are no more than twice as large as those of its tokens.
 const NEAR: usize = 16;
 /// Added to the score of a key that is not there; e to its power is nothing.
 pub(super) const NOTHING: f32 = -1e30;
@@ -15,6 +16,8 @@ pub(super) struct Band {
     start: usize,
     /// Tokens of each text, the most first; none is without any.
     lengths: Vec<usize>,
+    /// Tokens of all.
+    tokens: usize,
 }
 
 /// The bands of texts of these lengths, which are sorted; each has at most `most` pairs of a query and a key, or is one text.
@@ -23,8 +26,8 @@ pub(super) fn bands(lengths: &[usize], most: usize) -> Vec<Band> {
     let mut start = 0;
     for &length in lengths {
         match bands.last_mut().filter(|band| band.takes(length, most)) {
-            Some(band) => band.lengths.push(length),
-            None => bands.push(Band { start, lengths: vec![length] }),
+            Some(band) => band.push(length),
+            None => bands.push(Band { start, lengths: vec![length], tokens: length }),
         }
         start += length;
     }
@@ -35,7 +38,13 @@ impl Band {
     fn takes(&self, length: usize, most: usize) -> bool {
         let longest = self.longest();
         let near = longest - length <= NEAR.max(longest / 8);
-        near && (self.texts() + 1) * longest * longest <= most
+        let padded = (self.texts() + 1) * longest;
+        near && padded * longest <= most && padded <= 2 * (self.tokens + length)
+    }
+
+    fn push(&mut self, length: usize) {
+        self.lengths.push(length);
+        self.tokens += length;
     }
 
     pub(super) fn texts(&self) -> usize {
@@ -49,7 +58,7 @@ impl Band {
 
     /// Rows of its tokens in the group's matrix.
     pub(super) fn rows(&self) -> Range<usize> {
-        self.start..self.start + self.lengths.iter().sum::<usize>()
+        self.start..self.start + self.tokens
     }
 
     /// Whether nothing is padded.
@@ -112,6 +121,7 @@ mod tests {
             let (longest, shortest) = (band.longest(), band.lengths[band.texts() - 1]);
             assert!(shortest * 8 >= longest * 7 || longest - shortest <= NEAR, "{band:?}");
             assert!(band.texts() * longest * longest <= 1 << 20 || band.texts() == 1, "{band:?}");
+            assert!(band.texts() * longest <= 2 * band.rows().len(), "{band:?}");
         }
         assert_eq!(next, lengths.iter().sum::<usize>());
         assert!(bands.len() < 60, "{} bands", bands.len());
@@ -131,6 +141,14 @@ mod tests {
         let kept: Vec<usize> = (0..padded.len()).filter(|&place| band.mask()[place] == 0.0).collect();
         assert_eq!(kept, band.places().iter().map(|&place| place as usize).collect::<Vec<_>>());
         assert_eq!(band.counts(), [5.0, 4.0, 2.0]);
+    }
+
+    #[test]
+    fn many_short_texts_are_not_padded_to_a_longer_one() {
+        let lengths: Vec<usize> = std::iter::once(19).chain(std::iter::repeat_n(3, 5000)).collect();
+        let bands = bands(&lengths, 1 << 21);
+        let padded: usize = bands.iter().map(|band| band.texts() * band.longest()).sum();
+        assert!(padded <= 15_100 && bands.len() == 2, "{padded} places in {} bands", bands.len());
     }
 
     #[test]

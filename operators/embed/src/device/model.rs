@@ -19,6 +19,8 @@ use crate::network::{Linear, Network};
 const TOKENS: usize = 16_384;
 /// Numbers of the widest matrix at once, of which three are on the device: 256 MiB each.
 const NUMBERS: usize = 1 << 26;
+/// What the driver and cuBLAS say where there is no room.
+const NO_ROOM: [&str; 2] = ["OUT_OF_MEMORY", "ALLOC_FAILED"];
 /// The cosine between the device's vector of a text and the CPU's.
 const NEAR: f64 = 0.99999;
 /// Tokens of the texts that a network is tried with: of one, of nearly one length, and one that is alone.
@@ -84,8 +86,17 @@ impl OnDevice {
     }
 
     fn silent(&self, what: &str) -> EmbedError {
-        let advice = "look at `nvidia-smi` and the kernel's log; texts wait until the device answers again";
-        EmbedError::device(format!("{} does not answer: {what}", self.device), advice)
+        let (device, full) = (self.device, NO_ROOM.iter().any(|code| what.contains(code)));
+        match full {
+            true => EmbedError::device(
+                format!("{device} has no room for some {} tokens at once: {what}", self.budget),
+                format!("texts wait: end what else is on it, or {ON_THE_CPU}"),
+            ),
+            false => EmbedError::device(
+                format!("{device} does not answer: {what}"),
+                "texts wait: look at `nvidia-smi` and the kernel's log, and restart this process where the fault stays",
+            ),
+        }
     }
 }
 

@@ -31,11 +31,25 @@ pub(super) fn trace(
     if inputs.iter().any(|input| input.single) {
         return None;
     }
-    if model.graph.nodes.iter().any(|node| node.op == MIXED_BY_TRACT) {
+    let mixed: Vec<_> = model.graph.nodes.iter().filter(|node| node.op == MIXED_BY_TRACT).collect();
+    if mixed.iter().any(|node| !has_constant_scale(model, node)) {
+        // The stand-in leaves out what makes them, which may join rows.
+        return along_first(model);
+    }
+    if !mixed.is_empty() {
         return trace_around(model, inputs, bytes, max_elements);
     }
     let two = Compiled::new(model, inputs, bytes, 2, max_elements.saturating_mul(2));
     compare(model, inputs, single, two)
+}
+
+/// Whether what an instance normalization multiplies by and adds is in the file.
+fn has_constant_scale(model: &Model<'_>, node: &Node<'_>) -> bool {
+    let in_file = |name: &&str| {
+        let made = model.graph.nodes.iter().any(|node| node.op == "Constant" && node.outputs.contains(name));
+        made || model.graph.initializers.iter().any(|(found, _)| found == name)
+    };
+    node.inputs.iter().skip(1).all(in_file)
 }
 
 /// The same of a graph in which others stand in for what tract runs over the whole batch. Where they cannot be compiled,

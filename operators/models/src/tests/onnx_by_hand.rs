@@ -72,6 +72,11 @@ fn beside_an_instance_normalization_what_mixes_rows_is_refused() {
         let error = refuse(&file(&[normalized(), mixing], &[ones()], image()));
         assert_says(&error, UNSUPPORTED, &["mixes rows"]);
     }
+    // A scale that is made of the rows.
+    let (both, drop) = (ints_attribute("axes", &[0, 2]), int_attribute("keepdims", 0));
+    let scale = node("ReduceMean", "", &["x"], &["s"], &[both, drop]);
+    let scaled = node("InstanceNormalization", "", &["x", "s", "s"], &["y"], &[]);
+    refuse(&file(&[scale, scaled], &[], image()));
     // How large something is, is no row.
     let count = [
         node("Shape", "", &["n"], &["s"], &[]),

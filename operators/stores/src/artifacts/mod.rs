@@ -11,8 +11,8 @@ pub use named::Creation;
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -34,6 +34,8 @@ const REFRESH_AFTER: Duration = Duration::from_secs(3600);
 
 /// The object whose time of writing is the store's time.
 const CLOCK: &str = "clock";
+/// Clocks drift by milliseconds in so long.
+const CLOCK_HOLDS: Duration = Duration::from_secs(600);
 
 /// A folder or a bucket with artifacts and named objects. All calls block.
 pub struct ArtifactStore {
@@ -45,6 +47,8 @@ pub struct ArtifactStore {
     /// The folder, where it is one.
     folder: Option<PathBuf>,
     patience: Duration,
+    /// When the store last told its time, and how many milliseconds it was ahead of this machine.
+    ahead: Mutex<Option<(Instant, i64)>>,
     runtime: Runtime,
 }
 
@@ -117,7 +121,7 @@ impl ArtifactStore {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("object-store").enable_all().build();
         let runtime = runtime.map_err(|e| unreadable(url, &e))?;
-        Ok(Self { store, root, base, folder, patience, runtime })
+        Ok(Self { store, root, base, folder, patience, ahead: Mutex::default(), runtime })
     }
 
     /// The same store, whose calls give a server's trouble this long before they fail: callers that have more to look
@@ -156,28 +160,35 @@ impl ArtifactStore {
     /// Writes anew what was cut short by a power failure, or has grown old.
     fn renew(&self, key: &Path, bytes: &[u8]) -> object_store::Result<()> {
         let found = self.again(async || self.store.head(key).await)?;
-        let age = self.now().saturating_sub(found.last_modified.timestamp_millis());
-        match found.size == bytes.len() as u64 && i128::from(age) < REFRESH_AFTER.as_millis() as i128 {
+        let age = self.about_now().map(|now| now.saturating_sub(found.last_modified.timestamp_millis()));
+        // Where the store does not tell its time it may be old.
+        let young = age.is_some_and(|age| i128::from(age) < REFRESH_AFTER.as_millis() as i128);
+        match young && found.size == bytes.len() as u64 {
             true => Ok(()),
             false => self.write(key, bytes, PutMode::Overwrite),
         }
     }
 
+    /// The store's time by this machine's clock and what the store told some minutes ago: one write for many questions.
+    fn about_now(&self) -> Option<i64> {
+        let told = *self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        match told.filter(|(asked, _)| asked.elapsed() < CLOCK_HOLDS) {
+            Some((_, ahead)) => Some(chrono::Utc::now().timestamp_millis() + ahead),
+            None => self.now().ok(),
+        }
+    }
+
     /// The time by the store's clock, in milliseconds since 1970: what is compared with [`Listed::modified`], so that a clock
-    /// of this machine that is wrong makes nothing old. A small object is written for it; where the store takes none now, it
-    /// is this machine's time.
-    pub fn now(&self) -> i64 {
+    /// of this machine that is wrong makes nothing old. A small object, `clock`, is written for it.
+    pub fn now(&self) -> Result<i64, StoreError> {
         let key = self.key(CLOCK);
         let told = self
             .write(&key, b"the time of this object is the store's time\n", PutMode::Overwrite)
             .and_then(|()| self.again(async || self.store.head(&key).await));
-        match told {
-            Ok(found) => found.last_modified.timestamp_millis(),
-            Err(error) => {
-                tracing::warn!(store = %self.base, %error, "the store does not tell its time: this machine's is taken");
-                chrono::Utc::now().timestamp_millis()
-            }
-        }
+        let now = told.map_err(|e| failed(&format!("{}/{CLOCK}", self.base), &e))?.last_modified.timestamp_millis();
+        let ahead = now - chrono::Utc::now().timestamp_millis();
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), ahead));
+        Ok(now)
     }
 
     /// The artifact of this digest, compared with it.

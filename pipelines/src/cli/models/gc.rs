@@ -50,7 +50,7 @@ pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyho
     let store = artifact_store(shelf.config)?;
     let cuts = expire_cuts(shelf, args.dry_run)?;
     // By the store's clock, as the times of its objects are.
-    let before = store.now() - i64::try_from(args.older_than.as_millis()).unwrap_or(i64::MAX);
+    let before = store.now()? - i64::try_from(args.older_than.as_millis()).unwrap_or(i64::MAX);
     // Listed before the records are read: what is named later than that was put again, and is young.
     let listed = store.list()?;
     // A trial's model is named by what the trial saved until its search has registered it: so that is read first.

@@ -31,7 +31,7 @@ impl Opened {
         &self.candle
     }
 
-    /// The name of the GPU: another one of the same name gives the same bits.
+    /// The name of the GPU: another one of the same name gives the same bits with the same libraries.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -42,7 +42,8 @@ impl Opened {
         Tensor::from_vec(values, count, &self.candle)
     }
 
-    /// Why a job does not go on. What does not fit is the job's; anything else is the device's.
+    /// Why a job does not go on. What does not fit is the job's, what the driver or cuBLAS says is the device's; anything
+    /// else would come again with each try.
     pub(super) fn refusal(&self, error: &Error) -> Refusal {
         let (place, what) = (self.place, told(error));
         if NO_ROOM.iter().any(|code| what.contains(code)) {
@@ -51,9 +52,20 @@ impl Opened {
                 "table and network do not fit on {place} beside what is there; {advice}"
             ));
         }
-        let advice = "look at `nvidia-smi` and the kernel's log; the task waits until the device answers again";
+        if !is_the_devices(&what) {
+            let advice = "let a worker with `train.device = \"cpu\"` train it, and report this";
+            return Refusal::training(format!("{place} does not do what this training needs: {what}; {advice}"));
+        }
+        let advice =
+            "the task waits: look at `nvidia-smi` and the kernel's log, and restart this worker where the fault stays";
         Refusal::device(format!("{place} does not answer: {what}; {advice}"))
     }
+}
+
+/// Whether a fault lies with the device, and not with what it was asked.
+fn is_the_devices(what: &str) -> bool {
+    let says = |codes: &[&str]| codes.iter().any(|code| what.contains(code));
+    says(&["CUDA_ERROR_", "CUBLAS_STATUS_"]) && !says(&["INVALID_VALUE", "NOT_SUPPORTED"])
 }
 
 /// The first line: candle adds a backtrace.
