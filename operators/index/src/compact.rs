@@ -7,9 +7,9 @@
 //!
 //! The merged segments follow one another and the new one stands in their place, so the order of changes holds and
 //! writers need not stop: whoever is first puts its manifest, the other one begins again on top. A deletion is dropped
-//! when nothing older is left that it could hide. A segment whose words were cut by an older rule is merged
-//! though it be alone, up to the bound of a merge: so an older collection comes up to date. One compactor per collection: a second one does no harm, but its work
-//! is thrown away. The old segments stay for the old manifests until [`sweep`](crate::sweep).
+//! when nothing older is left that it could hide. A segment whose words were cut by an older rule is merged though it be
+//! alone, up to the bound of a merge: so an older collection comes up to date. One compactor per collection: a second one
+//! does no harm, but its work is thrown away. The old segments stay for the old manifests until [`sweep`](crate::sweep).
 
 use std::collections::BTreeMap;
 use std::ops::Range;

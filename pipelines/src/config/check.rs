@@ -177,7 +177,7 @@ fn train(section: &Section<'_>) -> Result<TrainConfig, ConfigError> {
     Ok(TrainConfig {
         name: section.text("name")?.to_owned(),
         threads: section.number("threads", 0)?,
-        device: section.text("device")?.parse::<Device>().map_err(|error| refused_device(section, "device", &error))?,
+        device: device(section)?,
         checkpoint_interval: section.at_least("checkpoint_interval", SHORTEST_CHECKPOINT)?,
         datasets: section.text("datasets")?.to_owned(),
         save: section.text("save")?.to_owned(),
@@ -194,7 +194,7 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
         threads: section.number("threads", 0)?,
         encoder: section.text("encoder")?.to_owned(),
         precision: section.choice("precision", &precisions)?.to_owned(),
-        device: encoder_device(section)?,
+        device: device(section)?,
         encoder_threads: section.number("encoder_threads", 1)?,
         child_tokens: section.number("child_tokens", 8)?,
         child_overlap: section.number("child_overlap", 0)?,
@@ -216,9 +216,8 @@ fn documents(section: &Section<'_>) -> Result<DocumentsConfig, ConfigError> {
     })
 }
 
-fn encoder_device(section: &Section<'_>) -> Result<Device, ConfigError> {
-    let device = section.text("device")?.parse();
-    device.map_err(|error: String| section.refuse("device", &format!("is refused: {error}")))
+fn device(section: &Section<'_>) -> Result<Device, ConfigError> {
+    section.text("device")?.parse().map_err(|error: String| refused_device(section, "device", &error))
 }
 
 /// A writer that was held up for minutes finds out whether its version counts by those that came after it: they must still
@@ -267,7 +266,7 @@ fn model(section: &Section<'_>, entry: &Value) -> Result<ModelConfig, ConfigErro
     }
     let device = entry
         .get("device")
-        .map_or(Ok(Device::Cpu), device)
+        .map_or(Ok(Device::Cpu), entrys_device)
         .map_err(|error| refused_device(section, "models.device", &error))?;
     Ok(ModelConfig { name, version, path, sha256: Some(sha256).filter(|digest| !digest.is_empty()), device })
 }
@@ -276,7 +275,7 @@ fn refused_device(section: &Section<'_>, key: &str, error: &str) -> ConfigError 
     section.refuse(key, &format!("is refused: {error}"))
 }
 
-fn device(value: &Value) -> Result<Device, String> {
+fn entrys_device(value: &Value) -> Result<Device, String> {
     value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
 }
 
