@@ -93,7 +93,25 @@ impl Drop for Running {
 
 /// User and system time of a process, all threads.
 pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    seconds_of(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?)
+}
+
+/// CPU seconds that the compilers of all Java programs on this machine have taken.
+pub fn compiler_seconds() -> anyhow::Result<f64> {
+    let mut seconds = 0.0;
+    for process in std::fs::read_dir("/proc")?.flatten() {
+        // What ends meanwhile is no error.
+        for thread in std::fs::read_dir(process.path().join("task")).into_iter().flatten().flatten() {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            if ["(C1 Compiler", "(C2 Compiler"].iter().any(|name| stat.contains(name)) {
+                seconds += seconds_of(&stat)?;
+            }
+        }
+    }
+    Ok(seconds)
+}
+
+fn seconds_of(stat: &str) -> anyhow::Result<f64> {
     // The second field is the name in parentheses, which may hold anything; user and system time are 14 and 15.
     let (_, rest) = stat.rsplit_once(')').context("unreadable /proc/…/stat")?;
     let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);

@@ -60,6 +60,16 @@ impl Values {
         }
     }
 
+    /// Makes room for `more` elements.
+    pub fn reserve(&mut self, more: usize) {
+        match self {
+            Values::F32(values) => values.reserve(more),
+            Values::F64(values) => values.reserve(more),
+            Values::I64(values) => values.reserve(more),
+            Values::Strings(values) => values.reserve(more),
+        }
+    }
+
     /// Drops all beyond the first `len` elements.
     pub fn truncate(&mut self, len: usize) {
         match self {
@@ -87,6 +97,9 @@ impl Values {
     }
 }
 
+/// Elements for which a guess makes room, at most.
+const GUESS_MOST: usize = 1 << 20;
+
 /// Collects the rows of many messages for one model.
 #[derive(Debug)]
 pub struct RowsBuilder {
@@ -101,6 +114,14 @@ impl RowsBuilder {
     pub fn new(signature: Arc<Signature>, capacity: usize) -> Self {
         let columns = signature.inputs.iter().map(|s| Values::with_capacity(s.datatype, capacity * s.width)).collect();
         Self { schema: signature.input_schema(), signature, columns, rows: 0 }
+    }
+
+    /// Makes room for so many rows in all, as a guess: what it takes is bounded whatever is guessed.
+    pub fn reserve_guess(&mut self, rows: usize) {
+        let more = rows.saturating_sub(self.rows);
+        for (column, spec) in self.columns.iter_mut().zip(&self.signature.inputs) {
+            column.reserve(more.saturating_mul(spec.width).min(GUESS_MOST));
+        }
     }
 
     /// What the rows must look like.

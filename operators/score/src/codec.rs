@@ -36,11 +36,24 @@ struct Collecting {
     members: Vec<Member>,
 }
 
+/// How many messages there are, and their bytes.
+#[derive(Clone, Copy)]
+struct Expected {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Expected {
+    /// Rows to come, if the messages to come are like the first one.
+    fn rows_like(&self, first: &Message<'_>, rows: u32) -> usize {
+        self.bytes / first.size().max(1) * rows as usize
+    }
+}
+
 /// What is decoded of some messages.
 struct Decoding<'a> {
     cuts: View<'a>,
-    /// How many messages there are.
-    expected: usize,
+    expected: Expected,
     live: Vec<Collecting>,
     shadow: Vec<Collecting>,
     /// Model and reason of what a shadow does not understand: that is nobody else's business.
@@ -69,12 +82,15 @@ impl InferenceCodec {
         message: &Message<'_>,
         index: usize,
         model: usize,
-        expected: usize,
+        expected: Expected,
         all: &mut Vec<Collecting>,
     ) -> Result<(), Rejection> {
-        let collecting = self.collecting(model, expected, all)?;
+        let collecting = self.collecting(model, expected.messages, all)?;
         let start = collecting.rows.rows();
         let request = inference::decode(message, &mut collecting.rows, &self.limits)?;
+        if collecting.members.is_empty() && request.rows > 1 {
+            collecting.rows.reserve_guess(expected.rows_like(message, request.rows));
+        }
         collecting.members.push(Member { message: index, start, request });
         Ok(())
     }
@@ -101,7 +117,8 @@ impl Codec<Scored> for InferenceCodec {
     fn decode(&self, messages: &Messages, indices: &[usize]) -> Decoded {
         let cuts = View::new(&self.cuts);
         let (live, shadow, shadow_rejected) = (Vec::new(), Vec::new(), Vec::new());
-        let mut decoding = Decoding { cuts, expected: indices.len(), live, shadow, shadow_rejected };
+        let expected = Expected { messages: indices.len(), bytes: messages.bytes() };
+        let mut decoding = Decoding { cuts, expected, live, shadow, shadow_rejected };
         let mut decoded = Decoded::default();
         for &index in indices {
             match self.decode_one(&messages.get(index), index, &mut decoding) {
