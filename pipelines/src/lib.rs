@@ -1,6 +1,7 @@
 //! Which operator joins which topics: pipelines, the one runner, configuration, HTTP endpoints, and the CLI.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod allocator;
 pub mod audit;
 pub mod catalog;
 pub mod cli;
