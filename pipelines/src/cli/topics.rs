@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use lunapark_schemas::TopicPartition;
-use lunapark_topics::{Cleanup, Created, Log, LogErrorKind, TopicInfo, TopicSpec, Watermarks};
+use lunapark_topics::{Cleanup, Created, Log, LogError, LogErrorKind, TopicInfo, TopicSpec, Watermarks};
 use serde::Serialize;
 use serde_json::json;
 
@@ -96,14 +96,14 @@ pub(super) fn execute(context: &Context, args: &Args, out: &mut Output<'_>) -> a
 }
 
 fn list(context: &Context, out: &mut Output<'_>) -> anyhow::Result<()> {
-    let topics = context.log.topics().context("cannot list the topics")?;
+    let log = &*context.log;
+    let topics = of_each(log, |topic| Ok((topic.clone(), ends(log, topic)?)))?;
     if out.json {
-        let all: anyhow::Result<Vec<_>> = topics.iter().map(|topic| summary(&*context.log, topic)).collect();
-        return Ok(out.document(&all?)?);
+        return Ok(out.document(&topics.iter().map(|(topic, ends)| summary(topic, ends)).collect::<Vec<_>>())?);
     }
     let mut table = Table::new(&["topic", ">partitions", ">offsets", ">size", "retention", "cleanup", ">max message"]);
-    for topic in &topics {
-        let held: i64 = ends(&*context.log, topic)?.iter().map(|(_, ends)| ends.high - ends.low).sum();
+    for (topic, ends) in &topics {
+        let held: i64 = ends.iter().map(|(_, ends)| ends.high - ends.low).sum();
         table.row([
             topic.name.to_string(),
             topic.partitions.to_string(),
@@ -121,24 +121,47 @@ fn list(context: &Context, out: &mut Output<'_>) -> anyhow::Result<()> {
     Ok(out.table(&table)?)
 }
 
-fn summary(log: &dyn Log, topic: &TopicInfo) -> anyhow::Result<serde_json::Value> {
-    let partitions = ends(log, topic)?;
-    let partitions: Vec<_> = partitions.iter().map(|(at, ends)| partition_json(at, ends)).collect();
-    Ok(json!({
+/// What is to be told of each topic. One that somebody deletes meanwhile is left out, as it would be a moment later.
+fn of_each<T>(log: &dyn Log, tell: impl Fn(&TopicInfo) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+    let mut told = Vec::new();
+    for topic in log.topics().context("cannot list the topics")? {
+        match tell(&topic) {
+            Ok(one) => told.push(one),
+            Err(error) if is_missing(&error) && is_gone(log, &topic) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(told)
+}
+
+fn is_gone(log: &dyn Log, topic: &TopicInfo) -> bool {
+    log.topic(&topic.name).is_err_and(|error| error.kind == LogErrorKind::TopicMissing)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<LogError>().is_some_and(|error| error.kind == LogErrorKind::TopicMissing)
+}
+
+fn summary(topic: &TopicInfo, ends: &Ends) -> serde_json::Value {
+    let partitions: Vec<_> = ends.iter().map(|(at, ends)| partition_json(at, ends)).collect();
+    json!({
         "name": &*topic.name,
         "partitions": partitions,
         "retention_ms": topic.retention.map(|time| time.as_millis() as u64),
         "cleanup": cleanup(topic.cleanup),
         "max_message_bytes": topic.max_message_bytes,
         "bytes": topic.bytes,
-    }))
+    })
 }
 
 fn partition_json(at: &TopicPartition, ends: &Watermarks) -> serde_json::Value {
     json!({"partition": at.partition, "low": ends.low, "high": ends.high, "offsets": ends.high - ends.low})
 }
 
-pub(super) fn ends(log: &dyn Log, topic: &TopicInfo) -> anyhow::Result<Vec<(TopicPartition, Watermarks)>> {
+/// Each partition of a topic, and what it holds.
+type Ends = Vec<(TopicPartition, Watermarks)>;
+
+pub(super) fn ends(log: &dyn Log, topic: &TopicInfo) -> anyhow::Result<Ends> {
     let of = |partition| {
         let at = TopicPartition::new(topic.name.clone(), partition);
         let ends = log.watermarks(&at).with_context(|| format!("cannot look up the ends of {at}"))?;
@@ -213,14 +236,14 @@ fn delete(context: &Context, name: &str, yes: bool, out: &mut Output<'_>) -> any
 
 fn describe(context: &Context, name: Option<&str>, out: &mut Output<'_>) -> anyhow::Result<()> {
     let log = &*context.log;
-    let topics = match name {
-        Some(name) => vec![log.topic(name).with_context(|| format!("cannot describe topic {name}"))?],
-        None => log.topics().context("cannot list the topics")?,
+    let one = |name| log.topic(name).with_context(|| format!("cannot describe topic {name}"));
+    let described = match name {
+        Some(name) => vec![Described::of(log, &one(name)?)?],
+        None => of_each(log, |topic| Described::of(log, topic))?,
     };
-    let described: Vec<_> = topics.iter().map(|topic| Described::of(log, topic)).collect::<anyhow::Result<_>>()?;
     match (out.json, name, described.as_slice()) {
-        (true, Some(_), [one]) => out.document(&one.json(log)?)?,
-        (true, ..) => out.document(&described.iter().map(|one| one.json(log)).collect::<anyhow::Result<Vec<_>>>()?)?,
+        (true, Some(_), [one]) => out.document(&one.json()?)?,
+        (true, ..) => out.document(&described.iter().map(Described::json).collect::<anyhow::Result<Vec<_>>>()?)?,
         (false, ..) => described.iter().try_for_each(|one| one.print(out))?,
     }
     Ok(())
@@ -229,7 +252,7 @@ fn describe(context: &Context, name: Option<&str>, out: &mut Output<'_>) -> anyh
 /// A topic with everything that `describe` tells.
 struct Described {
     topic: TopicInfo,
-    ends: Vec<(TopicPartition, Watermarks)>,
+    ends: Ends,
     groups: Vec<GroupWork>,
 }
 
@@ -263,8 +286,8 @@ impl Described {
         Ok(Self { topic: topic.clone(), ends, groups })
     }
 
-    fn json(&self, log: &dyn Log) -> anyhow::Result<serde_json::Value> {
-        let mut document = summary(log, &self.topic)?;
+    fn json(&self) -> anyhow::Result<serde_json::Value> {
+        let mut document = summary(&self.topic, &self.ends);
         document["groups"] = serde_json::to_value(&self.groups)?;
         Ok(document)
     }
