@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, warm_up};
 use crate::job::{Job, Mode, ModelKind, Payload};
-use crate::process::{Running, build_scorer, compiler_seconds, scorer_config};
+use crate::process::{Running, build_scorer, scorer_config};
 use crate::report;
 use crate::rig::Rig;
 use crate::watch::{Committed, watch};
@@ -94,11 +94,8 @@ pub struct Bench {
     runs: Cell<u32>,
 }
 
-/// A broker is under load for so long before anything counts, and until its compiler is done.
+/// How long a broker is under load at least before anything counts.
 const WARM_UP: Duration = Duration::from_secs(25);
-const WARM_UP_MOST: Duration = Duration::from_secs(120);
-/// A compiler that takes less than this share of a core is done.
-const COMPILED: f64 = 0.1;
 
 impl Bench {
     /// Broker, scorer binary and workload, and an empty events topic.
@@ -119,25 +116,11 @@ impl Bench {
         let bench = Self::new(common, payload, mode, messages)?;
         report::note(format!("filling: {messages} messages on {}", bench.rig.log.describe()));
         bench.rig.fill(&bench.workload, messages)?;
-        report::note("warming up");
-        bench.warm_up(mode)?;
+        warm_up(WARM_UP, || {
+            bench.run(Side::Bare, mode)?;
+            bench.run(Side::Scorer, mode).map(drop)
+        })?;
         Ok(bench)
-    }
-
-    fn warm_up(&self, mode: Mode) -> anyhow::Result<()> {
-        let started = Instant::now();
-        let mut compiling = 1.0;
-        while started.elapsed() < WARM_UP || (compiling > COMPILED && started.elapsed() < WARM_UP_MOST) {
-            let (before, began) = (compiler_seconds()?, Instant::now());
-            self.run(Side::Bare, mode)?;
-            self.run(Side::Scorer, mode)?;
-            compiling = (compiler_seconds()? - before) / began.elapsed().as_secs_f64();
-        }
-        report::note(format!(
-            "warm after {:.0?}: the broker's compiler takes {compiling:.2} of a core",
-            started.elapsed()
-        ));
-        Ok(())
     }
 
     /// A new run: new group, same everything else.

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+
+use crate::process::compiler_seconds;
+use crate::report;
 
 /// The repository's root folder.
 pub fn root() -> PathBuf {
@@ -37,6 +41,26 @@ impl Drop for Broker {
     fn drop(&mut self) {
         if self.own {
             let _status = script().args(["stop", "--dir", "bench"]).status();
+        }
+    }
+}
+
+/// How long a broker is warmed up at most.
+const WARM_UP_MOST: Duration = Duration::from_secs(120);
+/// A compiler that takes less than this share of a core is done.
+const COMPILED: f64 = 0.1;
+
+/// Repeats what is measured, without counting it, until the broker's compiler is done, and for `least`.
+pub fn warm_up(least: Duration, mut repeat: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    report::note("warming up");
+    let started = Instant::now();
+    loop {
+        let (before, began) = (compiler_seconds()?, Instant::now());
+        repeat()?;
+        let (compiling, warm) = ((compiler_seconds()? - before) / began.elapsed().as_secs_f64(), started.elapsed());
+        if warm >= WARM_UP_MOST || (warm >= least && compiling < COMPILED) {
+            report::note(format!("warm after {warm:.0?}: the broker's compiler takes {compiling:.2} of a core"));
+            return Ok(());
         }
     }
 }
