@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::bench::{Bench, Common, Side};
 use crate::job::{Mode, Payload};
-use crate::parts::BATCH;
 use crate::report::{Bar, Report, Table, median, number, ratio};
 use crate::workload::{Workload, model_rows};
 
@@ -32,18 +31,17 @@ struct Round {
 pub fn run(args: &Args) -> anyhow::Result<Report> {
     let rows = Payload::Arrow.rows();
     let bench = Bench::filled(&args.common, Payload::Arrow, Mode::ExactlyOnce, args.events.div_ceil(rows as u64))?;
-    let mut rounds = Vec::new();
+    let (mut rounds, largest) = (Vec::new(), bench.workload.batch()? * rows);
     for _ in 0..args.common.rounds() {
         // As large as one message and as large as a batch of the scorer: the faster one is the limit.
         let mut model = 0.0;
-        for batch in [rows, BATCH] {
+        for batch in [rows, largest] {
             model = bare_model(&bench.workload, batch, args.common.threads, SPELL)?.max(model);
         }
         let run = bench.run(Side::Scorer, Mode::ExactlyOnce)?;
         rounds.push(Round { model, scorer: run.rate * rows as f64, cpu_per_million: run.cpu_per_million });
     }
-    bench.finish()?;
-    Ok(report(args, &rounds))
+    bench.finish(report(args, &rounds))
 }
 
 /// Rows per second of so many threads that do nothing but score.

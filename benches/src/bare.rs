@@ -19,8 +19,6 @@ use crate::job::{self, COMMIT_MS, Job, Mode, PARTITIONS};
 use crate::process::{cpu_seconds, nap};
 use crate::workload::{Answers, Workload};
 
-/// Messages between two looks at the clock; the scorer's batch.
-const BATCH: usize = 4096;
 /// The product's own way of waiting (`topics/src/kafka/producer.rs`): rust-rdkafka's `poll` and `flush` spin through
 /// the last millisecond of any wait, and every flush wakes the client's threads.
 const NAP: Duration = Duration::from_micros(100);
@@ -29,18 +27,20 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until killed. What was spent on preparing the results is told first, so that it can be taken off.
 pub fn run(job: &Job) -> anyhow::Result<()> {
-    let answers = Workload::new(job.model, job.payload)?.answers()?;
+    let workload = Workload::new(job.model, job.payload)?;
+    let (answers, batch) = (workload.answers()?, workload.batch()?);
     let sources = Sources::new(job.messages);
     writeln!(std::io::stdout(), "{}", cpu_seconds(std::process::id())?)?;
     let (answers, sources) = (&answers, &sources);
     std::thread::scope(|scope| {
         let threads: Vec<_> =
-            (0..job.threads).map(|n| scope.spawn(move || stream_thread(job, n, answers, sources))).collect();
+            (0..job.threads).map(|n| scope.spawn(move || stream_thread(job, n, batch, answers, sources))).collect();
         threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|_| anyhow::bail!("a bare loop panicked")))
     })
 }
 
-fn stream_thread(job: &Job, thread: usize, answers: &Answers, sources: &Sources) -> anyhow::Result<()> {
+/// `batch` messages, as many as one of the scorer's has, lie between two looks at the clock.
+fn stream_thread(job: &Job, thread: usize, batch: usize, answers: &Answers, sources: &Sources) -> anyhow::Result<()> {
     let options = KafkaOptions::new(&job.bootstrap);
     let catalog = job::catalog();
     let (events, results) = (catalog.inference_events.name(), catalog.inference_results.name());
@@ -66,7 +66,7 @@ fn stream_thread(job: &Job, thread: usize, answers: &Answers, sources: &Sources)
     let mut out = Out { mode: job.mode, producer, events, results, answers, sources, next, opened: None };
     loop {
         let mut wait = out.left();
-        for _ in 0..BATCH {
+        for _ in 0..batch {
             let Some(message) = consumer.poll(wait) else { break };
             out.answer(&message?)?;
             wait = Duration::ZERO;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::broker::{Broker, warm_up};
 use crate::job::{Job, Mode, ModelKind, Payload};
 use crate::process::{Running, build_scorer, scorer_config};
-use crate::report;
+use crate::report::{self, Report};
 use crate::rig::Rig;
 use crate::watch::{Committed, watch};
 use crate::workload::Workload;
@@ -92,10 +92,9 @@ pub struct Bench {
     folder: tempfile::TempDir,
     broker: Broker,
     runs: Cell<u32>,
+    /// How the broker was warmed up.
+    warmed_up: String,
 }
-
-/// How long a broker is under load at least before anything counts.
-const WARM_UP: Duration = Duration::from_secs(25);
 
 impl Bench {
     /// Broker, scorer binary and workload, and an empty events topic.
@@ -107,7 +106,15 @@ impl Bench {
         let bootstrap = broker.bootstrap.clone();
         let (model, threads) = (common.model, common.threads);
         let job = Job { bootstrap, model, payload, messages, threads, mode, linger_ms: None, run: String::new() };
-        Ok(Self { rig, workload, job, folder: tempfile::tempdir()?, broker, runs: Cell::new(0) })
+        Ok(Self {
+            rig,
+            workload,
+            job,
+            folder: tempfile::tempdir()?,
+            broker,
+            runs: Cell::new(0),
+            warmed_up: String::new(),
+        })
     }
 
     /// As [`new`](Self::new), with the events written and runs that do not count: a broker that has just started is
@@ -116,11 +123,11 @@ impl Bench {
         let bench = Self::new(common, payload, mode, messages)?;
         report::note(format!("filling: {messages} messages on {}", bench.rig.log.describe()));
         bench.rig.fill(&bench.workload, messages)?;
-        warm_up(WARM_UP, || {
+        let warmed_up = warm_up(|| {
             bench.run(Side::Bare, mode)?;
             bench.run(Side::Scorer, mode).map(drop)
         })?;
-        Ok(bench)
+        Ok(Self { warmed_up, ..bench })
     }
 
     /// A new run: new group, same everything else.
@@ -171,9 +178,11 @@ impl Bench {
         Ok(run)
     }
 
-    /// Removes the topics and stops the broker where it is an own one.
-    pub fn finish(self) -> anyhow::Result<()> {
-        self.rig.clear()
+    /// Removes the topics and stops the broker where it is an own one. The report, with how the broker was warmed up.
+    pub fn finish(self, mut report: Report) -> anyhow::Result<Report> {
+        self.rig.clear()?;
+        report.notes.push(self.warmed_up);
+        Ok(report)
     }
 }
 

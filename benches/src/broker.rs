@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::process::compiler_seconds;
+use crate::process::compilers;
 use crate::report;
 
 /// The repository's root folder.
@@ -45,24 +45,39 @@ impl Drop for Broker {
     }
 }
 
-/// How long a broker is warmed up at most.
+/// How long a broker is under load at least before anything counts.
+const WARM_UP: Duration = Duration::from_secs(25);
+/// What is repeated is not begun again after so long.
 const WARM_UP_MOST: Duration = Duration::from_secs(120);
 /// A compiler that takes less than this share of a core is done.
 const COMPILED: f64 = 0.1;
 
-/// Repeats what is measured, without counting it, until the broker's compiler is done, and for `least`.
-pub fn warm_up(least: Duration, mut repeat: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Repeats what loads the broker, without counting it, until its compiler is done. How that ended.
+pub fn warm_up(mut repeat: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<String> {
     report::note("warming up");
     let started = Instant::now();
-    loop {
-        let (before, began) = (compiler_seconds()?, Instant::now());
+    let ended = loop {
+        let (before, began) = (compilers(), Instant::now());
         repeat()?;
-        let (compiling, warm) = ((compiler_seconds()? - before) / began.elapsed().as_secs_f64(), started.elapsed());
-        if warm >= WARM_UP_MOST || (warm >= least && compiling < COMPILED) {
-            report::note(format!("warm after {warm:.0?}: the broker's compiler takes {compiling:.2} of a core"));
-            return Ok(());
+        let compiling = before.spent_until(&compilers()).map(|seconds| seconds / began.elapsed().as_secs_f64());
+        let warm = started.elapsed();
+        match compiling {
+            None if warm >= WARM_UP => {
+                break format!("Warmed up for {warm:.0?}; no Java compiler is seen on this machine.");
+            }
+            Some(share) if warm >= WARM_UP && share < COMPILED => {
+                break format!("Warm after {warm:.0?}: the broker's compiler takes {share:.2} of a core.");
+            }
+            Some(share) if warm >= WARM_UP_MOST => {
+                break format!(
+                    "**Not warm** after {warm:.0?}: the broker's compiler still takes {share:.2} of a core."
+                );
+            }
+            _ => {}
         }
-    }
+    };
+    report::note(&ended);
+    Ok(ended)
 }
 
 fn script() -> Command {

@@ -33,8 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
             }
         });
     }
-    bench.finish()?;
-    Ok(report(args, &rounds))
+    bench.finish(report(args, &rounds))
 }
 
 fn report(args: &Args, rounds: &[(Run, Run)]) -> Report {

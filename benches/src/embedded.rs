@@ -41,8 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         let job = Job { bootstrap: String::new(), ..bench.job(Side::Scorer, Mode::ExactlyOnce) };
         rounds.push((kafka, run_embedded(&job, folder.path(), &data)?));
     }
-    bench.finish()?;
-    Ok(report(args, &rounds))
+    bench.finish(report(args, &rounds))
 }
 
 /// Owns the log until dropped; the scorer that ran before may need a moment to let go.

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use crate::job::{ModelKind, Payload};
-use crate::parts::{BATCH, Parts, nanos_per};
+use crate::parts::{Parts, nanos_per};
 use crate::report::{Report, Table, number};
 use crate::workload::{Workload, load_model, model_rows};
 
@@ -45,7 +45,8 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     }
     Ok(Report {
         section: "kernels".to_owned(),
-        what: format!("One thread, in memory; CPU time, median of 5 windows. JSON is decoded in batches of {BATCH}."),
+        what: "One thread, in memory; CPU time, median of 5 windows. Messages are decoded in the scorer's batches."
+            .to_owned(),
         table,
         bars: Vec::new(),
         notes: Vec::new(),

@@ -91,8 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
             rounds.push(run_side(&bench, side, args, rate)?);
         }
     }
-    bench.finish()?;
-    Ok(report(args, rate, &rounds))
+    bench.finish(report(args, rate, &rounds))
 }
 
 fn run_side(bench: &Bench, side: Side, args: &Args, rate: f64) -> anyhow::Result<Round> {

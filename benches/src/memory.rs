@@ -45,8 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         rounds.push(round(&bench, &bench.job(Side::Scorer, Mode::ExactlyOnce))?);
     }
     let queue = fetch_queue_mib(&bench.job(Side::Scorer, Mode::ExactlyOnce));
-    bench.finish()?;
-    Ok(report(args, &rounds, queue * args.common.threads as f64))
+    bench.finish(report(args, &rounds, queue * args.common.threads as f64))
 }
 
 fn round(bench: &Bench, job: &Job) -> anyhow::Result<Round> {

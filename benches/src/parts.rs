@@ -13,8 +13,8 @@ use crate::job::Payload;
 use crate::report::median;
 use crate::workload::Workload;
 
-/// Events of one batch: what the scorer takes at most of JSON messages.
-pub const BATCH: usize = 4096;
+/// Items between two looks at the clock.
+const SPELL: usize = 4096;
 /// Each figure is the median of so many windows.
 const WINDOWS: usize = 5;
 
@@ -39,19 +39,20 @@ impl Parts {
     pub fn measure(workload: &Workload, payload: Payload, window: Duration) -> anyhow::Result<Self> {
         let entry = workload.entry()?;
         let model = entry.model().context("the model is loaded")?;
-        let messages = workload.messages(BATCH / payload.rows());
+        let messages = workload.messages(workload.batch()?);
+        let events = messages.len() * payload.rows();
         let (rows, requests) = decode(entry, &messages)?;
         let outputs = model.infer(&rows)?;
         Ok(Self {
-            decode: nanos_per(BATCH, window, || decode(entry, &messages).map(drop))?,
-            model: nanos_per(BATCH, window, || Ok(model.infer(&rows).map(black_box).map(drop)?))?,
-            encode: nanos_per(BATCH, window, || encode(entry, &requests, &outputs))?,
+            decode: nanos_per(events, window, || decode(entry, &messages).map(drop))?,
+            model: nanos_per(events, window, || Ok(model.infer(&rows).map(black_box).map(drop)?))?,
+            encode: nanos_per(events, window, || encode(entry, &requests, &outputs))?,
         })
     }
 }
 
 fn decode(entry: &ModelEntry, messages: &Messages) -> anyhow::Result<(RecordBatch, Vec<Request>)> {
-    let mut rows = RowsBuilder::new(entry.signature.clone(), BATCH);
+    let mut rows = RowsBuilder::new(entry.signature.clone(), messages.len());
     let limits = Limits::default();
     let requests = messages.iter().map(|message| inference::decode(&message, &mut rows, &limits));
     let requests = requests.collect::<Result<Vec<_>, _>>().map_err(refused)?;
@@ -84,7 +85,7 @@ pub fn nanos_per(items: usize, window: Duration, mut work: impl FnMut() -> anyho
         let (mut spent, mut done) = (0, 0);
         while spent < window.as_nanos() as u64 {
             // A look at the clock is a system call: work for a while between two of them.
-            for _ in 0..(BATCH / items.max(1)).max(1) {
+            for _ in 0..(SPELL / items.max(1)).max(1) {
                 work()?;
                 done += items;
             }

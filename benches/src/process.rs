@@ -1,5 +1,6 @@
 //! The measured processes: the real `lunapark` binary, and the bare loop as a process of its own.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -96,19 +97,27 @@ pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     seconds_of(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?)
 }
 
-/// CPU seconds that the compilers of all Java programs on this machine have taken.
-pub fn compiler_seconds() -> anyhow::Result<f64> {
-    let mut seconds = 0.0;
-    for process in std::fs::read_dir("/proc")?.flatten() {
-        // What ends meanwhile is no error.
-        for thread in std::fs::read_dir(process.path().join("task")).into_iter().flatten().flatten() {
-            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            if ["(C1 Compiler", "(C2 Compiler"].iter().any(|name| stat.contains(name)) {
-                seconds += seconds_of(&stat)?;
-            }
-        }
+/// CPU seconds of each compiler thread of the Java programs on this machine.
+pub struct Compilers(HashMap<PathBuf, f64>);
+
+/// Those that run now. What ends meanwhile is no error.
+pub fn compilers() -> Compilers {
+    let folders = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let threads = folders(Path::new("/proc")).flat_map(|process| folders(&process.join("task")).collect::<Vec<_>>());
+    let seconds = |thread: PathBuf| {
+        let stat = std::fs::read_to_string(thread.join("stat")).ok()?;
+        let compiles = ["(C1 Compiler", "(C2 Compiler"].iter().any(|name| stat.contains(name));
+        compiles.then(|| Some((thread, seconds_of(&stat).ok()?)))?
+    };
+    Compilers(threads.filter_map(seconds).collect())
+}
+
+impl Compilers {
+    /// What they have spent since; `None` where there are none.
+    pub fn spent_until(&self, later: &Self) -> Option<f64> {
+        let since = |(thread, seconds): (&PathBuf, &f64)| seconds - self.0.get(thread).copied().unwrap_or(0.0);
+        (!later.0.is_empty()).then(|| later.0.iter().map(since).sum())
     }
-    Ok(seconds)
 }
 
 fn seconds_of(stat: &str) -> anyhow::Result<f64> {
@@ -216,6 +225,14 @@ mod tests {
         assert_eq!(config.score.models[0].path, "builtin:higgs-mlp");
         let kafka = config.kafka.unwrap();
         assert_eq!((&*kafka.bootstrap, kafka.properties["linger.ms"].as_str()), ("b:1", "7"));
+    }
+
+    #[test]
+    fn compilers_that_end_take_nothing_back() {
+        let of = |threads: &[(&str, f64)]| Compilers(threads.iter().map(|(name, s)| (name.into(), *s)).collect());
+        let before = of(&[("a", 2.0), ("b", 5.0)]);
+        assert_eq!(before.spent_until(&of(&[("a", 2.5), ("c", 1.0)])), Some(1.5));
+        assert_eq!(before.spent_until(&of(&[])), None);
     }
 
     #[test]

@@ -38,8 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     }
     let same = digests.windows(2).all(|pair| pair[0] == pair[1]);
     note(if same { "both sides wrote the same results" } else { "the sides wrote different results" });
-    bench.finish()?;
-    Ok(report(args, &rounds, &parts, same))
+    bench.finish(report(args, &rounds, &parts, same))
 }
 
 /// CPU of the scorer over that of bare loop, decoding, model and encoding.

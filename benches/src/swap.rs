@@ -78,10 +78,9 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     };
     ensure!(rate.is_finite() && rate >= 1.0, "no rate could be measured; use more --events, or give a --rate");
     let seen = switch_under_load(&bench, args, rate)?;
-    bench.finish()?;
     let gaps = gaps(&seen.looks, &seen.cuts);
     ensure!(!gaps.at_cuts.is_empty(), "no commit ends at a cut: the looks were too rare; is the machine quiet?");
-    Ok(report(args, rate, &seen, gaps))
+    bench.finish(report(args, rate, &seen, gaps))
 }
 
 fn switch_under_load(bench: &Bench, args: &Args, rate: f64) -> anyhow::Result<Seen> {

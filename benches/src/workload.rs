@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use futures::executor::block_on;
-use lunapark::config::ModelConfig;
+use lunapark::config::{Config, ModelConfig};
 use lunapark::models::{load_all, s3_options};
 use lunapark_models::Device;
 use lunapark_operator::{Codec as _, Operator as _, Reply};
 use lunapark_schemas::headers::CONTENT_TYPE;
 use lunapark_schemas::inference::Limits;
 use lunapark_schemas::messages::At;
-use lunapark_schemas::{HeadersBuf, Messages, Outcome, RowsBuilder};
+use lunapark_schemas::{HeadersBuf, Message, Messages, Outcome, RowsBuilder};
 use lunapark_score::{InferenceCodec, ModelEntry, ModelSet, Scorer};
 
 use crate::job::{self, ModelKind, Payload};
@@ -71,6 +71,18 @@ impl Workload {
             messages.push(at, Some(key.as_bytes()), Some(self.value(index)), self.headers.view());
         }
         messages
+    }
+
+    /// Messages of a full batch of the scorer, as its defaults cut it.
+    pub fn batch(&self) -> anyhow::Result<usize> {
+        let score = Config::from_texts("", std::iter::empty())?.score;
+        let mut left = score.batch_bytes;
+        let goes_on = |message: &Message<'_>| {
+            let more = left > 0;
+            left = left.saturating_sub(message.size());
+            more
+        };
+        Ok(self.messages(score.batch_messages).iter().take_while(goes_on).count())
     }
 
     /// Value of message `index`.

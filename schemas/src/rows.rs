@@ -97,7 +97,7 @@ impl Values {
     }
 }
 
-/// Elements for which a guess makes room, at most.
+/// Elements of all inputs for which a guess makes room, at most.
 const GUESS_MOST: usize = 1 << 20;
 
 /// Collects the rows of many messages for one model.
@@ -118,9 +118,10 @@ impl RowsBuilder {
 
     /// Makes room for so many rows in all, as a guess: what it takes is bounded whatever is guessed.
     pub fn reserve_guess(&mut self, rows: usize) {
-        let more = rows.saturating_sub(self.rows);
+        let width: usize = self.signature.inputs.iter().map(|spec| spec.width).sum();
+        let more = rows.saturating_sub(self.rows).min(GUESS_MOST / width.max(1));
         for (column, spec) in self.columns.iter_mut().zip(&self.signature.inputs) {
-            column.reserve(more.saturating_mul(spec.width).min(GUESS_MOST));
+            column.reserve(more * spec.width);
         }
     }
 
@@ -229,6 +230,23 @@ mod tests {
         assert!(!rows.commit(1));
         assert_eq!(rows.rows(), 1);
         assert_eq!(f32_values(rows.finish().unwrap().column(0)), Some(&[0.0, 1.0, 2.0][..]));
+    }
+
+    #[test]
+    fn a_guess_makes_room_once_and_is_bounded() {
+        let inputs = ["a", "b"].map(|name| TensorSpec::new(name, Datatype::Fp32, 3)).to_vec();
+        let outputs = vec![TensorSpec::new("y", Datatype::Fp32, 1)];
+        let mut rows = RowsBuilder::new(Arc::new(Signature { inputs, outputs }), 0);
+        let room = |rows: &RowsBuilder| -> Vec<usize> {
+            rows.columns.iter().map(|c| if let Values::F32(values) = c { values.capacity() } else { 0 }).collect()
+        };
+        rows.reserve_guess(1000);
+        assert_eq!(room(&rows), [3000, 3000]);
+        (0..2).for_each(|column| (0..3000).for_each(|v| rows.columns_mut()[column].push(f64::from(v))));
+        assert!(rows.commit(1000));
+        assert_eq!(room(&rows), [3000, 3000]);
+        rows.reserve_guess(usize::MAX);
+        assert!(room(&rows).iter().sum::<usize>() <= 6000 + GUESS_MOST);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lunapark_embed::{Encoder, PrecisionChoice, Role};
+use lunapark_index::Document;
 use lunapark_schemas::TopicPartition;
 use lunapark_topics::kafka::{KafkaLog, KafkaOptions};
 
@@ -20,7 +21,7 @@ use crate::watch::Committed;
 /// Documents of one batch of the service, as its default has it.
 const BATCH: usize = 256;
 
-/// Pause between two looks at what is committed: a few hundredths of a measurement's seconds. At 5 ms broker and clients
+/// Pause between two looks at what is committed: a few thousandths of a measurement's seconds. At 5 ms broker and clients
 /// spent a tenth of the two cores on answering them.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -48,13 +49,22 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let cranfield = Cranfield::read(&args.places.cranfield())?;
     let broker = Broker::start()?;
     let alone = load(&encoder, 2, PrecisionChoice::F32)?;
-    let one = || round(&broker.bootstrap, &encoder, &alone, &cranfield);
-    warm_up(Duration::ZERO, || one().map(drop))?;
-    let rounds = (0..args.rounds).map(|_| one()).collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(report(&cranfield, &rounds))
+    let warmed_up = warm_up(|| serve(&broker.bootstrap, &encoder, &cranfield).map(drop))?;
+    let one = |_| round(&broker.bootstrap, &encoder, &alone, &cranfield);
+    let rounds = (0..args.rounds).map(one).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(report(&cranfield, &rounds, warmed_up))
 }
 
 fn round(bootstrap: &str, encoder: &Path, alone: &Encoder, cranfield: &Cranfield) -> anyhow::Result<Round> {
+    let (seconds, documents) = serve(bootstrap, encoder, cranfield)?;
+    let (tokens, bare) = embed_alone(alone, &documents)?;
+    let round = Round { service: tokens / seconds, bare: tokens / bare, seconds };
+    note(format!("service {:.0} tokens/s, encoder alone {:.0}", round.service, round.bare));
+    Ok(round)
+}
+
+/// Seconds of the service, and what it wrote.
+fn serve(bootstrap: &str, encoder: &Path, cranfield: &Cranfield) -> anyhow::Result<(f64, Vec<Document>)> {
     let port = free_port()?;
     let prefix = format!("bench-ingest-{}.", lunapark::clock::now_millis());
     let place = Place::new(encoder, Some((bootstrap, &prefix)), port)?;
@@ -67,11 +77,8 @@ fn round(bootstrap: &str, encoder: &Path, alone: &Encoder, cranfield: &Cranfield
     let seconds = started.elapsed().as_secs_f64();
     drop(running);
     let documents = documents(&*place.snapshot()?)?;
-    let (tokens, bare) = embed_alone(alone, &documents)?;
     remove(bootstrap, &prefix)?;
-    let round = Round { service: tokens / seconds, bare: tokens / bare, seconds };
-    note(format!("service {:.0} tokens/s, encoder alone {:.0}", round.service, round.bare));
-    Ok(round)
+    Ok((seconds, documents))
 }
 
 /// Waits until everything is committed.
@@ -89,7 +96,7 @@ fn wait_indexed(bootstrap: &str, prefix: &str, running: &mut Running, total: u64
 }
 
 /// Tokens of all children, and seconds of the encoder alone, in batches as the service has them.
-fn embed_alone(encoder: &Encoder, documents: &[lunapark_index::Document]) -> anyhow::Result<(f64, f64)> {
+fn embed_alone(encoder: &Encoder, documents: &[Document]) -> anyhow::Result<(f64, f64)> {
     let (mut tokens, mut seconds) = (0, 0.0);
     for batch in documents.chunks(BATCH) {
         let texts: Vec<&str> = batch.iter().flat_map(children).collect();
@@ -106,7 +113,7 @@ fn remove(bootstrap: &str, prefix: &str) -> anyhow::Result<()> {
     all.iter().filter(|topic| topic.name.starts_with(prefix)).try_for_each(|topic| Ok(log.delete_topic(&topic.name)?))
 }
 
-fn report(cranfield: &Cranfield, rounds: &[Round]) -> Report {
+fn report(cranfield: &Cranfield, rounds: &[Round], warmed_up: String) -> Report {
     let mut table = Table::new(&["round", "service, tokens/s", "encoder alone, tokens/s", "ratio", "service, s"]);
     let share = |round: &Round| round.service / round.bare;
     for (index, round) in rounds.iter().enumerate() {
@@ -126,6 +133,7 @@ fn report(cranfield: &Cranfield, rounds: &[Round]) -> Report {
              written as segments and manifests to a folder, answered on documents.indexed. The encoder alone gets the very \
              same passages in batches of 256 documents."
                 .to_owned(),
+            warmed_up,
         ],
     }
 }

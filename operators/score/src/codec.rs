@@ -46,7 +46,7 @@ struct Expected {
 impl Expected {
     /// Rows to come, if the messages to come are like the first one.
     fn rows_like(&self, first: &Message<'_>, rows: u32) -> usize {
-        self.bytes / first.size().max(1) * rows as usize
+        self.bytes.div_ceil(first.size().max(1)).saturating_mul(rows as usize)
     }
 }
 

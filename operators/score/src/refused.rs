@@ -88,11 +88,14 @@ const MAGNITUDE: u32 = u32::MAX >> 1;
 /// What carries an exponent of all ones, an infinity's or NaN's, into the sign, and no other.
 const CARRY: u32 = 1 << 23;
 
-/// As integers, and of additions alone: these vectorise on every CPU, a search or a maximum does not. Every event goes
-/// through here.
 fn any_single(values: &[f32], accepts: Accepts) -> bool {
-    let carried = values.iter().fold(0, |carried, value| carried | ((value.to_bits() & MAGNITUDE) + CARRY));
-    carried > MAGNITUDE && any(values, accepts)
+    any_special(values) && any(values, accepts)
+}
+
+/// Whether there is an infinity or NaN. On integers, of masks, additions and ors alone: these vectorise on every CPU, a
+/// search does not. Every event goes through here.
+fn any_special(values: &[f32]) -> bool {
+    values.iter().fold(0, |carried, value| carried | ((value.to_bits() & MAGNITUDE) + CARRY)) > MAGNITUDE
 }
 
 /// Without a way out in the middle, so that it vectorises.
@@ -128,6 +131,21 @@ fn first<T: Element>(values: &[T], accepts: impl Fn(usize) -> Accepts) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn infinities_and_nan_are_special_wherever_they_stand_and_nothing_else_is() {
+        let finite = [0.0, -0.0, 1.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE, f32::from_bits(1), -f32::from_bits(1)];
+        let special = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001)];
+        let row: Vec<f32> = finite.iter().copied().cycle().take(67).collect();
+        assert!(!any_special(&row));
+        for at in 0..row.len() {
+            for value in special {
+                let mut row = row.clone();
+                row[at] = value;
+                assert!(any_special(&row), "{value} at {at}");
+            }
+        }
+    }
 
     /// The search finds what the quick look promised, for each kind of model and either float.
     #[test]

@@ -380,3 +380,30 @@ impl PartitionWork {
         Self { partition: at.partition, committed, lag, work_left: left.messages, exact: left.exact }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lunapark_topics::embedded::{EmbeddedLog, EmbeddedOptions};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_deleted_meanwhile_is_left_out_and_another_error_is_not() {
+        let folder = TempDir::new().unwrap();
+        let log = EmbeddedLog::open(&folder.path().join("log"), &EmbeddedOptions::default()).unwrap();
+        for name in ["a", "b", "c"] {
+            log.create_topic(&TopicSpec::new(name, 2)).unwrap();
+        }
+        let told = of_each(&log, |topic| {
+            if &*topic.name == "b" {
+                log.delete_topic("b").unwrap();
+            }
+            Ok((topic.name.clone(), ends(&log, topic)?.len()))
+        });
+        assert_eq!(told.unwrap(), [("a".into(), 2), ("c".into(), 2)]);
+        let missing = |topic: &TopicInfo| ends(&log, &TopicInfo { partitions: 3, ..topic.clone() });
+        assert!(of_each(&log, missing).is_err(), "the topic is there, its third partition is not");
+        assert!(of_each(&log, |_| -> anyhow::Result<()> { anyhow::bail!("full") }).is_err());
+    }
+}

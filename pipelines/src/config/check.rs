@@ -266,7 +266,7 @@ fn model(section: &Section<'_>, entry: &Value) -> Result<ModelConfig, ConfigErro
     }
     let device = entry
         .get("device")
-        .map_or(Ok(Device::Cpu), entrys_device)
+        .map_or(Ok(Device::Cpu), device_of_entry)
         .map_err(|error| refused_device(section, "models.device", &error))?;
     Ok(ModelConfig { name, version, path, sha256: Some(sha256).filter(|digest| !digest.is_empty()), device })
 }
@@ -275,7 +275,7 @@ fn refused_device(section: &Section<'_>, key: &str, error: &str) -> ConfigError 
     section.refuse(key, &format!("is refused: {error}"))
 }
 
-fn entrys_device(value: &Value) -> Result<Device, String> {
+fn device_of_entry(value: &Value) -> Result<Device, String> {
     value.as_str().map_or_else(|| value.to_string().parse(), str::parse)
 }
 

@@ -160,9 +160,15 @@ fn assert_timed_out(reason: &str) {
 /// The process stays up, and `/readyz` says what is wrong. It may be unready before for another reason: an outage in the
 /// moment of a rebalance finds partitions that are being taken over.
 fn says_why(service: &mut Service) -> String {
+    let mut seen = String::new();
     let reason = until(NOTICES, "/readyz says 503 and why a thread waits", || {
         let answer = service.get("/readyz");
-        (answer.status == 503).then(|| reason(&answer.body))?
+        let reason = (answer.status == 503).then(|| reason(&answer.body))?;
+        if reason.is_none() && answer.body != seen {
+            println!("       no reason yet: {}", answer.body);
+            seen = answer.body;
+        }
+        reason
     });
     assert!(service.is_running());
     assert_eq!(service.get("/healthz").status, 200, "a thread that waits has not failed: {reason}");
@@ -171,9 +177,9 @@ fn says_why(service: &mut Service) -> String {
 
 fn reason(body: &str) -> Option<String> {
     let said: serde_json::Value = serde_json::from_str(body).expect("JSON");
-    let threads = said["threads"].as_object().expect("threads");
-    let waiting = threads.values().find(|state| state["state"] == "restarting")?;
-    waiting["reason"].as_str().filter(|reason| !reason.is_empty()).map(str::to_owned)
+    let threads = said["threads"].as_object().unwrap_or_else(|| panic!("no threads: {body}"));
+    let mut waiting = threads.values().filter(|state| state["state"] == "restarting");
+    waiting.find_map(|state| state["reason"].as_str().filter(|reason| !reason.is_empty()).map(str::to_owned))
 }
 
 fn recover(scene: &Scene, broker: &Broker, place: &mut Option<Service>, name: &str) -> Duration {

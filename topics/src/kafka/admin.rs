@@ -84,7 +84,9 @@ pub(super) fn delete(log: &KafkaLog, topic: &str) -> Result<(), LogError> {
 pub(super) fn list(log: &KafkaLog) -> Result<Vec<TopicInfo>, LogError> {
     let metadata = log.metadata().fetch_metadata(None, log.timeout()).map_err(|e| log.error("list topics", &e))?;
     let users = metadata.topics().iter().filter(|t| !t.name().starts_with("__") && t.error().is_none());
-    let mut topics = users.map(|t| with_config(log, t)).collect::<Result<Vec<_>, _>>()?;
+    // One request each: who is deleted meanwhile is not there.
+    let gone = |found: &Result<TopicInfo, LogError>| found.as_ref().is_err_and(|e| e.kind == Kind::TopicMissing);
+    let mut topics = users.map(|t| with_config(log, t)).filter(|t| !gone(t)).collect::<Result<Vec<_>, _>>()?;
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(topics)
 }
