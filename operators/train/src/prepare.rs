@@ -26,6 +26,8 @@ const WATCHED_ROWS: usize = 1 << 14;
 
 /// Fewer are not worth another thread.
 const ROWS_PER_THREAD: usize = 1 << 12;
+/// Rows that are made together of columns.
+const TILE: usize = 128;
 
 /// What the network learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -333,25 +335,29 @@ impl Source<'_> {
 
     /// Columns to rows: each thread makes its share of the rows.
     fn inputs(&self, which: &[usize], standardise: Option<(&[f32], &[f32])>) -> Vec<f32> {
-        let features = &self.tables.features;
-        let (mean, scale) = standardise.unwrap_or_default();
-        let factor: Vec<f32> = scale.iter().map(|scale| 1.0 / scale).collect();
-        let fill = |(rows, which): (&mut [f32], &[usize])| {
-            for (inputs, &row) in rows.chunks_exact_mut(features.len()).zip(which) {
-                inputs.iter_mut().zip(features).for_each(|(input, feature)| *input = feature.values[row]);
-                let by_feature = inputs.iter_mut().zip(mean).zip(&factor);
-                by_feature.for_each(|((input, mean), factor)| *input = (*input - mean) * factor);
-            }
-        };
-        let mut inputs = vec![0.0; which.len() * features.len()];
+        let width = self.tables.features.len();
+        let mut inputs = vec![0.0; which.len() * width];
         let share = which.len().div_ceil(self.threads).max(1);
         std::thread::scope(|scope| {
-            let mut shares = inputs.chunks_mut(share * features.len()).zip(which.chunks(share));
+            let mut shares = inputs.chunks_mut(share * width).zip(which.chunks(share));
             let first = shares.next();
-            shares.for_each(|share| drop(scope.spawn(move || fill(share))));
-            first.into_iter().for_each(fill);
+            shares.for_each(|(rows, which)| drop(scope.spawn(move || self.fill(rows, which, standardise))));
+            first.into_iter().for_each(|(rows, which)| self.fill(rows, which, standardise));
         });
         inputs
+    }
+
+    /// A tile of rows takes its values of one column after the other: a column is read in its order, and the tile stays in
+    /// the core's cache.
+    fn fill(&self, rows: &mut [f32], which: &[usize], standardise: Option<(&[f32], &[f32])>) {
+        let features = &self.tables.features;
+        for (rows, which) in rows.chunks_mut(TILE * features.len()).zip(which.chunks(TILE)) {
+            for (at, feature) in features.iter().enumerate() {
+                let (mean, factor) = standardise.map_or((0.0, 1.0), |(mean, scale)| (mean[at], 1.0 / scale[at]));
+                let inputs = rows.chunks_exact_mut(features.len()).zip(which);
+                inputs.for_each(|(inputs, &row)| inputs[at] = (feature.values[row] - mean) * factor);
+            }
+        }
     }
 
     fn judged(&self, which: &[usize], rows: Rows) -> Judged {
