@@ -29,6 +29,7 @@ mod refusal;
 mod schedule;
 mod search;
 mod settings;
+mod shares;
 pub mod simulate;
 mod tables;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::fingerprint::fingerprint;
 use crate::moments::Moments;
 use crate::random::Random;
 use crate::settings::{Objective, Settings};
+use crate::shares::{by_share, threads_for};
 use crate::tables::{Feature, Label, Tables, listed};
 
 /// Fewest rows that are trained on: below, neither part says anything.
@@ -24,8 +25,6 @@ const WATCHED: u64 = 1 << 43;
 /// Rows that judge each epoch, at most: enough for three digits of an AUC.
 const WATCHED_ROWS: usize = 1 << 14;
 
-/// Fewer are not worth another thread.
-const ROWS_PER_THREAD: usize = 1 << 12;
 /// Rows that are made together of columns.
 const TILE: usize = 128;
 
@@ -90,7 +89,7 @@ struct Source<'a> {
 /// On so many threads; one more describes the table meanwhile.
 pub(crate) fn prepare(tables: &Tables, settings: &Settings, threads: usize) -> Result<Prepared, Refusal> {
     let describe = || (fingerprint(tables), tables.features.iter().map(statistics).collect::<Vec<_>>());
-    let arrange = || arrange(tables, settings, threads.min(tables.rows / ROWS_PER_THREAD).max(1));
+    let arrange = || arrange(tables, settings, threads_for(tables.rows, threads));
     let (prepared, (fingerprint, features)) = match threads {
         0 | 1 => (arrange(), describe()),
         _ => std::thread::scope(|scope| {
@@ -397,11 +396,7 @@ fn standardisation(tables: &Tables, train: &[usize], threads: usize) -> Result<(
         });
         moments.collect::<Vec<_>>()
     };
-    let all: Vec<_> = std::thread::scope(|scope| {
-        let shares = tables.features.chunks(tables.features.len().div_ceil(threads).max(1));
-        let shares: Vec<_> = shares.map(|features| scope.spawn(|| share(features))).collect();
-        shares.into_iter().flat_map(|share| share.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
-    });
+    let all = by_share(&tables.features, threads, share).concat();
     // Beside rounding, a constant's deviation is zero.
     let constant = |(mean, scale): &(f64, f64)| *scale <= mean.abs() * 1e-7 || (1.0 / *scale as f32).is_infinite();
     let names: Vec<_> = tables.features.iter().zip(&all).filter(|(_, m)| constant(m)).map(|(f, _)| &*f.name).collect();

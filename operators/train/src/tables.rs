@@ -8,6 +8,7 @@ use arrow_schema::{DataType, Schema};
 use lunapark_schemas::training::{Dataset, TrainingRequest};
 
 use crate::Refusal;
+use crate::shares::{by_share, threads_for};
 
 /// Features as columns, label, weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,11 +50,13 @@ impl Tables {
         let column = |name: &str, key: &str| one_column(batches, &schema, name, key);
         let label = dataset.label.as_deref().map(|name| column(name, "label").and_then(|c| label(name, &c)));
         let weights = dataset.weights.as_deref().map(|name| column(name, "weights").and_then(|c| weights(name, &c)));
-        let mut features = Vec::new();
-        for name in feature_names(&schema, dataset)? {
-            features.extend(feature(&name, &column(&name, "features")?)?);
-        }
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        let share = |names: &[String]| -> Result<Vec<_>, Refusal> {
+            names.iter().map(|name| feature(name, &column(name, "features")?)).collect()
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shares = by_share(&feature_names(&schema, dataset)?, threads_for(rows, cores), share);
+        let features = shares.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().flatten().collect();
         Ok(Self { rows, features, label: label.transpose()?, weights: weights.transpose()?, unlabelled: 0 })
     }
 
