@@ -2,14 +2,14 @@
 
 use lunapark_tests::harness::Workplace;
 
-fn help(place: &Workplace, command: &[String]) -> String {
+pub(super) fn help(place: &Workplace, command: &[String]) -> String {
     let output = place.bare_command().args(command).arg("--help").output().unwrap();
     assert!(output.status.success(), "{command:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The commands that a help text lists.
-fn commands(help: &str) -> Vec<String> {
+pub(super) fn commands(help: &str) -> Vec<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let name = |line: &str| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')).map(first_word);
     listed.filter_map(name).filter(|name| name != "help").collect()

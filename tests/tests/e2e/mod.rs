@@ -21,6 +21,7 @@ mod lag;
 mod latest;
 mod metrics;
 mod models;
+mod pages;
 mod questions;
 mod reindex;
 mod scoring;
