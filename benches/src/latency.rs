@@ -72,8 +72,9 @@ impl Schedule {
 
     /// Messages that are due now.
     fn due_by(&self, now: Instant) -> u64 {
-        let due = now.saturating_duration_since(self.start).as_secs_f64() * self.rate;
-        (PROBES + due as u64).min(self.messages)
+        let Some(elapsed) = now.checked_duration_since(self.start) else { return PROBES };
+        // The first one is due at the start itself.
+        (PROBES + 1 + (elapsed.as_secs_f64() * self.rate) as u64).min(self.messages)
     }
 }
 
@@ -252,7 +253,9 @@ mod tests {
         let schedule = Schedule { start, rate: 1000.0, first_counted: PROBES, messages: PROBES + 10 };
         assert_eq!(schedule.due(PROBES), start);
         assert_eq!(schedule.due(PROBES + 5), start + Duration::from_millis(5));
-        assert_eq!(schedule.due_by(start + Duration::from_micros(5500)), PROBES + 5);
+        assert_eq!(schedule.due_by(start - Duration::from_millis(1)), PROBES);
+        assert_eq!(schedule.due_by(start), PROBES + 1);
+        assert_eq!(schedule.due_by(start + Duration::from_micros(5500)), PROBES + 6);
         assert_eq!(schedule.due_by(start + Duration::from_secs(9)), PROBES + 10);
     }
 }
