@@ -68,9 +68,9 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// The wait while partitions are being taken over, which takes milliseconds as a rule: it grows with what they have waited.
 const SOON: Duration = Duration::from_millis(2);
 
-/// Batches that are read, decoded and processed during one commit, at most: a commit takes a few milliseconds, a batch
-/// of 4,096 events one or two.
-const LOOK_AHEAD: usize = 8;
+/// Batches that are read, decoded and processed during one commit, at most: a commit takes a few milliseconds, on a broker
+/// that is busy some tens, and a batch of half a MiB one or two.
+const LOOK_AHEAD: usize = 16;
 /// Pause between two looks for messages during a commit.
 const NOTHING_AT_HAND: Duration = Duration::from_micros(200);
 
