@@ -16,8 +16,8 @@ const SPELL: Duration = Duration::from_secs(1);
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// HIGGS events; 256 make a message.
-    #[arg(long, default_value_t = 10_000_000)]
+    /// HIGGS events; 256 make a message. Fewer are over before connections and caches are warm.
+    #[arg(long, default_value_t = 40_000_000)]
     events: u64,
 }
 

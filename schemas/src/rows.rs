@@ -9,6 +9,7 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 
+use crate::inference::arrow_layout::Layout;
 use crate::signature::{Datatype, Signature, TensorSpec};
 
 /// Row-major values of one tensor; NaN is a missing value, which integers and text do not have.
@@ -107,13 +108,15 @@ pub struct RowsBuilder {
     schema: SchemaRef,
     columns: Vec<Values>,
     rows: usize,
+    /// How the last Arrow stream was read.
+    layout: Option<Arc<Layout>>,
 }
 
 impl RowsBuilder {
     /// No rows yet; room for `capacity` of them.
     pub fn new(signature: Arc<Signature>, capacity: usize) -> Self {
         let columns = signature.inputs.iter().map(|s| Values::with_capacity(s.datatype, capacity * s.width)).collect();
-        Self { schema: signature.input_schema(), signature, columns, rows: 0 }
+        Self { schema: signature.input_schema(), signature, columns, rows: 0, layout: None }
     }
 
     /// Makes room for so many rows in all, as a guess: what it takes is bounded whatever is guessed.
@@ -133,6 +136,16 @@ impl RowsBuilder {
     /// Complete rows so far.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// How the last Arrow stream was read: the next one is likely to begin alike.
+    pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {
+        self.layout.as_ref()
+    }
+
+    /// Keeps how an Arrow stream is read.
+    pub(crate) fn remember(&mut self, layout: Arc<Layout>) {
+        self.layout = Some(layout);
     }
 
     /// The values of each input, for codecs to append to. Call [`commit`](Self::commit) or

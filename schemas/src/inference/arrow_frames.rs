@@ -35,6 +35,16 @@ impl<'a> Frames<'a> {
         Self { payload, at: 0 }
     }
 
+    /// The frames behind the first `begin` bytes, which were read before.
+    pub(super) fn behind(payload: &'a [u8], begin: usize) -> Self {
+        Self { payload, at: begin }
+    }
+
+    /// What was read so far.
+    pub(super) fn passed(&self) -> &'a [u8] {
+        &self.payload[..self.at]
+    }
+
     /// The next frame; none at the end of the stream, behind which there must be nothing.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'a>>, Rejection> {
         if self.at == self.payload.len() {

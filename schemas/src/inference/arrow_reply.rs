@@ -17,8 +17,9 @@ const ERROR_COLUMN: &str = "error";
 
 pub(super) fn write(reply: &Reply<'_>, value: &mut Vec<u8>) -> Result<(), Rejection> {
     let batch = if reply.failed.is_empty() {
+        let rows = reply.outputs.slice(reply.range.start, reply.range.len());
         let wanted: Vec<_> = reply.wanted().map(|(index, _)| index).collect();
-        reply.outputs.slice(reply.range.start, reply.range.len()).project(&wanted)
+        if wanted.len() == rows.num_columns() { Ok(rows) } else { rows.project(&wanted) }
     } else {
         with_failed(reply)
     };

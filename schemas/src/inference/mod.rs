@@ -10,7 +10,9 @@
 //! A row that is wrong by itself fails alone where other rows of its message are good.
 
 mod arrow_columns;
+mod arrow_direct;
 mod arrow_frames;
+pub(crate) mod arrow_layout;
 mod arrow_reply;
 mod arrow_request;
 mod columns;

@@ -105,3 +105,26 @@ fn no_reply_is_encoded_with_an_allocation() {
     });
     assert_eq!(made, 0);
 }
+
+#[test]
+fn an_arrow_message_that_begins_as_the_one_before_is_decoded_without_an_allocation_per_column() {
+    let columns = (0..WIDTH).map(|field| {
+        let values = (0..EVENTS).map(|event| (event * WIDTH + field) as f32).collect::<arrow_array::Float32Array>();
+        (format!("f{field}"), Arc::new(values) as arrow_array::ArrayRef)
+    });
+    let payload = super::arrow::stream(&[RecordBatch::try_from_iter(columns).unwrap()], None);
+    let mut headers = HeadersBuf::new();
+    headers.push_str("content-type", "application/vnd.apache.arrow.stream");
+    let (mut rows, limits) = (RowsBuilder::new(plain(WIDTH), 11 * EVENTS), Limits::default());
+    let mut decode_one =
+        || with_message(&payload, headers.view(), |m| decode(m, &mut rows, &limits).map(|_| ()).unwrap());
+    decode_one();
+    let made = allocations(|| {
+        let mut messages = Messages::new();
+        let at = At { topic: "inference.events", partition: 0, offset: 0, timestamp: 0 };
+        messages.push_encoded(at, None, Some(&payload), headers.view());
+    });
+    let by_decoding = allocations(&mut decode_one) - made;
+    assert!(by_decoding < 8, "{by_decoding} for {WIDTH} columns");
+    assert_eq!(rows.rows(), 2 * EVENTS);
+}

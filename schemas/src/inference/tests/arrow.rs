@@ -144,6 +144,22 @@ fn streams_that_lie_or_end_early_are_refused() {
 }
 
 #[test]
+fn a_big_endian_stream_is_refused() {
+    let mut builder = flatbuffers::FlatBufferBuilder::new();
+    let mut schema = arrow_ipc::SchemaBuilder::new(&mut builder);
+    schema.add_endianness(arrow_ipc::Endianness::Big);
+    let schema = schema.finish().as_union_value();
+    let mut message = arrow_ipc::MessageBuilder::new(&mut builder);
+    message.add_header_type(arrow_ipc::MessageHeader::Schema);
+    message.add_header(schema);
+    let message = message.finish();
+    builder.finish(message, None);
+    let length = (builder.finished_data().len() as u32).to_le_bytes();
+    let payload = [&[0xff; 4], &length[..], builder.finished_data()].concat();
+    assert!(decode_arrow(&payload, &plain(2)).unwrap_err().message.contains("big-endian"));
+}
+
+#[test]
 fn a_compressed_buffer_that_claims_too_much_is_refused_before_unpacking() {
     let values = vec![0.5; 4096];
     let rows: Vec<_> = values.chunks(64).map(Some).collect();

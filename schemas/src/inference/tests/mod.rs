@@ -2,6 +2,7 @@
 
 mod allocations;
 mod arrow;
+mod arrow_direct;
 mod examples;
 mod formats;
 mod properties;
