@@ -387,7 +387,8 @@ fn report(
         let offsets = cuts.made.iter().map(|(partition, offset)| (partition.to_string(), json!(offset)));
         out.document(&document(decided, gathered, Value::Object(offsets.collect())))?;
     } else {
-        let mut table = output::Table::new(&["partition", ">from offset", "model"]);
+        let role = role(decided.kind);
+        let mut table = output::Table::new(&["partition", ">from offset", role]);
         for (partition, offset) in &cuts.made {
             let place = format!("{}/{partition}", context.catalog.inference_events.name());
             table.row([place, offset.to_string(), format!("{}/{}", decided.model, decided.version)]);
@@ -414,6 +415,16 @@ fn report(
     match cuts.missing.is_empty() && moved.is_empty() {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// What a model is from its cuts on, as a column's heading.
+fn role(kind: PromotionKind) -> &'static str {
+    match kind {
+        PromotionKind::Switch => "model",
+        PromotionKind::Canary => "canary",
+        PromotionKind::Shadow => "shadow",
+        PromotionKind::ShadowEnd => "shadow until there",
     }
 }
 
