@@ -19,7 +19,7 @@ use lunapark_train::Refusal;
 use crate::catalog::TopicCatalog;
 use crate::catalog::library::Library;
 use crate::clock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ModelConfig};
 use crate::health::Health;
 use crate::http::{self, HttpError, Shown};
 use crate::jobs::{Shelf, Side};
@@ -219,7 +219,8 @@ impl Training {
         // Jobs try again by themselves, and look at cancels in between.
         let store = ArtifactStore::open(&config.artifacts, &models::s3_options(&config.store))?;
         let store = store.with_patience(Duration::ZERO);
-        let catalog = TopicCatalog::new(log.clone(), topics);
+        let configured = config.score.models.iter().filter_map(ModelConfig::number);
+        let catalog = TopicCatalog::new(log.clone(), topics).beside(configured);
         let shelf = Shelf::new(Arc::new(store), Arc::new(catalog));
         let train = Arc::new(Train::open(config, topics, log.clone(), trainers, shelf, stop)?);
         let metrics = Arc::new(PipelineMetrics::new(&config.train.name, &config.instance)?);

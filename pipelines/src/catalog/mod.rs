@@ -9,6 +9,7 @@ mod history;
 pub mod library;
 pub mod projection;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ pub struct TopicCatalog {
     log: Arc<dyn Log>,
     topic: Topic<CatalogRecord>,
     statuses: Arc<str>,
+    /// The highest number of each name that models outside the catalog have.
+    taken: BTreeMap<String, u32>,
     /// One decision of this process at a time: they would only overtake each other.
     seat: Mutex<()>,
 }
@@ -47,7 +50,17 @@ impl TopicCatalog {
     /// The catalog of the topics; its own is created at the first decision, where it is missing.
     pub fn new(log: Arc<dyn Log>, topics: &lunapark_topics::Catalog) -> Self {
         let (topic, statuses) = (topics.models.clone(), topics.training_status.name().clone());
-        Self { log, topic, statuses, seat: Mutex::new(()) }
+        Self { log, topic, statuses, taken: BTreeMap::new(), seat: Mutex::new(()) }
+    }
+
+    /// The same, where models outside it have these numbers: none of them is given to a new version.
+    pub fn beside(self, numbers: impl Iterator<Item = (String, u32)>) -> Self {
+        let mut taken = BTreeMap::new();
+        for (name, number) in numbers {
+            let highest: &mut u32 = taken.entry(name).or_default();
+            *highest = number.max(*highest);
+        }
+        Self { taken, ..self }
     }
 
     /// Everything up to the end of what is committed; empty where the topic is not there yet.
@@ -151,7 +164,8 @@ impl Catalog for TopicCatalog {
     }
 
     fn reserve(&self, name: &str, task_id: &str) -> Result<u32, CatalogError> {
-        self.decide(|state| state.reserve(name, task_id))
+        let taken = self.taken.get(name).copied().unwrap_or(0);
+        self.decide(|state| state.reserve(name, task_id, taken))
     }
 
     fn register(&self, version: &ModelVersion) -> Result<Registered, CatalogError> {

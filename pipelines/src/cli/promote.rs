@@ -212,7 +212,7 @@ fn wanted(
 fn next_version(known: &Known, config: &Config, name: &str) -> String {
     let promoted = known.promotions.values().filter(|p| p.model == name).filter_map(|p| p.version.parse::<u32>().ok());
     let registered = known.versions.iter().filter(|v| v.name == name).map(|v| v.version);
-    let configured = config.score.models.iter().filter(|m| m.name == name).filter_map(|m| m.version.parse().ok());
+    let configured = config.score.models.iter().filter_map(ModelConfig::number).filter(|m| m.0 == name).map(|m| m.1);
     (promoted.chain(registered).chain(configured).max().unwrap_or(0) + 1).to_string()
 }
 

@@ -212,6 +212,13 @@ pub struct ModelConfig {
     pub device: Device,
 }
 
+impl ModelConfig {
+    /// Name and number of a version that is a number, as those of the catalog are.
+    pub fn number(&self) -> Option<(String, u32)> {
+        Some((self.name.clone(), self.version.parse().ok()?))
+    }
+}
+
 impl Config {
     /// Defaults, then the file, then the environment.
     pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {

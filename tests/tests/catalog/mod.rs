@@ -83,6 +83,16 @@ impl Drop for Topics {
     }
 }
 
+#[test]
+fn numbers_that_models_outside_the_catalog_have_are_passed_over() {
+    let topics = Topics::embedded();
+    let numbers = [("a", 4), ("a", 2)].map(|(name, number)| (name.to_owned(), number));
+    let catalog = TopicCatalog::new(topics.log(), &topics.topics()).beside(numbers.into_iter());
+    let reserved = [("a", "one"), ("a", "two"), ("a", "one"), ("b", "one")].map(|(n, task)| catalog.reserve(n, task));
+    assert_eq!(reserved, [Ok(5), Ok(6), Ok(5), Ok(1)]);
+    assert_eq!(topics.open().reserve("a", "two"), Ok(6));
+}
+
 /// Collections of one test.
 struct Documents {
     uri: String,

@@ -18,6 +18,7 @@ use super::{PATIENCE, assert_proven, on_both, training, wait_ends};
 on_both!(
     a_model_is_added_found_scored_with_and_retired,
     the_same_file_added_at_once_is_one_version,
+    a_model_of_the_name_that_scores_gets_a_number_of_its_own_and_takes_over,
     two_versions_are_compared,
     artifacts_that_nothing_names_are_swept,
 );
@@ -102,6 +103,18 @@ fn tampered(place: &Workplace, path: &str) {
     let digest = shown["digest"].as_str().unwrap();
     place.run_to_end(&[("score.models", &models("higgs", "1", path))]).failed().says(&[path, digest]);
     std::fs::write(&file, TREES).unwrap();
+}
+
+/// Where nothing is configured, `higgs/1` scores.
+fn a_model_of_the_name_that_scores_gets_a_number_of_its_own_and_takes_over(backend: Backend) {
+    let place = place_with_models(backend);
+    let _service = place.service("one", &[]);
+    assert_eq!(add(&place, "net.safetensors", &[])["model"], "higgs/2");
+    assert_eq!(add(&place, "trees.json", &[])["model"], "higgs/3");
+    assert_eq!(place.cli_json(&["models", "promote", "higgs/2"])["promoted"], "higgs/2");
+    assert_eq!(place.cli_json(&["models", "rollback"])["promoted"], "higgs/1");
+    place.cli(&["models", "promote", "other/4", "--model", "trees.json"]).ok();
+    assert_eq!(place.cli_json(&["models", "add", "net.safetensors", "--name", "other"])["model"], "other/5");
 }
 
 fn the_same_file_added_at_once_is_one_version(backend: Backend) {

@@ -11,6 +11,8 @@ use super::{CatalogError, Registered, newest, search_text, search_words};
 pub struct State {
     versions: BTreeMap<(String, u32), ModelVersion>,
     reservations: BTreeMap<(String, String), u32>,
+    /// The highest number of each name that was promoted, be it from a file that was never registered.
+    promoted: BTreeMap<String, u32>,
 }
 
 /// What is to be written, if anything, and the answer once that is done.
@@ -32,8 +34,11 @@ impl State {
             CatalogRecord::Reservation(Reservation { name, version, task_id }) => {
                 self.reservations.insert((name, task_id), version);
             }
-            // Which model scores is no matter of what models there are.
-            CatalogRecord::Promotion(_) => {}
+            // Which model scores is no matter of what models there are; but its number is no other's.
+            CatalogRecord::Promotion(promotion) => {
+                let highest = self.promoted.entry(promotion.model).or_default();
+                *highest = promotion.version.parse().unwrap_or(0).max(*highest);
+            }
         }
     }
 
@@ -69,13 +74,13 @@ impl State {
         self.versions().filter(fits).cloned().collect()
     }
 
-    /// The number of a task.
-    pub fn reserve(&self, name: &str, task_id: &str) -> Result<Decision<u32>, CatalogError> {
+    /// The number of a task: behind all that are known here, and behind `taken`, which others have.
+    pub fn reserve(&self, name: &str, task_id: &str, taken: u32) -> Result<Decision<u32>, CatalogError> {
         Reservation::check(name, task_id)?;
         if let Some(version) = self.reservations.get(&(name.to_owned(), task_id.to_owned())) {
             return Ok(Decision { answer: *version, write: None });
         }
-        let version = self.highest(name) + 1;
+        let version = self.highest(name).max(taken).saturating_add(1);
         let reservation = Reservation { name: name.to_owned(), version, task_id: task_id.to_owned() };
         Ok(Decision { answer: version, write: Some(CatalogRecord::Reservation(reservation)) })
     }
@@ -83,7 +88,7 @@ impl State {
     fn highest(&self, name: &str) -> u32 {
         let registered = self.versions.keys().filter(|(known, _)| known == name).map(|(_, version)| *version);
         let reserved = self.reservations.iter().filter(|((known, _), _)| known == name).map(|(_, version)| *version);
-        registered.chain(reserved).max().unwrap_or(0)
+        registered.chain(reserved).chain(self.promoted.get(name).copied()).max().unwrap_or(0)
     }
 
     /// Adds a version under the number that its task has.

@@ -7,12 +7,14 @@ use anyhow::{Context as _, bail};
 use lunapark_schemas::catalog::{Lineage, ModelVersion, Stage};
 use lunapark_score::cascade;
 use lunapark_stores::Stored;
+use lunapark_stores::artifacts::digest_of;
 use lunapark_stores::catalog::{Catalog, Registered};
 use serde_json::{Value, json};
 
 use super::Shelf;
-use crate::catalog::{artifact_store, stamp};
+use crate::catalog::{TopicCatalog, artifact_store, library, stamp};
 use crate::cli::output::{Output, printable};
+use crate::config::{Config, ModelConfig};
 use crate::models;
 
 /// Adds a model file: loads it, stores it under its digest, loads it from there, registers it as the next version
@@ -60,10 +62,23 @@ pub(super) fn run(out: &mut Output<'_>, args: &Args, shelf: &Shelf<'_>) -> anyho
     let again = models::load(&stored.address, Some(&stored.digest), &s3.into());
     again.map_err(anyhow::Error::msg).context("the stored artifact does not load")?;
     let task_id = format!("sha256:{}", stored.digest);
-    let version = shelf.catalog.reserve(&args.name, &task_id)?;
+    let catalog = TopicCatalog::new(shelf.log.clone(), &shelf.topics).beside(others(shelf.config, &stored.digest));
+    let version = catalog.reserve(&args.name, &task_id)?;
     let entry = entry(args, version, task_id, stored, &loaded)?;
     let done = shelf.catalog.register(&entry)?;
     tell(out, &entry, done)
+}
+
+/// The numbers of configured models that are not this one: a scorer that has one of them loaded takes no other model of
+/// its number.
+fn others(config: &Config, digest: &str) -> impl Iterator<Item = (String, u32)> {
+    let s3 = models::s3_options(&config.store);
+    let is_other = move |model: &&ModelConfig| match &model.sha256 {
+        Some(configured) => configured != digest,
+        None if model.path.starts_with(library::SCHEME) => false,
+        None => models::read(&model.path, &s3).map_or(true, |bytes| digest_of(&bytes) != digest),
+    };
+    config.score.models.iter().filter(is_other).filter_map(ModelConfig::number)
 }
 
 fn entry(
