@@ -113,8 +113,6 @@ fn a_model_of_the_name_that_scores_gets_a_number_of_its_own_and_takes_over(backe
     assert_eq!(add(&place, "trees.json", &[])["model"], "higgs/3");
     assert_eq!(place.cli_json(&["models", "promote", "higgs/2"])["promoted"], "higgs/2");
     assert_eq!(place.cli_json(&["models", "rollback"])["promoted"], "higgs/1");
-    place.cli(&["models", "promote", "other/4", "--model", "trees.json"]).ok();
-    assert_eq!(place.cli_json(&["models", "add", "net.safetensors", "--name", "other"])["model"], "other/5");
 }
 
 fn the_same_file_added_at_once_is_one_version(backend: Backend) {

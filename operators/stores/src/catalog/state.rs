@@ -11,8 +11,6 @@ use super::{CatalogError, Registered, newest, search_text, search_words};
 pub struct State {
     versions: BTreeMap<(String, u32), ModelVersion>,
     reservations: BTreeMap<(String, String), u32>,
-    /// The highest number of each name that was promoted, be it from a file that was never registered.
-    promoted: BTreeMap<String, u32>,
 }
 
 /// What is to be written, if anything, and the answer once that is done.
@@ -34,11 +32,8 @@ impl State {
             CatalogRecord::Reservation(Reservation { name, version, task_id }) => {
                 self.reservations.insert((name, task_id), version);
             }
-            // Which model scores is no matter of what models there are; but its number is no other's.
-            CatalogRecord::Promotion(promotion) => {
-                let highest = self.promoted.entry(promotion.model).or_default();
-                *highest = promotion.version.parse().unwrap_or(0).max(*highest);
-            }
+            // Which model scores is no matter of what models there are.
+            CatalogRecord::Promotion(_) => {}
         }
     }
 
@@ -88,7 +83,7 @@ impl State {
     fn highest(&self, name: &str) -> u32 {
         let registered = self.versions.keys().filter(|(known, _)| known == name).map(|(_, version)| *version);
         let reserved = self.reservations.iter().filter(|((known, _), _)| known == name).map(|(_, version)| *version);
-        registered.chain(reserved).chain(self.promoted.get(name).copied()).max().unwrap_or(0)
+        registered.chain(reserved).max().unwrap_or(0)
     }
 
     /// Adds a version under the number that its task has.
